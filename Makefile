@@ -1,0 +1,46 @@
+# make demo    install, get weights, train and validate the mask-aided ESRGAN on embedded photographs, make a picture
+# make test    install, run the tests
+# make lint    install, check style and types
+# make bench   install, time our training step against BasicSR's
+# make doctor  install, say what works here and what to do about the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+JOBS ?= 2
+DEMO = experiments/demo_train_mask_esrgan
+
+.PHONY: demo test lint format bench doctor install clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: constraints.txt setup.py scripts/install.sh
+	@sh scripts/install.sh '$(PYTHON)' '$(VENV)'
+
+demo: install
+	$(RUN) scripts/get_weights.py vgg16 alexnet
+	$(RUN) basicsr/train.py -opt options/train_rrdb_psnr.yml --demo
+	$(RUN) basicsr/train.py -opt options/train_mask_esrgan.yml --demo \
+		--force_yml path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth
+	$(RUN) scripts/compare.py --experiment $(DEMO) --output $(DEMO)/comparison.png
+
+test: install
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile
+
+lint: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: install
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: install
+	$(RUN) scripts/benchmark_step.py
+
+doctor: install
+	$(RUN) -m ext_core.doctor
+
+clean:
+	rm -rf '$(VENV)' build *.egg-info .pytest_cache .mypy_cache .ruff_cache

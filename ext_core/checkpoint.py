@@ -1,0 +1,128 @@
+"""Checkpoints that survive a kill, load without running code, and carry the random state.
+
+Plain functions without BasicSR: ``ext_core.compat.checkpoints`` puts them into BasicSR's models, the trainer uses them
+directly.
+"""
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from ext_core.errors import UserError
+
+
+def atomic_save(obj: Any, path: str | os.PathLike) -> None:
+    """``torch.save`` that leaves either the complete new file or what was there before.
+
+    Args:
+        obj (Any): What ``torch.save`` accepts. To be loadable again with ``load_checkpoint`` it may hold tensors,
+            containers and plain Python scalars only: no NumPy scalar or array, no Path.
+        path (str | PathLike): The file. Its folder must exist.
+
+    Raises:
+        UserError: If the file cannot be written (disk full, folder missing or not writable).
+    """
+    _replace_file(path, 'wb', lambda file: torch.save(obj, file))
+
+
+def atomic_write_text(text: str, path: str | os.PathLike) -> None:
+    """Write UTF-8 text as ``atomic_save`` writes objects.
+
+    Args:
+        text (str): Whole content of the file.
+        path (str | PathLike): The file. Its folder must exist.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    _replace_file(path, 'w', lambda file: file.write(text))
+
+
+def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]], object]) -> None:
+    target = Path(path)
+    # A dotfile, because BasicSR's scandir skips those; in the same folder, because a rename is atomic only within one
+    # file system.
+    temporary = target.with_name(f'.{target.name}.tmp')
+    try:
+        with open(temporary, mode, encoding=None if 'b' in mode else 'utf-8') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # else the rename can reach the disk before the content does
+        os.replace(temporary, target)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
+        raise UserError(
+            f'{target} could not be written: {error}. Free disk space or make the folder writable; '
+            'files saved earlier are complete.'
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """Load a checkpoint to the CPU without running any code it may contain (``weights_only``).
+
+    Args:
+        path (str | PathLike): A ``.pth`` or ``.state`` file.
+
+    Returns:
+        dict[str, Any]: The dictionary the file holds.
+
+    Raises:
+        UserError: If the file is missing, truncated, of another kind, or holds objects other than plain data.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f'Checkpoint {path} does not exist: correct the path in the option file.')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # garbage makes the unpickler raise almost any type
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise UserError(
+            f'Checkpoint {path} cannot be read: {reason}. It is truncated, not written by torch.save, or holds Python '
+            'objects besides tensors: download or save it again, or name another file.'
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f'{path} is not a checkpoint: it holds a {type(content).__name__}, not a dictionary. Name a file saved by '
+            'BasicSR or a state dict.'
+        )
+    return content
+
+
+def rng_state() -> dict[str, Any]:
+    """State of every random number generator a training draws from.
+
+    Returns:
+        dict[str, Any]: 'python', 'numpy', 'torch' and, where CUDA is available, 'cuda' (one tensor per device). Only
+        types that ``torch.load(weights_only=True)`` accepts.
+    """
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002, the generator that BasicSR draws from
+    name, keys, position, has_gauss, cached = numpy_state
+    state = {
+        'python': random.getstate(),
+        'numpy': (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        'torch': torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Restore what ``rng_state`` returned.
+
+    Args:
+        state (Mapping[str, Any]): Result of ``rng_state``, possibly from a machine with another number of CUDA devices;
+            devices without a saved state keep theirs.
+    """
+    name, keys, position, has_gauss, cached = state['numpy']
+    random.setstate(state['python'])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(state['torch'])
+    if torch.cuda.is_available():
+        for device, device_state in zip(range(torch.cuda.device_count()), state.get('cuda', []), strict=False):
+            torch.cuda.set_rng_state(device_state, device)

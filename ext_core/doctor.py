@@ -1,0 +1,236 @@
+"""``python -m ext_core.doctor``: what is installed, what was patched, what is missing, and what to do about it."""
+
+import argparse
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ext_core.compat import imports
+from ext_core.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[1]
+LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'opencv-python', 'lmdb', 'mmengine', 'scikit-image',
+             'lpips')  # fmt: skip
+REGISTRIES = ('ARCH', 'LOSS', 'DATASET', 'METRIC', 'MODEL')
+WEIGHTS = ('vgg19', 'vgg16', 'alexnet')
+FREE_SPACE = 2e9  # bytes; a few checkpoints of a large network with its optimizer
+
+
+@dataclass
+class Problem:
+    """What is wrong, what to do, and whether training is impossible until then."""
+
+    text: str
+    remedy: str
+    fatal: bool = False
+
+
+@dataclass
+class Section:
+    """Part of the report."""
+
+    title: str
+    lines: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, name: object, value: object) -> None:
+        """Append a line with a name in a column of its own."""
+        self.lines.append(f'{name!s:<24} {value}')
+
+
+def examine(root: Path) -> list[Section]:
+    """All sections of the report.
+
+    Args:
+        root (Path): Folder that gets ``experiments/``, ``results/`` and ``tb_logger/`` and holds ``datasets/``.
+    """
+    toolbox = _toolbox()  # first: torchvision, which the environment lists, may not import without our patches
+    sections = [_environment(), toolbox]
+    if not toolbox.problems:
+        sections += [_components(), _weights(), _devices(), _logging()]
+    return [*sections, _data(root), _folder(root)]
+
+
+def _toolbox() -> Section:
+    """Import BasicSR and our packages; list the patches."""
+    section = Section('Patches')
+    patches = imports.PATCHES
+    try:
+        from ext_core import compat
+        from ext_core.registration import register_all
+
+        register_all()
+        patches = compat.patches()
+    except UserError as error:
+        section.problems.append(Problem('BasicSR cannot be used', str(error), fatal=True))
+    except ModuleNotFoundError as error:
+        remedy = f'pip install -c constraints.txt {error.name}'
+        section.problems.append(Problem(f'{error.name} is not installed', remedy, fatal=True))
+    except Exception as error:  # whatever it is, the doctor's task is to report it
+        remedy = 'Install the versions of constraints.txt: make install. With these it works.'
+        text = f'importing BasicSR and the plugin fails: {type(error).__name__}: {error}'
+        section.problems.append(Problem(text, remedy, fatal=True))
+    for patch in patches:
+        section.add(patch.name, f'{patch.state:<10}  {patch.cause}')
+    return section
+
+
+def _environment() -> Section:
+    section = Section('Environment')
+    for library in LIBRARIES:
+        try:
+            section.add(library, importlib.metadata.version(library))
+        except importlib.metadata.PackageNotFoundError:
+            section.add(library, 'not installed')
+    try:
+        from mmengine.utils.dl_utils import collect_env
+
+        details = collect_env()
+    except Exception as error:
+        section.add('Python', sys.version.split()[0])
+        section.lines.append(f'mmengine cannot describe the rest: {error}')
+        return section
+    for name, value in details.items():
+        if name not in ('PyTorch compiling details', 'numpy_random_seed'):
+            section.add(name, str(value).strip().replace('\n', ' '))
+    return section
+
+
+def _components() -> Section:
+    from basicsr.utils import registry
+
+    section = Section('Registered components')
+    for kind in REGISTRIES:
+        entries = list(getattr(registry, f'{kind}_REGISTRY'))
+        ours = sorted(name for name, entry in entries if entry.__module__.startswith('ext_'))
+        section.add(kind.lower(), f'{len(entries)}, of these {len(ours)} ours ({", ".join(ours)})')
+    return section
+
+
+def _weights() -> Section:
+    from ext_arch.pretrained import HOW_TO_GET, find_weights
+
+    section = Section('Weights of feature networks')
+    found = {name: find_weights(name) for name in WEIGHTS}
+    for name, path in found.items():
+        section.add(name, path or 'not found')
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        text = f'no local weights for {", ".join(missing)}; losses and metrics that use them try to download'
+        section.problems.append(Problem(text, HOW_TO_GET))
+    return section
+
+
+def _devices() -> Section:
+    import torch
+    import torch.distributed as dist
+
+    section = Section('Devices')
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        section.add(f'cuda:{index}', torch.cuda.get_device_name(index))
+    if not count:
+        section.add('CUDA', 'not available: training runs on the CPU, num_gpu counts as 0')
+    if torch.version.cuda and not count:
+        remedy = 'Check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES.'
+        section.problems.append(Problem(f'torch is built for CUDA {torch.version.cuda} but sees no device', remedy))
+    available = dist.is_available()
+    nccl, gloo = available and dist.is_nccl_available(), available and dist.is_gloo_available()
+    section.add('distributed', f'nccl {_yes(nccl)}, gloo {_yes(gloo)}')
+    if not (nccl if count else gloo):
+        text = 'torch has no backend for several processes'
+        section.problems.append(Problem(text, 'Train without --launcher, or install another build of torch.'))
+    return section
+
+
+def _logging() -> Section:
+    section = Section('Logging')
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+
+        section.add('tensorboard', 'yes')
+    except Exception as error:
+        section.add('tensorboard', f'no ({error})')
+        remedy = 'pip install tensorboard, or set logger:use_tb_logger: false in the option file.'
+        section.problems.append(Problem('tensorboard cannot be imported', remedy))
+    return section
+
+
+def _data(root: Path) -> Section:
+    section = Section('Data')
+    datasets = root / 'datasets'
+    sets = {}
+    for folder, subfolders, files in os.walk(datasets):
+        if files and not subfolders:
+            content = 'LMDB' if 'data.mdb' in files else f'{len(files)} files'
+            sets[str(Path(folder).relative_to(datasets))] = content
+    for name, content in sorted(sets.items()):
+        section.add(name, content)
+    if not (datasets / 'demo').is_dir():
+        section.add('demo', 'not made yet: basicsr/train.py --demo makes it from embedded photographs')
+    if all(name.startswith('demo') for name in sets):
+        section.lines.append('no set of your own: scripts/prepare_data.py --help makes one from your photographs')
+    return section
+
+
+def _folder(root: Path) -> Section:
+    section = Section('Project folder')
+    section.add('folder', root)
+    try:
+        with tempfile.NamedTemporaryFile(dir=root, prefix='.doctor-'):
+            free = shutil.disk_usage(root).free
+    except OSError as error:
+        remedy = 'Experiments are written there: create it, make it writable, or work in a copy of the project.'
+        section.problems.append(Problem(f'{root} is not writable: {error.strerror}', remedy, fatal=True))
+        return section
+    section.add('writable', f'yes, {free / 1e9:.1f} GB free')
+    if free < FREE_SPACE:
+        remedy = 'Remove old experiments, or set logger:keep_last in the option file.'
+        section.problems.append(Problem(f'{free / 1e9:.1f} GB are left on the disk of {root}', remedy))
+    return section
+
+
+def _yes(value: bool) -> str:
+    return 'yes' if value else 'no'
+
+
+def render(sections: list[Section]) -> str:
+    """The report as text, the problems last."""
+    out = []
+    for section in sections:
+        out += [section.title, *(f'  {line}' for line in section.lines), '']
+    problems = [problem for section in sections for problem in section.problems]
+    out.append(f'Problems: {len(problems)}' if problems else 'No problems.')
+    for problem in problems:
+        kind = 'must be mended' if problem.fatal else 'may be mended'
+        out += [f'- {problem.text} ({kind})', *(f'    {line}' for line in problem.remedy.splitlines())]
+    return '\n'.join(out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report.
+
+    Args:
+        argv (list[str] | None): Arguments without the program's name. Default: those of the process.
+
+    Returns:
+        int: 1 where training cannot work, else 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m ext_core.doctor',
+        description='Say what is installed, what was patched, what is missing, and what to do about it.',
+        epilog='example: python -m ext_core.doctor. Exit status 1: training cannot work; 0: it can.',
+    )
+    parser.add_argument('--root', type=Path, default=PROJECT, metavar='FOLDER',
+                        help='folder for experiments and data, default: the project')  # fmt: skip
+    sections = examine(parser.parse_args(argv).root)
+    print(render(sections))
+    return int(any(problem.fatal for section in sections for problem in section.problems))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

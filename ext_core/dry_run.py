@@ -1,0 +1,86 @@
+"""``--dry-run``: everything is checked and built, two iterations run, the cost is reported, nothing is left behind."""
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from ext_core.errors import UserError
+
+ITERATIONS = 2
+
+
+def run(opt: dict, launcher: str) -> int:
+    """Try a recipe.
+
+    Args:
+        opt (dict): Resolved options.
+        launcher (str): As on the command line.
+
+    Returns:
+        int: Exit status.
+    """
+    from ext_core.check import check_options
+    from ext_core.launch import join_processes
+
+    check_options(opt, is_train=True)
+    join_processes(opt, launcher)
+    with tempfile.TemporaryDirectory(prefix='basicsr_ext_dry_run_') as folder:
+        opt['path'].update(
+            {key: folder for key in ('experiments_root', 'models', 'log', 'training_states', 'visualization')}
+        )
+        model, seconds = _iterate(opt)
+        if opt['rank'] == 0:
+            print(_report(opt, model, seconds))
+    return 0
+
+
+def _iterate(opt: dict) -> tuple:
+    from basicsr.models import build_model
+
+    from ext_core.loaders import TrainingBatches, evaluation_loaders
+
+    batches = TrainingBatches(opt)
+    for loader in evaluation_loaders(opt):
+        next(iter(loader))
+    model = build_model(opt)
+    seconds = []
+    for iteration, batch in zip(range(1, ITERATIONS + 1), batches, strict=False):
+        started = time.perf_counter()
+        model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
+        model.feed_data(batch)
+        model.optimize_parameters(iteration)
+        values = model.get_current_log()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    bad = [name for name, value in values.items() if value != value]
+    if bad:
+        raise UserError(f'--dry-run: loss {", ".join(bad)} is NaN after {ITERATIONS} iterations.')
+    return model, seconds
+
+
+def _report(opt: dict, model, seconds: list[float]) -> str:
+    import torch
+    from mmengine.analysis import get_model_complexity_info
+
+    lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
+    inputs = {'net_g': model.lq, 'net_d': model.gt}
+    for name in sorted(vars(model)):
+        net = getattr(model, name)
+        if not (name.startswith('net_') and isinstance(net, torch.nn.Module)) or name.endswith('_ema'):
+            continue
+        net = model.get_bare_model(net)
+        count = sum(parameter.numel() for parameter in net.parameters())
+        line = f'{name:6} {type(net).__name__}: {count:,} parameters'
+        if name in inputs:
+            shape = tuple(inputs[name].shape[1:])
+            try:
+                flops = get_model_complexity_info(net, shape, show_table=False, show_arch=False)['flops']
+                line += f', {flops / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
+            except Exception as error:  # an operation that the counter does not know must not fail the dry run
+                line += f', FLOPs unknown ({type(error).__name__})'
+        lines.append(line)
+    if torch.cuda.is_available():
+        lines.append(f'peak GPU memory: {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB')
+    lines.append(f'peak process memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB')
+    lines.append(f'seconds per iteration: {seconds[-1]:.3f} (first, with warm-up: {seconds[0]:.3f})')
+    return '\n'.join(lines)

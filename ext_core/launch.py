@@ -1,0 +1,174 @@
+"""``basicsr/train.py`` and ``basicsr/test.py``: from the command line to a finished run."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from ext_core.errors import UserError
+from ext_core.registration import register_all
+
+
+def train(root: Path, argv: list[str] | None = None) -> int:
+    """Train as the command line says.
+
+    Args:
+        root (Path): Folder that gets ``experiments/`` and ``tb_logger/``.
+        argv (list[str] | None): Arguments without the program's name. Default: those of the process.
+
+    Returns:
+        int: Exit status.
+    """
+    return _run(_train, root, argv)
+
+
+def test(root: Path, argv: list[str] | None = None) -> int:
+    """Evaluate as the command line says; results go to ``root/results``. Arguments and result as :func:`train`."""
+    return _run(_test, root, argv)
+
+
+def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[str] | None) -> int:
+    """Errors that a user can mend end in one message, from the first rank only."""
+    try:
+        return job(Path(root), argv)
+    except UserError as error:
+        message, status = str(error), 1
+    except KeyboardInterrupt:
+        message, status = 'interrupted', 130
+    finally:
+        _leave_process_group()
+    if os.environ.get('RANK', '0') == '0' or os.environ.get('EXT_CORE_TRACEBACK'):
+        # a DataLoader's worker hands its error over with its traceback in the text
+        print(f'error: {message.rsplit("UserError: ", 1)[-1].strip()}', file=sys.stderr, flush=True)
+        if os.environ.get('EXT_CORE_TRACEBACK'):
+            traceback.print_exc()
+    return status
+
+
+def _leave_process_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _train(root: Path, argv: list[str] | None) -> int:
+    register_all()
+    from ext_core import dry_run, options
+
+    args = options.parse_arguments(argv, is_train=True)
+    merged, opt = options.resolve(args, root, is_train=True)
+    if args.dry_run:
+        return dry_run.run(opt, args.launcher)
+    _prepare(opt, args)
+    return start_training(opt, merged, args.launcher)
+
+
+def _prepare(opt: dict, args) -> None:
+    """Embedded data for ``--demo``; then every check, before anything is made or moved."""
+    from ext_core.check import check_options
+
+    if args.demo:
+        from ext_data.preparation.demo import ensure_demo_data
+
+        ensure_demo_data(Path.cwd(), opt['scale'])
+    check_options(opt, opt['is_train'])
+
+
+def start_training(opt: dict, merged: dict, launcher: str) -> int:
+    """Train with checked options: join the other processes, make the folders, run."""
+    import torch
+    from basicsr.utils import make_exp_dirs
+
+    from ext_core.checkpoint import atomic_write_text
+    from ext_core.resume import load_resume_state
+    from ext_core.trainer import Trainer
+    from ext_core.yaml_safe import dump
+
+    join_processes(opt, launcher)
+    torch.backends.cudnn.benchmark = True
+    resume_state = load_resume_state(opt)
+    if resume_state is None:
+        make_exp_dirs(opt)  # moves an experiment of that name to <name>_archived_<time>
+    if opt['dist']:
+        torch.distributed.barrier()
+    if opt['rank'] == 0:
+        atomic_write_text(dump(merged), Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml')
+    logger = open_log(opt, 'train')
+    tb_logger = _tensorboard(opt, fresh=resume_state is None)
+    try:
+        return Trainer(opt, logger, tb_logger, resume_state).run()
+    finally:
+        if tb_logger:
+            tb_logger.close()
+
+
+def _test(root: Path, argv: list[str] | None) -> int:
+    register_all()
+    from basicsr.models import build_model
+    from basicsr.utils import make_exp_dirs
+
+    from ext_core import options
+    from ext_core.loaders import evaluation_loaders
+
+    args = options.parse_arguments(argv, is_train=False)
+    _, opt = options.resolve(args, root, is_train=False)
+    _prepare(opt, args)
+    join_processes(opt, args.launcher)
+    make_exp_dirs(opt)
+    logger = open_log(opt, 'test')
+    model = build_model(opt)
+    for loader in evaluation_loaders(opt):
+        logger.info(f'Testing {loader.dataset.opt["name"]}...')
+        model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
+    logger.info(f'Results are in {opt["path"]["results_root"]}')
+    return 0
+
+
+def join_processes(opt: dict, launcher: str) -> None:
+    """Start distributed training where a launcher is given, and seed this process."""
+    import torch.multiprocessing as multiprocessing
+    from basicsr.utils import set_random_seed
+    from basicsr.utils.dist_util import get_dist_info, init_dist
+
+    if multiprocessing.get_start_method(allow_none=True) is None:
+        multiprocessing.set_start_method('fork')  # spawned workers would import everything again, each epoch
+    if launcher != 'none':
+        _check_launcher(launcher)
+        init_dist(launcher, **(opt.get('dist_params') or {} if launcher == 'slurm' else {}))
+    opt['rank'], opt['world_size'] = get_dist_info()
+    set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def _check_launcher(launcher: str) -> None:
+    needed, start = ('RANK', 'torchrun --nproc_per_node=N basicsr/train.py -opt FILE --launcher pytorch')
+    if launcher == 'slurm':
+        needed, start = ('SLURM_PROCID', 'srun python basicsr/train.py -opt FILE --launcher slurm')
+    if needed not in os.environ:
+        raise UserError(
+            f'--launcher {launcher}: the environment has no {needed}, so no launcher started this process. Use: {start}'
+        )
+
+
+def open_log(opt: dict, kind: str):
+    """BasicSR's root logger, writing to the terminal and into the experiment's folder."""
+    from basicsr.utils import get_env_info, get_root_logger, get_time_str
+    from basicsr.utils.options import dict2str
+
+    log_file = Path(opt['path']['log']) / f'{kind}_{opt["name"]}_{get_time_str()}.log'
+    logger = get_root_logger(log_file=str(log_file))
+    logger.info(get_env_info())
+    logger.info(dict2str(opt))
+    return logger
+
+
+def _tensorboard(opt: dict, fresh: bool):
+    """The TensorBoard writer on rank 0, with wandb where asked for; None elsewhere."""
+    from basicsr.train import init_tb_loggers
+    from basicsr.utils import mkdir_and_rename
+
+    folder = Path(opt['root_path']) / 'tb_logger' / opt['name']
+    if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0 and fresh:
+        mkdir_and_rename(str(folder))
+    return init_tb_loggers(opt)

@@ -1,0 +1,93 @@
+"""Data loaders of a run, from BasicSR's datasets."""
+
+import signal
+from collections.abc import Iterator
+
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher
+from torch.utils.data import DataLoader
+
+from ext_core.errors import UserError
+from ext_data.samples import NamedErrorDataset, SeededDataset, SeededSampler
+
+
+class TrainingBatches:
+    """The endless stream of training batches, with its position.
+
+    Args:
+        opt (dict): Options of the run.
+
+    Raises:
+        UserError: If the dataset does not fill one batch.
+    """
+
+    def __init__(self, opt: dict):
+        self.opt = opt
+        data_opt = opt['datasets']['train']
+        dataset = build_dataset(data_opt)
+        if len(dataset) == 0:
+            raise UserError(f'datasets:train: no images in {data_opt.get("dataroot_gt")}.')
+        self.sampler = SeededSampler(
+            len(dataset), opt['world_size'], opt['rank'], data_opt.get('dataset_enlarge_ratio', 1), opt['manual_seed']
+        )
+        seeded = SeededDataset(dataset, opt['manual_seed'], data_opt.get('max_bad_samples', 10))
+        self.loader: DataLoader = build_dataloader(
+            seeded, data_opt, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.sampler, seed=None
+        )
+        self.loader.worker_init_fn = _init_worker
+        self.epoch = 0
+        self.batches_in_epoch = 0  # already handed out
+        if self.per_epoch == 0:
+            raise UserError(
+                f'datasets:train: {len(dataset)} images do not fill one batch of {self.loader.batch_size} on each of '
+                f'{opt["world_size"]} processes. Lower batch_size_per_gpu or raise dataset_enlarge_ratio.'
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in one epoch; an incomplete last one is dropped."""
+        return len(self.sampler) // (self.loader.batch_size or 1)
+
+    def set_position(self, epoch: int, batches_in_epoch: int) -> None:
+        """Continue after this many batches of an epoch."""
+        self.epoch = epoch
+        self.batches_in_epoch = batches_in_epoch
+
+    def __iter__(self) -> Iterator[dict]:
+        while True:
+            if self.batches_in_epoch >= self.per_epoch:
+                self.set_position(self.epoch + 1, 0)
+            self.sampler.set_position(self.epoch, self.batches_in_epoch * (self.loader.batch_size or 1))
+            for batch in self._one_epoch():
+                self.batches_in_epoch += 1
+                yield batch
+
+    def _one_epoch(self) -> Iterator[dict]:
+        if self.opt['datasets']['train'].get('prefetch_mode') != 'cuda':
+            yield from self.loader
+            return
+        prefetcher = CUDAPrefetcher(self.loader, self.opt)
+        while (batch := prefetcher.next()) is not None:
+            yield batch
+
+
+def _init_worker(worker_id: int) -> None:
+    """Signals are the main process's business: it saves and ends the workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def evaluation_loaders(opt: dict) -> list[DataLoader]:
+    """A loader for each of ``datasets:val*`` (training) or ``datasets:test*`` (testing), in the file's order."""
+    sections = [section for key, section in opt['datasets'].items() if key.split('_')[0] in ('val', 'test')]
+    loaders = []
+    for section in sections:
+        dataset = build_dataset(section)
+        if len(dataset) == 0:
+            raise UserError(f"datasets: '{section.get('name')}' holds no images.")
+        loaders.append(
+            build_dataloader(
+                NamedErrorDataset(dataset), section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=None
+            )
+        )
+    return loaders

@@ -1,0 +1,87 @@
+"""Finding the pairs of a known set, or of two folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ext_core.errors import UserError
+from ext_data.preparation.layouts import Layout, Split
+from ext_data.preparation.pairs import Pair, find_images, match_pairs
+
+
+def collect_folders(hr_folder: Path, lr_folder: Path | None, lr_name: str, scale: int) -> list[Pair]:
+    """Pairs of a folder of HR images, with or without a folder of LR images.
+
+    Args:
+        hr_folder (Path): HR images.
+        lr_folder (Path | None): LR images; None if they are to be made.
+        lr_name (str): LR name for the HR name ``{name}``, without extension.
+        scale (int): HR size / LR size.
+
+    Returns:
+        list[Pair]: Sorted by name, not empty.
+
+    Raises:
+        UserError: If a folder holds no images, or names do not match.
+    """
+    hr = find_images(hr_folder, '{name}', scale)
+    if not hr:
+        raise UserError(f'{hr_folder} holds no images.')
+    lr = find_images(lr_folder, lr_name, scale) if lr_folder else {}
+    if lr_folder and not lr:
+        raise UserError(f'{lr_folder} holds no images named {lr_name}.')
+    return match_pairs(hr, lr, scale)
+
+
+def collect_layout(root: Path, layout: Layout, scale: int, only: Sequence[str] = ()) -> dict[Split, list[Pair]]:
+    """Pairs of the parts of a known set that are there.
+
+    Args:
+        root (Path): The set's folder.
+        layout (Layout): Its description.
+        scale (int): HR size / LR size.
+        only (Sequence[str]): Names of the parts wanted. Default: every part that is there.
+
+    Returns:
+        dict[Split, list[Pair]]: Not empty, and neither are its lists.
+
+    Raises:
+        UserError: If a wanted part, or all of the set, is missing: with where it is published and what is expected.
+    """
+    names = [split.name for split in layout.splits]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        known = ', '.join(filter(None, names)) or 'no parts'
+        raise UserError(f'--split {" ".join(unknown)}: {layout.name} has {known}.')
+    wanted = [split for split in layout.splits if not only or split.name in only]
+    found = {split: _split_pairs(root, layout, split, scale) for split in wanted}
+    missing = [split.name for split in wanted if not found[split]]
+    if len(missing) == len(wanted) or (only and missing):
+        part = f' ({", ".join(missing)})' if only else ''
+        raise UserError(
+            f'{root} holds no images of {layout.name}{part} for scale {scale} in a layout that is understood.\n'
+            'Nothing is downloaded: get the set from its publisher, unpack it and point --root to it.\n'
+            + layout.describe(scale)
+        )
+    return {split: pairs for split, pairs in found.items() if pairs}
+
+
+def _split_pairs(root: Path, layout: Layout, split: Split, scale: int) -> list[Pair]:
+    """Pairs of the first source whose HR images are there; empty if none is."""
+    for source in split.sources:
+        hr = _within(find_images(root, source.hr, scale), split.numbers)
+        if not hr:
+            continue
+        lr = _within(find_images(root, source.lr, scale), split.numbers) if source.lr else {}
+        if layout.lr_kind == 'real' and not lr:
+            raise UserError(
+                f'{next(iter(hr.values())).parent} has HR images but no captured LR images for scale {scale}, '
+                f'which are the point of {layout.name}.\n{layout.describe(scale)}'
+            )
+        return match_pairs(hr, lr, scale)
+    return []
+
+
+def _within(images: dict[str, Path], numbers: range | None) -> dict[str, Path]:
+    if numbers is None:
+        return images
+    return {name: path for name, path in images.items() if name.isdecimal() and int(name) in numbers}

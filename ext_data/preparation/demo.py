@@ -1,0 +1,109 @@
+"""A small training and validation set from photographs that the scikit-image package carries; nothing is downloaded."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ext_core.errors import UserError
+from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+from ext_data.preparation.sub_images import Window, cut_pair
+
+SCALES = (2, 3, 4)
+MULTIPLE = 12  # HR sizes divide by every scale, so that one HR set serves all three
+TRAIN_PHOTOGRAPHS = ('astronaut.png', 'motorcycle_left.png', 'rocket.jpg')
+TRAIN_WINDOW = Window(size=192, step=96, thresh=24)
+# file: (top, left) of a region with fine detail: the cat's eyes and fur; cup, spoon and grain of the wood
+VAL_REGIONS = {'chelsea.png': (0, 84), 'coffee.png': (100, 204)}
+VAL_SIZE = 288  # NIQE needs at least two blocks of 96 px inside the cropped border
+
+
+def ensure_demo_data(root: Path, scale: int = 4) -> Path:
+    """Make ``root/datasets/demo`` unless it is there already.
+
+    ``train/gt.lmdb`` and ``train/lq_x{scale}.lmdb`` hold overlapping sub-images of three photographs, ``val/gt`` and
+    ``val/lq_x{scale}`` one region each of two others. LR is MATLAB-style bicubic. Several processes may call this at
+    the same time: each part is built aside and renamed, and whoever comes second keeps what is there.
+
+    Args:
+        root (Path): Folder under which ``datasets/demo`` is made, usually the project's.
+        scale (int): 2, 3 or 4; further scales are added beside the ones that exist. Default: 4.
+
+    Returns:
+        Path: ``root/datasets/demo``.
+
+    Raises:
+        UserError: If the scale is not supported, or scikit-image or one of its photographs is missing.
+    """
+    if scale not in SCALES:
+        raise UserError(f'The demo set exists for the scales {SCALES}, not {scale}.')
+    demo = Path(root) / 'datasets' / 'demo'
+    parts = ('train/gt.lmdb', f'train/lq_x{scale}.lmdb', 'val/gt', f'val/lq_x{scale}')
+    if all((demo / part).is_dir() for part in parts):
+        return demo
+    photographs = _photograph_folder()
+    for part in parts:
+        (demo / part).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=demo.parent, prefix='.demo-') as building:
+        _build_train(photographs, Path(building), scale)
+        _build_val(photographs, Path(building), scale)
+        for part in parts:
+            _move_unless_there(Path(building) / part, demo / part)
+    return demo
+
+
+def _photograph_folder() -> Path:
+    """Folder of the photographs inside the installed scikit-image, found without importing it."""
+    spec = importlib.util.find_spec('skimage')
+    folder = Path(spec.origin).parent / 'data' if spec and spec.origin else None
+    if folder is None:
+        raise UserError(
+            'The demo set is made from photographs in the scikit-image package, which is not installed.\n'
+            'Remedy: pip install scikit-image'
+        )
+    missing = [name for name in (*TRAIN_PHOTOGRAPHS, *VAL_REGIONS) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f'scikit-image in {folder} lacks {", ".join(missing)}.\nRemedy: pip install --force-reinstall scikit-image'
+        )
+    return folder
+
+
+def _build_train(photographs: Path, target: Path, scale: int) -> None:
+    folders = {'gt': target / 'train' / 'gt', f'lq_x{scale}': target / 'train' / f'lq_x{scale}'}
+    entries: dict[str, list[Entry]] = {name: [] for name in folders}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    for file in TRAIN_PHOTOGRAPHS:
+        hr = mod_crop(read_image(photographs / file)[0], MULTIPLE)
+        pieces = cut_pair(hr, bicubic_down(hr, scale), scale, TRAIN_WINDOW)
+        for number, pair in enumerate(pieces, start=1):
+            for (name, folder), image in zip(folders.items(), pair, strict=True):
+                path = folder / f'{Path(file).stem}_s{number:03d}.png'
+                write_png(path, image)
+                entries[name].append(Entry(path, *image.shape[:2]))
+    for name, folder in folders.items():
+        write_lmdb(folder.with_name(f'{name}.lmdb'), entries[name])
+        shutil.rmtree(folder)
+
+
+def _build_val(photographs: Path, target: Path, scale: int) -> None:
+    gt_folder, lq_folder = target / 'val' / 'gt', target / 'val' / f'lq_x{scale}'
+    gt_folder.mkdir(parents=True)
+    lq_folder.mkdir(parents=True)
+    for file, (top, left) in VAL_REGIONS.items():
+        hr = read_image(photographs / file)[0][top : top + VAL_SIZE, left : left + VAL_SIZE]
+        name = f'{Path(file).stem}.png'
+        write_png(gt_folder / name, hr)
+        write_png(lq_folder / name, bicubic_down(hr, scale))
+
+
+def _move_unless_there(source: Path, target: Path) -> None:
+    """Rename a folder; if another process was first, its folder stays (the content is the same)."""
+    try:
+        os.rename(source, target)
+    except OSError:
+        if not target.is_dir():
+            raise

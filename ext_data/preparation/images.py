@@ -1,0 +1,92 @@
+"""Reading, reducing and writing single images, always (h, w, 3) uint8 in BGR order, as OpenCV and BasicSR hold them."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from basicsr.utils.matlab_functions import imresize
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+PNG_COMPRESSION = 1  # what BasicSR's LMDB maker uses: training reads often, disk is cheap
+
+
+class ImageError(Exception):
+    """An image that cannot be used; the message names the file and says why."""
+
+
+def read_image(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Read an image as 8-bit colour and say what had to be changed.
+
+    Grey becomes three equal channels and an alpha channel is dropped, both as BasicSR does when it decodes. 16-bit
+    values are divided by 257 and rounded, so that 65535 becomes 255.
+
+    Args:
+        path (Path): Any format that OpenCV decodes.
+
+    Returns:
+        tuple[np.ndarray, list[str]]: The image, (h, w, 3), uint8, BGR; and the changes made, each in a few words.
+
+    Raises:
+        ImageError: If the file cannot be read or decoded, or holds neither 8-bit nor 16-bit integers.
+    """
+    try:
+        image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, OSError) as error:
+        raise ImageError(f'{path}: cannot be read ({str(error).strip()})') from error
+    if image is None:
+        raise ImageError(f'{path}: does not decode (damaged, cut short, or not an image)')
+    notes = []
+    if image.dtype == np.uint16:
+        image = np.round(image / 257.0).astype(np.uint8)
+        notes.append('16-bit reduced to 8-bit')
+    elif image.dtype != np.uint8:
+        raise ImageError(f'{path}: holds {image.dtype} values; convert it to 8-bit or 16-bit PNG first')
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        notes.append('grey repeated to three channels')
+    elif image.shape[2] == 4:
+        image = image[:, :, :3]
+        notes.append('alpha channel dropped')
+    return np.ascontiguousarray(image), notes
+
+
+def mod_crop(image: np.ndarray, multiple: int) -> np.ndarray:
+    """Cut rows at the bottom and columns at the right until both sizes divide by ``multiple``.
+
+    Args:
+        image (np.ndarray): (h, w, c).
+        multiple (int): Usually the scale.
+
+    Returns:
+        np.ndarray: (h - h % multiple, w - w % multiple, c), a view.
+    """
+    height, width = image.shape[:2]
+    return image[: height - height % multiple, : width - width % multiple]
+
+
+def bicubic_down(image: np.ndarray, scale: int) -> np.ndarray:
+    """Reduce by an integer factor with MATLAB's antialiased bicubic ``imresize``, as BasicSR implements it.
+
+    Args:
+        image (np.ndarray): (h, w, 3), uint8; h and w divide by ``scale``.
+        scale (int): Factor, at least 2.
+
+    Returns:
+        np.ndarray: (h / scale, w / scale, 3), uint8, rounded to the nearest level.
+    """
+    small = imresize(image.astype(np.float32) / 255.0, 1 / scale)
+    return np.round(np.clip(small, 0, 1) * 255.0).astype(np.uint8)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a PNG so that a reader sees either nothing or the whole file.
+
+    Args:
+        path (Path): Target, ending in ``.png``; its folder exists.
+        image (np.ndarray): (h, w, 3), uint8, BGR.
+    """
+    _, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+    part = path.with_name(f'.{path.name}.part')  # hidden: BasicSR's folder scan skips it
+    part.write_bytes(data.tobytes())
+    os.replace(part, path)

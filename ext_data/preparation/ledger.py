@@ -1,0 +1,79 @@
+"""What has been finished, on disk, so that an interrupted preparation continues where it stopped."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ext_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished pair.
+
+    Args:
+        key (str): Name of the pair.
+        fingerprint (list[int]): Size and time of change of the source files.
+        pieces (list[tuple[str, int, int]]): Output name without extension, height and width of its HR image in pixels.
+        notes (list[str]): What had to be changed, each in a few words.
+    """
+
+    key: str
+    fingerprint: list[int]
+    pieces: list[tuple[str, int, int]]
+    notes: list[str]
+
+
+class Ledger:
+    """Finished pairs of one output, one JSON line each, after a first line with the settings.
+
+    Args:
+        path (Path): The file; made if missing. A last line cut short by a crash is dropped.
+        settings (dict): What the outputs depend on besides the source files.
+
+    Raises:
+        UserError: If the file was written with other settings, so that old and new outputs would mix.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, object]) -> None:
+        self.path = path
+        self.records: dict[str, Record] = {}
+        lines = _read_lines(path)
+        if lines and lines[0] != settings:
+            raise UserError(
+                f'{path}: these outputs were prepared with other settings\n  then: {lines[0]}\n  now:  {settings}\n'
+                f'Remedy: choose another --output, or delete this file and the folders {settings["folders"]}.'
+            )
+        for line in lines[1:]:
+            self._remember(Record(line['key'], line['fingerprint'], [tuple(p) for p in line['pieces']], line['notes']))
+        self._settings = settings
+        self.rewrite()
+
+    def _remember(self, record: Record) -> None:
+        self.records[record.key] = record
+
+    def rewrite(self) -> None:
+        """Write the whole file anew, atomically: after records were removed, or after a crash cut its last line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f'{self.path.name}.part')
+        lines = [self._settings, *(asdict(record) for record in self.records.values())]
+        part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
+        os.replace(part, self.path)
+
+    def append(self, record: Record) -> None:
+        """Remember a finished pair at once."""
+        self._remember(record)
+        with self.path.open('a', encoding='utf-8') as file:
+            file.write(json.dumps(asdict(record)) + '\n')
+
+
+def _read_lines(path: Path) -> list[dict]:
+    lines: list[dict] = []
+    if path.is_file():
+        for text in path.read_text(encoding='utf-8').splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines

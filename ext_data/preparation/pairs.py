@@ -1,0 +1,110 @@
+"""Matching HR files with LR files by name."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ext_core.errors import UserError
+from ext_data.preparation.images import IMAGE_SUFFIXES
+
+SHOWN = 20  # problems listed one by one before the rest is only counted
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR file and its LR file.
+
+    Args:
+        key (str): Name of the outputs, without extension.
+        hr (Path): HR file.
+        lr (Path | None): LR file; None if it is to be made.
+    """
+
+    key: str
+    hr: Path
+    lr: Path | None
+
+
+def listing(problems: Sequence[str]) -> str:
+    """The first problems, one per line, and how many more there are."""
+    lines = [f'  {problem}' for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f'  ... and {len(problems) - SHOWN} more')
+    return '\n'.join(lines)
+
+
+def find_images(root: Path, template: str, scale: int) -> dict[str, Path]:
+    """Image files that a template matches.
+
+    Args:
+        root (Path): Folder the template is relative to.
+        template (str): Path without extension; its last part contains ``{name}``. See ``layouts``.
+        scale (int): Put in for ``{scale}``.
+
+    Returns:
+        dict[str, Path]: Name to file, sorted by name; empty if the folder is missing.
+
+    Raises:
+        UserError: If two files have the same name (``a.png`` and ``a.jpg``).
+    """
+    *folders, last = template.replace('{scale}', str(scale)).split('/')
+    folder = root.joinpath(*folders)
+    before, after = last.split('{name}')
+    pattern = re.compile(re.escape(before) + '(.+)' + re.escape(after))
+    found: dict[str, Path] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        match = pattern.fullmatch(path.stem)
+        if match is None or path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if match[1] in found:
+            raise UserError(f'{path} and {found[match[1]].name} have the same name. Remove or rename one of them.')
+        found[match[1]] = path
+    return found
+
+
+def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pair]:
+    """Pair files of the same name.
+
+    Args:
+        hr (dict[str, Path]): Name to HR file.
+        lr (dict[str, Path]): Name to LR file; empty if LR is to be made.
+        scale (int): Only for the hint in the message.
+
+    Returns:
+        list[Pair]: In the order of ``hr``. ``lr`` is None in all of them or in none.
+
+    Raises:
+        UserError: If an image lacks its partner, or if a name cannot be a key.
+    """
+    problems = [f'{hr[name]}: no LR image of that name' for name in hr if lr and name not in lr]
+    problems += [f'{lr[name]}: no HR image of that name' for name in lr if name not in hr]
+    if problems:
+        raise UserError(
+            f'HR ({len(hr)} images) and LR ({len(lr)} images) do not match in names:\n{listing(problems)}\n'
+            + _name_hint(hr, lr, scale)
+        )
+    keys = _keys(hr)
+    return [Pair(keys[name], path, lr.get(name)) for name, path in hr.items()]
+
+
+def _name_hint(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> str:
+    if any(f'{name}x{scale}' in lr for name in hr):
+        return f"The LR names end in x{scale}: add --lr-name '{{name}}x{scale}'."
+    return 'Remedy: rename or remove these files; --lr-name says how LR names derive from HR names.'
+
+
+def _keys(images: dict[str, Path]) -> dict[str, str]:
+    """Output names. BasicSR ends an LMDB key at the first dot and a meta line's name at the first space."""
+    keys: dict[str, str] = {}
+    owners: dict[str, Path] = {}
+    for name, path in images.items():
+        key = re.sub(r'[.\s]+', '_', name)
+        if not key.isascii():
+            raise UserError(f'{path}: the keys of an LMDB are ASCII. Rename the file.')
+        if key in owners:
+            raise UserError(f'{path} and {owners[key]} would both become {key}.png. Rename one of them.')
+        keys[name], owners[key] = key, path
+    return keys

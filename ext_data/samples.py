@@ -1,0 +1,155 @@
+"""Samples whose random draws depend only on (seed, epoch, position), and errors that name the file."""
+
+import math
+import multiprocessing
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from torch.utils.data import Dataset, Sampler
+
+from ext_core.errors import UserError
+
+
+class SeededSampler(Sampler):
+    """Shuffled (epoch, position) keys of an enlarged dataset, this rank's share of them.
+
+    Position runs over ``ratio`` copies of the dataset; ranks take every ``num_replicas``-th key of one common
+    permutation, so that N ranks together see the batches that one process sees. (BasicSR's EnlargedSampler shuffles
+    without the seed.)
+
+    Args:
+        dataset_size (int): Number of different samples.
+        num_replicas (int): Number of processes.
+        rank (int): Index of this process.
+        ratio (int): Copies of the dataset in one epoch.
+        seed (int): Seed of the shuffle.
+    """
+
+    def __init__(self, dataset_size: int, num_replicas: int = 1, rank: int = 0, ratio: int = 1, seed: int = 0):
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.seed = seed
+        self.num_samples = math.ceil(dataset_size * ratio / num_replicas)
+        self.epoch = 0
+        self.start = 0
+
+    def set_position(self, epoch: int, start: int = 0) -> None:
+        """The next iteration yields this epoch's keys from the ``start``-th on."""
+        self.epoch = epoch
+        self.start = start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        order = torch.randperm(self.num_samples * self.num_replicas, generator=torch.Generator().manual_seed(seed))
+        own = order[self.rank :: self.num_replicas][self.start :]
+        return iter([(self.epoch, position) for position in own.tolist()])
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SeededDataset(Dataset):
+    """Wraps a dataset so that a sample's augmentation is drawn from (seed, epoch, position).
+
+    With it, results do not depend on the number of workers, epochs differ in their crops (BasicSR's repeat), and a
+    resumed run draws what the uninterrupted one would have. A sample that cannot be read is reported once with its
+    files, counted, and replaced by the next readable one, until ``max_bad_samples`` different ones have failed.
+
+    Args:
+        dataset (Dataset): Any map-style dataset; it may draw from Python's, NumPy's and torch's global generators.
+        seed (int): Seed of the run.
+        max_bad_samples (int): Unreadable samples tolerated. Default: 10.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, max_bad_samples: int = 10):
+        self.dataset = dataset
+        self.seed = seed
+        self.max_bad_samples = max_bad_samples
+        self._bad = multiprocessing.Array('b', len(dataset))  # type: ignore[arg-type]  # shared among the workers
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, position = key
+        states = (random.getstate(), np.random.get_state(), torch.get_rng_state())  # noqa: NPY002
+        try:
+            for index in self._readable(position):
+                _seed_everything(self.seed, epoch, position)
+                try:
+                    return self.dataset[index]
+                except Exception as error:
+                    self._report(index, error)
+            raise UserError('None of the training images can be read; see the warnings above.')
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
+
+    def _readable(self, position: int) -> Iterator[int]:
+        """The wanted sample, then its successors, without those known to be bad."""
+        size = len(self)
+        return (index for index in ((position + step) % size for step in range(size)) if not self._bad[index])
+
+    def _report(self, index: int, error: Exception) -> None:
+        with self._bad.get_lock():
+            self._bad[index] = 1
+            count = sum(self._bad)
+        files = sample_files(self.dataset, index)
+        if count > self.max_bad_samples:
+            raise UserError(
+                f'{count} training samples cannot be read, more than datasets:train:max_bad_samples '
+                f'({self.max_bad_samples}). The last one: {files} ({type(error).__name__}: {error}). Find all of them '
+                'with: python scripts/prepare_data.py --help (it verifies every image).'
+            ) from error
+        get_root_logger().warning(
+            f'Training sample skipped ({count} of at most {self.max_bad_samples} so far): {files} cannot be used: '
+            f'{type(error).__name__}: {error}. Replace or delete it.'
+        )
+
+
+class NamedErrorDataset(Dataset):
+    """Wraps an evaluation dataset so that a sample that cannot be read ends in an error naming its files.
+
+    Args:
+        dataset (Dataset): Any map-style dataset; its attributes stay reachable, as BasicSR's validation expects.
+    """
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getattr__(self, name: str):
+        if name == 'dataset':  # not set yet while a worker unpickles
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict:
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            raise UserError(
+                f'Evaluation images {sample_files(self.dataset, index)} cannot be used: '
+                f'{type(error).__name__}: {error}. Replace or delete them.'
+            ) from error
+
+
+def sample_files(dataset: Dataset, index: int) -> str:
+    """The files of a sample, for messages."""
+    paths = getattr(dataset, 'paths', None)
+    if not isinstance(paths, list) or index >= len(paths):
+        return f'sample {index}'
+    entry = paths[index]
+    return ' and '.join(str(v) for k, v in entry.items() if 'path' in k) if isinstance(entry, dict) else str(entry)
+
+
+def _seed_everything(*entropy: int) -> None:
+    words = np.random.SeedSequence(entropy).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))  # noqa: NPY002  # BasicSR's datasets draw from the global generator
+    torch.default_generator.manual_seed(int(words[2]))

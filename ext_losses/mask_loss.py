@@ -1,0 +1,122 @@
+"""The mask of the mask-aided GAN: the discriminator looks where the super-resolved image is wrong."""
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@LOSS_REGISTRY.register()
+class ErrorMask(nn.Module):
+    """Multiply what the discriminator sees by a mask that grows with the super-resolution error.
+
+    mask = clip(k * E[l] + b, 0, 1),   l = (error_scale * (sr - gt))^2
+
+    E[l] is the mean over channels and over a window around the pixel. Where the image is already right the mask is b,
+    where it is wrong the mask is 1; with both images multiplied, the gradient that reaches ``sr`` through the
+    discriminator is ``mask`` times the gradient at its input, so the mask is a weight of the adversarial loss per
+    region. It is a *view* (see ``GANSRModel``): called with both images, it returns what the discriminator gets.
+
+    Args:
+        k (float): Slope. 0 makes the mask b everywhere. Default: 0.2.
+        b (float): Value of the mask where the error is 0. Default: 0.5.
+        error_scale (float): The error is measured on images multiplied by this number. In [0, 1] the squared error of
+            any usable network is so small that the mask is the constant b, hence the default 255, grey levels.
+        error_norm (str): 'none', or 'mean': divide the error map by its detached mean over the batch, which keeps
+            the mask's dynamic range whatever the quality reached. Default: 'none'.
+        window (int): Side of the square over which the error is averaged, odd, with reflected borders. 1 is the
+            literal reading, per pixel; its mask has edges of its own, which a discriminator sees. Default: 7.
+        per_channel (bool): One mask per colour channel instead of one for all. Default: False.
+        apply_to (str): 'both' multiplies sr and gt, 'fake' only sr (the literal text; the discriminator can then tell
+            fakes by their darkness). Default: 'both'.
+        detach (bool): Keep the mask out of the generator's gradient. Without, the generator is also paid for changing
+            its own mask. Default: True.
+
+    Shape:
+        sr, gt: (n, c, h, w), range [0, 1]. Output: two tensors of that shape, the masked sr and gt.
+
+    Raises:
+        ValueError: If window is not odd and positive, error_norm or apply_to is unknown, or an image is too small for
+            the window's reflected border.
+
+    Reference: mask-aided GAN super-resolution, eq. 8 (k = 0.2, b = 0.5). Scale, window, and masking of both images are
+    our readings of it; docs/mask.md says what each changes.
+    """
+
+    def __init__(
+        self,
+        k: float = 0.2,
+        b: float = 0.5,
+        error_scale: float = 255.0,
+        error_norm: str = 'none',
+        window: int = 7,
+        per_channel: bool = False,
+        apply_to: str = 'both',
+        detach: bool = True,
+    ):
+        super().__init__()
+        if window < 1 or window % 2 == 0:
+            raise ValueError(f'mask_opt: window must be odd and positive, but is {window}.')
+        if error_norm not in ('none', 'mean'):
+            raise ValueError(f"mask_opt: error_norm must be 'none' or 'mean', but is '{error_norm}'.")
+        if apply_to not in ('both', 'fake'):
+            raise ValueError(f"mask_opt: apply_to must be 'both' or 'fake', but is '{apply_to}'.")
+        self.k = k
+        self.b = b
+        self.error_scale = error_scale
+        self.error_norm = error_norm
+        self.window = window
+        self.per_channel = per_channel
+        self.apply_to = apply_to
+        self.detach = detach
+        self.last_error: Tensor | None = None
+        self.last_mask: Tensor | None = None
+
+    def error_map(self, sr: Tensor, gt: Tensor) -> Tensor:
+        """E[l], in squared units of ``error_scale``: (n, 1, h, w), or (n, c, h, w) with ``per_channel``."""
+        error = ((sr.float() - gt.float()) * self.error_scale).square()  # fp16 would overflow at 255^2
+        if not self.per_channel:
+            error = error.mean(dim=1, keepdim=True)
+        if self.window > 1:
+            border = self.window // 2
+            if min(error.shape[-2:]) <= border:
+                raise ValueError(
+                    f'mask_opt: window {self.window} needs images larger than {border} px, '
+                    f'but got {tuple(sr.shape[-2:])}.'
+                )
+            error = F.avg_pool2d(F.pad(error, (border,) * 4, mode='reflect'), self.window, stride=1)
+        if self.error_norm == 'mean':
+            error = error / error.detach().mean().clamp_min(torch.finfo(error.dtype).tiny)
+        return error
+
+    def mask(self, sr: Tensor, gt: Tensor) -> Tensor:
+        """clip(k * E[l] + b, 0, 1), shaped as :meth:`error_map`, range [0, 1]."""
+        if self.detach:
+            sr, gt = sr.detach(), gt.detach()
+        error = self.error_map(sr, gt)
+        mask = (self.k * error + self.b).clamp(0, 1)
+        self.last_error, self.last_mask = error.detach(), mask.detach()
+        return mask
+
+    def forward(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+        mask = self.mask(sr, gt)
+        return sr * mask, gt * mask if self.apply_to == 'both' else gt
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Scalars of the last mask for the log: its mean, and the shares of it at 0 and at 1."""
+        if self.last_mask is None:
+            return {}
+        mask = self.last_mask
+        return {
+            'mask_mean': mask.mean(),
+            'mask_at_0': (mask <= 0).float().mean(),
+            'mask_at_1': (mask >= 1).float().mean(),
+        }
+
+    def panels(self) -> dict[str, Tensor]:
+        """Images of the last batch for TensorBoard, (n, 1 or c, h, w) in [0, 1]: RMS error (black 0, white 32 grey
+        levels, or 4 times the mean with ``error_norm: mean``) and mask."""
+        if self.last_mask is None or self.last_error is None:
+            return {}
+        white = 2.0 if self.error_norm == 'mean' else 32 / 255 * self.error_scale
+        return {'error': (self.last_error.sqrt() / white).clamp(0, 1), 'mask': self.last_mask}

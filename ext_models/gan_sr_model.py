@@ -1,0 +1,156 @@
+"""The adversarial training step, written once: every paper's GAN is this one with options or a small override."""
+
+from collections import OrderedDict
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ext_models.ext_sr_model import ExtSRModel
+
+
+@MODEL_REGISTRY.register()
+class GANSRModel(ExtSRModel):
+    """A generator, a discriminator, an adversarial objective, and views of what the discriminator sees.
+
+    The discriminator's weights do not change between the generator's and the discriminator's step, so real and fake
+    pass it **once** each (BasicSR: three passes for SRGAN, five for ESRGAN). The generator's adversarial gradient is
+    taken at the super-resolved image and injected there; the discriminator's loss goes backward into its own
+    parameters only. Losses and weights are those of BasicSR's SRGANModel and ESRGANModel. Two things differ, neither
+    of which training reads: BatchNorm's running statistics advance twice an iteration instead of three or five times;
+    and, with spectral norm, so does the power iteration, which makes the singular values slightly less converged.
+
+    Keys of ``train`` beside :class:`ExtSRModel`'s:
+        gan_opt: the objective, a loss with ``generator_loss`` and ``discriminator_losses``: ``AdversarialLoss``,
+            ``RelativisticAdversarialLoss``.
+        optim_d, net_d_iters, net_d_init_iters: as BasicSR's.
+        mask_opt, highpass_opt: views, applied in the order of the option file. A view is a module that maps
+            (sr, gt) to what the discriminator gets of them, and may offer ``statistics()`` and ``panels()``.
+    """
+
+    VIEW_KEYS = ('mask_opt', 'highpass_opt')
+    EXTRA_TRAIN_KEYS = frozenset({'net_d_iters', 'net_d_init_iters'})
+    NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
+    LOSS_PREFIX = 'l_g_'
+
+    # ------------------------------------------------------------------ construction
+    def init_networks(self) -> None:
+        path_opt = self.opt['path']
+        self.net_d = self.model_to_device(build_network(self.opt['network_d']))
+        self.print_network(self.net_d)
+        if path_opt.get('pretrain_network_d') is not None:
+            self.load_network(
+                self.net_d,
+                path_opt['pretrain_network_d'],
+                path_opt.get('strict_load_d', True),
+                path_opt.get('param_key_d', 'params'),
+            )
+        if isinstance(self.net_d, DistributedDataParallel):
+            # Two forward passes precede one backward pass; a broadcast of buffers between them would modify what
+            # BatchNorm saved for the first. The buffers start equal on all ranks and nothing in training reads them.
+            self.net_d.broadcast_buffers = False
+        self.net_d.train()
+
+    def init_losses(self) -> None:
+        train_opt = self.opt['train']
+        self.cri_pix = self.build_loss('pixel_opt')
+        self.cri_perceptual = self.build_loss('perceptual_opt')
+        self.objective = self.build_loss('gan_opt')
+        if not hasattr(self.objective, 'generator_loss'):
+            raise ValueError(
+                f"train:gan_opt: type '{train_opt['gan_opt']['type']}' is not an adversarial objective of "
+                'this plugin. Use AdversarialLoss (SRGAN) or RelativisticAdversarialLoss (ESRGAN); both '
+                "take GANLoss's arguments."
+            )
+        view_opts = [value for key, value in train_opt.items() if key in self.VIEW_KEYS and value]
+        self.views = nn.ModuleList(build_loss(view_opt) for view_opt in view_opts).to(self.device)
+        self.net_d_iters = train_opt.get('net_d_iters', 1)
+        self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
+
+    def setup_optimizers(self) -> None:
+        super().setup_optimizers()
+        self.optimizer_d = self.add_optimizer('optim_d', self.net_d)
+
+    # ------------------------------------------------------------------ the step
+    def optimize_parameters(self, current_iter: int) -> None:
+        update_g = current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters
+        self.optimizer_g.zero_grad()
+        self.optimizer_d.zero_grad()
+        self.loss_dict = OrderedDict()
+        outputs = []
+        for lq, gt in self.chunks(self.net_g, self.net_d):
+            with torch.set_grad_enabled(update_g), self.precision.autocast():
+                sr = self.net_g(lq)
+            self.adversarial_step(sr, gt, update_g)
+            outputs.append(sr.detach())
+        self.output = torch.cat(outputs)
+        if update_g:
+            self.precision.step(self.optimizer_g, self.trainable(self.net_g))
+        self.precision.step(self.optimizer_d, self.trainable(self.net_d))
+        self.precision.update()
+        self.update_ema()
+
+    def adversarial_step(self, sr: Tensor, gt: Tensor, update_g: bool) -> None:
+        """Gradients of both players on one chunk, from one pass of each image through the discriminator."""
+        fake = sr.detach().requires_grad_(update_g)
+        with self.precision.autocast():
+            fake_view, real_view = self.discriminator_views(fake, gt)
+            real_logits = self.net_d(real_view)
+            fake_logits = self.net_d(fake_view)
+        if update_g:
+            self.g_step(sr, gt, fake, real_logits, fake_logits)
+        self.d_step(real_logits, fake_logits)
+
+    def discriminator_views(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+        """What the discriminator gets of the generated and of the real images."""
+        for view in self.views:
+            sr, gt = view(sr, gt)
+        return sr, gt
+
+    def g_step(self, sr: Tensor, gt: Tensor, fake: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Backward of the generator: its own losses, with the adversarial gradient at ``fake`` injected at ``sr``."""
+        with self.precision.autocast():
+            losses = self.generator_losses(sr, gt)
+            adversarial = self.objective.generator_loss(real_logits, fake_logits)
+        (gradient,) = torch.autograd.grad(self.share(adversarial), fake, retain_graph=True)
+        # The injected gradient comes first: autograd then adds the terms at ``sr`` in the order BasicSR's graph does.
+        roots, gradients = [sr], [gradient]
+        if losses:
+            roots.append(self.share(sum(losses.values())))
+            gradients.append(None)
+        torch.autograd.backward(roots, gradients)
+        self.add_losses(OrderedDict(losses, l_g_gan=adversarial))
+
+    def d_step(self, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Backward of the discriminator, into its own parameters only."""
+        with self.precision.autocast():
+            on_real, on_fake = self.objective.discriminator_losses(real_logits, fake_logits)
+        self.share(on_real + on_fake).backward(inputs=self.trainable(self.net_d))
+        self.add_losses(
+            {
+                'l_d_real': on_real,
+                'l_d_fake': on_fake,
+                'out_d_real': real_logits.mean(),
+                'out_d_fake': fake_logits.mean(),
+            }
+        )
+
+    # ------------------------------------------------------------------ logging and saving
+    def log_tensors(self) -> dict[str, Tensor]:
+        scalars = OrderedDict(super().log_tensors())
+        for view in self.views:
+            scalars.update(view.statistics())
+        return scalars
+
+    def panels(self) -> dict[str, Tensor]:
+        panels = super().panels()
+        for view in self.views:
+            panels.update(view.panels())
+        return panels
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        self.save_network(self.net_d, 'net_d', current_iter)
+        super().save(epoch, current_iter)

@@ -1,0 +1,18 @@
+"""The mask-aided GAN under its own name."""
+
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from ext_models.gan_sr_model import GANSRModel
+
+
+@MODEL_REGISTRY.register()
+class MaskGANModel(GANSRModel):
+    """``GANSRModel`` that insists on its mask, so that a recipe cannot lose it unnoticed.
+
+    The mask is a view (``train:mask_opt``, see ``ErrorMask``), which any GAN recipe takes; with k = 0 and b = 1 this
+    model equals its unmasked base bit for bit.
+
+    Reference: mask-aided GAN super-resolution, eq. 8.
+    """
+
+    NEEDS = frozenset({'train:mask_opt'})

@@ -1,0 +1,180 @@
+"""Time our training step against BasicSR's: the same networks, batches and losses, alternating in one run.
+
+Example:
+    python scripts/benchmark_step.py --json step.json
+    python scripts/benchmark_step.py --case MSRResNet --perceptual --rounds 20
+
+A round times BasicSR's ESRGANModel, our GANSRModel, and ours with the mask, one step each, in an order that rotates.
+The figures are medians over rounds of the ratio within a round, with the quartiles: on a shared machine only ratios of
+neighbours mean something.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from ext_core.registration import register_all
+
+GENERATORS = {
+    'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
+    'EDSR': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
+    'RRDBNet': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 23, 'num_grow_ch': 32},
+}
+DISCRIMINATOR = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 64, 'input_size': 128}
+ADAM = {'type': 'Adam', 'lr': 1e-4, 'betas': [0.9, 0.99]}
+PERCEPTUAL = {'layer_weights': {'conv5_4': 1}, 'vgg_type': 'vgg19', 'criterion': 'l1'}
+GT_SIZE = 128
+VARIANTS = ('basicsr', 'ours', 'ours + mask')
+
+
+def options(generator: str, perceptual: bool, **changes) -> dict:
+    """Resolved options of one variant. The perceptual loss has untrained weights, which cost the same time."""
+    train = {
+        'optim_g': dict(ADAM),
+        'optim_d': dict(ADAM),
+        'total_iter': 1000,
+        'ema_decay': 0.999,
+        'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
+        'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1e-2},
+        'gan_opt': changes.pop('gan_opt'),
+        **changes,
+    }
+    if perceptual:
+        ours = {'type': 'VGGFeatureLoss', 'weights': 'random'}
+        train['perceptual_opt'] = PERCEPTUAL | (
+            ours if train['gan_opt']['type'] != 'GANLoss' else {'type': 'PerceptualLoss'}
+        )
+    else:
+        train['perceptual_opt'] = None
+    return copy.deepcopy(
+        {
+            'model_type': 'ESRGANModel' if train['gan_opt']['type'] == 'GANLoss' else 'GANSRModel',
+            'name': 'benchmark',
+            'scale': 4,
+            'num_gpu': int(torch.cuda.is_available()),
+            'is_train': True,
+            'dist': False,
+            'rank': 0,
+            'world_size': 1,
+            'path': {},
+            'network_g': GENERATORS[generator],
+            'network_d': DISCRIMINATOR,
+            'train': train,
+        }
+    )
+
+
+def build(generator: str, perceptual: bool) -> dict:
+    """One model a variant."""
+    from basicsr.models import build_model
+    from torchvision.models import vgg19
+
+    objective = {'gan_type': 'vanilla', 'loss_weight': 5e-3}
+    gan = {
+        'basicsr': {'type': 'GANLoss', 'real_label_val': 1.0, 'fake_label_val': 0.0, **objective},
+        'ours': {'type': 'RelativisticAdversarialLoss', **objective},
+    }
+    gan['ours + mask'] = gan['ours']
+    models = {}
+    with mock.patch('basicsr.archs.vgg_arch.vgg.vgg19', lambda pretrained: vgg19(weights=None)):
+        for variant in VARIANTS:
+            mask = {'mask_opt': {'type': 'ErrorMask'}} if variant == 'ours + mask' else {}
+            torch.manual_seed(0)
+            models[variant] = build_model(options(generator, perceptual, gan_opt=gan[variant], **mask))
+    return models
+
+
+def one_step(model, batch: dict, iteration: int) -> float:
+    """Seconds of one training iteration, the device waited for."""
+    started = time.perf_counter()
+    model.feed_data(batch)
+    model.optimize_parameters(iteration)
+    if model.device.type == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> dict:
+    """Medians and quartiles of the ratios for one generator."""
+    models = build(generator, perceptual)
+    batch = {
+        'lq': torch.rand(batch_size, 3, GT_SIZE // 4, GT_SIZE // 4),
+        'gt': torch.rand(batch_size, 3, GT_SIZE, GT_SIZE),
+    }
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for round_ in range(rounds + 1):
+        order = VARIANTS[round_ % 3 :] + VARIANTS[: round_ % 3]
+        for variant in order:
+            taken = one_step(models[variant], batch, round_ + 1)
+            if round_ > 0:  # the first one allocates
+                seconds[variant].append(taken)
+    steps = {'ours / basicsr': ('ours', 'basicsr'), 'masked / unmasked': ('ours + mask', 'ours')}
+    result: dict = {
+        'generator': generator,
+        'perceptual': perceptual,
+        'batch_size': batch_size,
+        'rounds': rounds,
+        'basicsr_seconds': statistics.median(seconds['basicsr']),
+    }
+    for name, (above, below) in steps.items():
+        ratios = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        result[name] = {'median': middle, 'quartiles': [low, high]}
+    mask = models['ours + mask'].views[0]
+    result['mask alone / unmasked'] = mask_seconds(mask, batch, rounds) / statistics.median(seconds['ours'])
+    return result
+
+
+def mask_seconds(mask: torch.nn.Module, batch: dict, rounds: int) -> float:
+    """Median seconds of the mask's forward and backward by themselves, which resolves what whole steps cannot."""
+    taken = []
+    for _ in range(rounds + 1):
+        sr = torch.rand_like(batch['gt']).requires_grad_()
+        started = time.perf_counter()
+        masked_sr, masked_gt = mask(sr, batch['gt'])
+        torch.autograd.grad(masked_sr.sum() + masked_gt.sum(), sr)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--case', nargs='+', choices=GENERATORS, default=list(GENERATORS), help='generators')
+    parser.add_argument('--perceptual', action='store_true', help='with the VGG19 perceptual loss of ESRGAN')
+    parser.add_argument('--batch', type=int, default=2, help='images in a batch (gt 128 px)')
+    parser.add_argument('--rounds', type=int, default=12)
+    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    results = []
+    print(f'{"generator":10} {"ours / basicsr (quartiles)":28} {"masked / unmasked":26} {"mask alone":10} basicsr s')
+    for generator in args.case:
+        result = measure(generator, args.perceptual, args.batch, args.rounds)
+        results.append(result)
+        cells = [
+            f'{result[name]["median"]:.3f} ({result[name]["quartiles"][0]:.3f} to {result[name]["quartiles"][1]:.3f})'
+            for name in ('ours / basicsr', 'masked / unmasked')
+        ]
+        print(
+            f'{generator:10} {cells[0]:28} {cells[1]:26} {result["mask alone / unmasked"]:<10.4f} '
+            f'{result["basicsr_seconds"]:.3f}',
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,191 @@
+"""Turn folders of photographs into the sub-images and LMDBs that BasicSR's PairedImageDataset reads.
+
+It never downloads. Sources are only read. LR images are made by MATLAB-style bicubic where none are given. An
+interrupted run is continued by the same command: finished images are skipped, and no half-written file is left behind.
+
+What is done to unusual images: grey is repeated to three channels, alpha is dropped, 16-bit is reduced to 8-bit, and
+odd sizes are cropped at the right and bottom to a multiple of the scale. The summary says how many.
+
+Examples:
+  python scripts/prepare_data.py demo
+  python scripts/prepare_data.py --list
+  python scripts/prepare_data.py --layout DIV2K --root datasets/DIV2K --scale 4 --lmdb
+  python scripts/prepare_data.py --layout Set5 --root datasets/Set5
+  python scripts/prepare_data.py --hr photos --output datasets/photos --scale 4 --sub-images 480 --step 240 --lmdb
+  python scripts/prepare_data.py --hr sharp --lr soft --lr-name '{name}x4' --output datasets/pairs
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ext_core.errors import UserError
+from ext_core.registration import register_all
+
+if TYPE_CHECKING:  # they need BasicSR, which main() makes importable first; --help does not wait for it
+    from ext_data.preparation.pair_images import Plan
+    from ext_data.preparation.pairs import Pair
+    from ext_data.preparation.sub_images import Window
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_argument_group('what to prepare (one of)')
+    what.add_argument(
+        'command', nargs='?', choices=['demo'], help='make datasets/demo from photographs of scikit-image'
+    )
+    what.add_argument('--list', action='store_true', help='list the known sets: publisher and layout')
+    what.add_argument('--layout', metavar='NAME', help='a known set, for instance DIV2K; needs --root')
+    what.add_argument('--hr', type=Path, metavar='DIR', help='a folder of HR images; needs --output')
+    where = parser.add_argument_group('where')
+    where.add_argument('--root', type=Path, metavar='DIR', help="the set's folder (--layout)")
+    where.add_argument('--split', nargs='+', metavar='NAME', help='only these parts. Default: all that are there')
+    where.add_argument('--lr', type=Path, metavar='DIR', help='LR images of --hr. Default: bicubic LR is made')
+    where.add_argument(
+        '--lr-name',
+        default='{name}',
+        metavar='TEMPLATE',
+        help="LR name for the HR name {name}, without extension, for instance '{name}x4' or '{name}x{scale}'",
+    )
+    where.add_argument('--output', type=Path, metavar='DIR', help='default: datasets/NAME (--layout), . (demo)')
+    how = parser.add_argument_group('how')
+    how.add_argument('--scale', type=int, default=4, help='default: 4')
+    how.add_argument(
+        '--sub-images',
+        type=int,
+        metavar='SIZE',
+        help='cut training images into HR squares of this size; 0 keeps whole images. '
+        'Default: 480 for DIV2K, Flickr2K and RealSR, else 0',
+    )
+    how.add_argument('--step', type=int, help='distance of neighbouring sub-images. Default: half of their size')
+    how.add_argument(
+        '--thresh',
+        type=int,
+        default=0,
+        help='cut one more sub-image at the border if more than this many pixels are left. Default: 0',
+    )
+    how.add_argument(
+        '--lr-at-hr-size',
+        action='store_true',
+        help='the given LR images have the size of HR (captured and aligned): reduce them by bicubic',
+    )
+    how.add_argument('--lmdb', action='store_true', help='also pack the images into LMDBs')
+    how.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='worker processes. Default: all cores')
+    return parser
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse combinations that mean nothing.
+
+    Raises:
+        UserError: Naming the option and the remedy.
+    """
+    chosen = [bool(args.command), args.list, args.layout is not None, args.hr is not None]
+    if sum(chosen) != 1:
+        raise UserError('Give one of: demo, --list, --layout NAME --root DIR, --hr DIR --output DIR. See --help.')
+    if args.layout is not None and args.root is None:
+        raise UserError(f'--layout {args.layout} needs --root, the folder of the set; see --list.')
+    if args.hr is not None and args.output is None:
+        raise UserError('--hr needs --output, the folder to write to.')
+    for option in ('hr', 'lr'):
+        folder = getattr(args, option)
+        if folder is not None and not folder.is_dir():
+            raise UserError(f'--{option} {folder}: there is no such folder.')
+    if args.lr is not None and args.hr is None:
+        raise UserError('--lr needs --hr, the HR images that belong to it.')
+    if args.lr_name.count('{name}') != 1 or '/' in args.lr_name:
+        raise UserError(f'--lr-name {args.lr_name}: must contain {{name}} once and no folder.')
+    if args.jobs < 1:
+        raise UserError(f'--jobs {args.jobs}: must be at least 1.')
+    if args.sub_images is not None and args.sub_images < 0:
+        raise UserError(f'--sub-images {args.sub_images}: must be a size in pixels, or 0 for whole images.')
+
+
+def choose_window(args: argparse.Namespace, default: 'Window | None') -> 'Window | None':
+    """The cut the user asked for, else the default."""
+    from ext_data.preparation.sub_images import Window
+
+    size = default.size if args.sub_images is None and default else (args.sub_images or 0)
+    step = size // 2 if args.step is None else args.step
+    return Window(size, step, args.thresh) if size else None
+
+
+def run_plan(pairs: 'list[Pair]', plan: 'Plan', args: argparse.Namespace) -> None:
+    """Prepare, pack and say what there is."""
+    from ext_data.preparation.pipeline import pack, prepare
+
+    prepared = prepare(pairs, plan, args.jobs)
+    count = sum(len(record.pieces) for record in prepared.records)
+    made = ' (LR made by MATLAB-style bicubic)' if pairs[0].lr is None else ''
+    print(f'{len(pairs)} pairs, {prepared.skipped} of them finished before; {count} images each in{made}')
+    print(f'  {plan.hr_folder}\n  {plan.lr_folder}')
+    for note, number in sorted(prepared.notes().items()):
+        print(f'  {number} x {note}')
+    if args.lmdb:
+        for path in pack(prepared, plan):
+            print(f'  {path}')
+
+
+def prepare_layout(args: argparse.Namespace) -> None:
+    """All parts of a known set that are there."""
+    from ext_data.preparation.collect import collect_layout
+    from ext_data.preparation.layouts import get_layout
+    from ext_data.preparation.pair_images import Plan, output_folders
+
+    layout = get_layout(args.layout)
+    found = collect_layout(args.root, layout, args.scale, args.split or ())
+    if args.sub_images and not any(split.training for split in found):
+        raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
+    output = args.output or Path('datasets') / layout.name
+    lr_at_hr_size = layout.lr_at_hr_size or args.lr_at_hr_size
+    for split, pairs in found.items():
+        window = choose_window(args, split.window) if split.training else None
+        folders = output_folders(output, split.name, layout.lr_kind, args.scale, window)
+        run_plan(pairs, Plan(args.scale, *folders, window, lr_at_hr_size), args)
+
+
+def prepare_folders(args: argparse.Namespace) -> None:
+    """A folder of HR images, with or without LR."""
+    from ext_data.preparation.collect import collect_folders
+    from ext_data.preparation.pair_images import Plan, output_folders
+
+    pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
+    window = choose_window(args, None)
+    folders = output_folders(args.output, '', '' if args.lr else 'bicubic', args.scale, window)
+    run_plan(pairs, Plan(args.scale, *folders, window, args.lr_at_hr_size), args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        check_arguments(args)
+        register_all()
+        if args.list:
+            from ext_data.preparation.layouts import LAYOUTS
+
+            print('\n\n'.join(layout.describe() for layout in LAYOUTS.values()))
+        elif args.command == 'demo':
+            from ext_data.preparation.demo import ensure_demo_data
+
+            print(f'demo set: {ensure_demo_data(args.output or Path(), args.scale)}')
+        elif args.layout:
+            prepare_layout(args)
+        else:
+            prepare_folders(args)
+    except (UserError, OSError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('Interrupted. The same command continues where it stopped.', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Metadata and extras. BasicSR is built without isolation (see the Makefile), so it is pinned here by version only."""
+
+from setuptools import setup
+
+setup(
+    name='basicsr-ext',
+    version='0.1.0',
+    description='Super-resolution for real photographs: mask-aided, domain-adaptation and energy GANs for BasicSR',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=[
+        'ext_arch',
+        'ext_core',
+        'ext_core.compat',
+        'ext_data',
+        'ext_data.preparation',
+        'ext_losses',
+        'ext_metrics',
+        'ext_models',
+    ],
+    install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python', 'lmdb', 'pyyaml', 'pytest'],
+    extras_require={
+        'metrics': ['lpips', 'scikit-image'],
+        'export': ['onnx', 'onnxruntime', 'safetensors', 'spandrel'],
+        'dev': ['lpips', 'scikit-image', 'ruff', 'mypy', 'pytest-xdist', 'types-PyYAML'],
+    },
+)

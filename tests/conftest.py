@@ -1,0 +1,24 @@
+"""Make BasicSR importable and register the plugin before any test module is imported."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ext_core.registration import register_all
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / 'shared' / 'data'
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+torch.set_num_threads(1)
+register_all()
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Folder of real photographs beside the project; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip('needs the photographs in ../shared/data, which are not part of the project')
+    return SHARED_DATA

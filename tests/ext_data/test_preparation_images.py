@@ -1,0 +1,100 @@
+"""Single images: what is read, how it is reduced, where it is cut."""
+
+import cv2
+import numpy as np
+import pytest
+from basicsr.utils.matlab_functions import imresize
+
+from ext_data.preparation.images import ImageError, bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.sub_images import Window, cut_pair, starts
+
+
+def noise(height, width, channels=3, dtype=np.uint8, seed=0):
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(seed).integers(0, top, (height, width, channels), dtype=dtype, endpoint=True)
+
+
+def save(path, image):
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def test_colour_is_read_unchanged(tmp_path):
+    image = noise(9, 7)
+    read, notes = read_image(save(tmp_path / 'a.png', image))
+    assert np.array_equal(read, image)
+    assert notes == []
+
+
+def test_grey_is_repeated(tmp_path):
+    image = noise(9, 7, 1)[:, :, 0]
+    read, notes = read_image(save(tmp_path / 'a.png', image))
+    assert np.array_equal(read, np.stack([image] * 3, axis=2))
+    assert notes == ['grey repeated to three channels']
+
+
+def test_alpha_is_dropped(tmp_path):
+    image = noise(9, 7, 4)
+    read, notes = read_image(save(tmp_path / 'a.png', image))
+    assert np.array_equal(read, image[:, :, :3])
+    assert notes == ['alpha channel dropped']
+
+
+def test_16_bit_is_rounded(tmp_path):
+    image = np.zeros((2, 3, 3), np.uint16)
+    image[0, 0], image[0, 1], image[0, 2] = 65535, 257 * 100 + 128, 257 * 100 + 129
+    read, notes = read_image(save(tmp_path / 'a.png', image))
+    assert read[0, :, 0].tolist() == [255, 100, 101]
+    assert notes == ['16-bit reduced to 8-bit']
+
+
+@pytest.mark.parametrize('content', [b'', b'not an image'])
+def test_what_is_no_image_is_named(tmp_path, content):
+    path = tmp_path / 'broken.png'
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r'broken\.png'):
+        read_image(path)
+
+
+def test_float_image_is_refused(tmp_path):
+    with pytest.raises(ImageError, match='float32'):
+        read_image(save(tmp_path / 'a.tiff', np.ones((4, 4), np.float32)))
+
+
+def test_mod_crop_cuts_bottom_and_right():
+    image = noise(14, 17)
+    assert np.array_equal(mod_crop(image, 4), image[:12, :16])
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_bicubic_is_that_of_basicsr_rounded(scale):
+    image = noise(48, 36)
+    expected = imresize(image.astype(np.float32) / 255, 1 / scale)
+    reduced = bicubic_down(image, scale)
+    assert reduced.shape == (48 // scale, 36 // scale, 3)
+    assert np.array_equal(reduced, (expected * 255).clip(0, 255).round().astype(np.uint8))
+
+
+def test_write_leaves_only_the_image(tmp_path):
+    image = noise(5, 6)
+    write_png(tmp_path / 'a.png', image)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.png']
+    assert np.array_equal(cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED), image)
+
+
+@pytest.mark.parametrize(
+    ('length', 'thresh', 'expected'),
+    [(48, 0, [0]), (30, 0, [0]), (96, 0, [0, 24, 48]), (100, 0, [0, 24, 48, 52]), (100, 4, [0, 24, 48])],
+)
+def test_starts(length, thresh, expected):
+    assert starts(length, Window(48, 24, thresh)) == expected
+
+
+def test_pieces_of_a_pair_show_the_same_place():
+    lr = noise(25, 19)
+    hr = np.kron(lr, np.ones((4, 4, 1), np.uint8))
+    pieces = cut_pair(hr, lr, 4, Window(40, 20))
+    assert len(pieces) == 4 * 3
+    for hr_piece, lr_piece in pieces:
+        assert lr_piece.shape == (10, 10, 3)
+        assert np.array_equal(hr_piece, np.kron(lr_piece, np.ones((4, 4, 1), np.uint8)))

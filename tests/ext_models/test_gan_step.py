@@ -1,0 +1,128 @@
+"""The adversarial step: one pass of each image, views, accumulation, precision, and no synchronisation."""
+from unittest import mock
+
+import pytest
+import torch
+from recipes import FEATURE, PIXEL, batches, build, options, run
+
+RELATIVISTIC = {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3}
+STANDARD = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
+UNIT_MASK = {'type': 'ErrorMask', 'k': 0.0, 'b': 1.0}
+
+
+def gan(model_type: str = 'GANSRModel', gan_opt: dict = RELATIVISTIC, **kwargs):
+    return build(options(model_type, gan_opt=gan_opt, pixel_opt=PIXEL, **kwargs))
+
+
+def weights(model) -> list[torch.Tensor]:
+    return [*model.net_g.parameters(), *model.net_d.parameters()]
+
+
+def assert_same_weights(one, other) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@pytest.mark.parametrize('gan_opt', [STANDARD, RELATIVISTIC])
+def test_mask_of_one_equals_the_unmasked_base_bit_for_bit(gan_opt):
+    base = gan(gan_opt=gan_opt, perceptual_opt=FEATURE)
+    masked = gan('MaskGANModel', gan_opt, perceptual_opt=FEATURE, mask_opt=UNIT_MASK)
+    data = batches(3)
+    expected, got = run(base, data), run(masked, data)
+    assert [{name: log[name] for name in expected[0]} for log in got] == expected
+    assert_same_weights(base, masked)
+
+
+def test_mask_changes_training_and_is_logged():
+    base, masked = gan(), gan('MaskGANModel', mask_opt={'type': 'ErrorMask', 'error_norm': 'mean'})
+    data = batches(2)
+    run(base, data)
+    log = run(masked, data)[-1]
+    assert not torch.equal(weights(base)[0], weights(masked)[0])
+    assert 0.5 < log['mask_mean'] < 1
+    assert log['mask_at_0'] == 0
+    assert set(masked.panels()) == {'lq', 'sr', 'gt', 'error', 'mask'}
+
+
+def test_each_image_passes_the_discriminator_once():
+    model = gan('MaskGANModel', mask_opt=UNIT_MASK)
+    seen = []
+    model.net_d.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
+    run(model, batches(3, size=2))
+    assert seen == [2, 2] * 3
+
+
+def test_discriminator_step_leaves_the_generator_alone():
+    model = gan(net_d_init_iters=2)
+    before = [parameter.clone() for parameter in model.net_g.parameters()]
+    with mock.patch.object(model.objective, 'generator_loss', side_effect=AssertionError('not now')):
+        run(model, batches(2))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.net_g.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in model.net_g.parameters())
+    log = run(model, batches(1), start=3)[0]
+    assert 'l_g_gan' in log
+    assert not torch.equal(before[0], next(model.net_g.parameters()))
+
+
+@pytest.mark.parametrize('gan_opt', [STANDARD, RELATIVISTIC])
+def test_step_does_not_wait_for_the_device(gan_opt):
+    model = gan('MaskGANModel', gan_opt, perceptual_opt=FEATURE, mask_opt={'type': 'ErrorMask'}, ema_decay=0.9,
+                grad_clip={'type': 'norm', 'max': 1.0})
+    model.feed_data(batches(1)[0])
+    waits = {name: mock.DEFAULT for name in ('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__')}
+    with mock.patch.multiple(torch.Tensor, **waits) as mocks:
+        for waiting in mocks.values():
+            waiting.side_effect = AssertionError('a synchronisation in the step')
+        model.optimize_parameters(1)
+    assert len(model.get_current_log()) >= 8
+
+
+@pytest.mark.parametrize('model_type', ['ExtSRModel', 'GANSRModel'])
+def test_accumulated_chunks_equal_the_whole_batch(model_type):
+    """Exact for losses that are means over images; BatchNorm and relativistic averages see chunks, hence neither."""
+    kwargs = {'pixel_opt': PIXEL}
+    if model_type == 'GANSRModel':
+        kwargs |= {'gan_opt': STANDARD, 'discriminator': 'UNetDiscriminatorSN'}
+    else:
+        kwargs['discriminator'] = None
+    data = batches(1, size=4, gt_size=32)
+    logs, gradients = [], []
+    for accumulate in (1, 2, 4):
+        model = build(options(model_type, accumulate=accumulate, **kwargs))
+        if model_type == 'GANSRModel':
+            model.net_d.eval()  # the power iteration would run once a chunk
+        logs += run(model, data)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.net_g.parameters()]))
+    for other in (1, 2):
+        assert logs[other] == pytest.approx(logs[0], rel=1e-5)
+        torch.testing.assert_close(gradients[other], gradients[0], rtol=1e-4, atol=1e-8)
+
+
+def test_chunks_must_divide_the_batch():
+    model = gan(accumulate=2)
+    with pytest.raises(ValueError, match='train:accumulate'):
+        run(model, batches(1, size=3))
+
+
+def test_memory_format_and_mixed_precision_train():
+    reference = run(gan(), batches(3))[-1]
+    for settings in ({'channels_last': True}, {'amp': 'bf16'}, {'amp': 'bf16', 'channels_last': True}):
+        log = run(gan(**settings), batches(3))[-1]
+        assert log['l_g_pix'] == pytest.approx(reference['l_g_pix'], rel=0.05), settings
+        assert log['l_d_real'] == pytest.approx(reference['l_d_real'], abs=0.2), settings
+
+
+def test_gradient_clipping_bounds_the_norm():
+    free, clipped = gan(optim_g={'type': 'SGD', 'lr': 1.0}), gan(optim_g={'type': 'SGD', 'lr': 1.0},
+                                                                grad_clip={'type': 'norm', 'max': 1e-3})
+    steps = []
+    for model in (free, clipped):
+        before = [parameter.clone() for parameter in model.net_g.parameters()]
+        run(model, batches(1))
+        steps.append(sum((a - b).square().sum() for a, b in zip(before, model.net_g.parameters(), strict=True)).sqrt())
+    assert steps[0] > 2e-3
+    assert steps[1].item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_basicsr_gan_loss_is_explained():
+    with pytest.raises(ValueError, match=r'GANLoss.*AdversarialLoss'):
+        gan(gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 1.0})

@@ -1,0 +1,120 @@
+"""The command line of scripts/prepare_data.py."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ext_data.preparation.images import write_png
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'scripts' / 'prepare_data.py'
+
+
+@pytest.fixture(scope='module')
+def script():
+    spec = importlib.util.spec_from_file_location('prepare_data', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_noise(path, height, width):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
+
+
+def test_help_shows_examples():
+    done = subprocess.run([sys.executable, SCRIPT, '--help'], capture_output=True, text=True, check=True)
+    assert '--layout DIV2K --root datasets/DIV2K --scale 4 --lmdb' in done.stdout
+
+
+def test_div2k_goes_to_the_default_places(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / 'unpacked'
+    write_noise(root / 'DIV2K_train_HR' / '0001.png', 720, 480)
+    write_noise(root / 'DIV2K_train_LR_bicubic' / 'X4' / '0001x4.png', 180, 120)
+    write_noise(root / 'DIV2K_valid_HR' / '0801.png', 48, 64)
+    write_noise(root / 'DIV2K_valid_LR_bicubic' / 'X4' / '0801x4.png', 12, 16)
+    assert script.main(['--layout', 'DIV2K', '--root', str(root), '--lmdb', '--jobs', '1']) == 0
+    made = tmp_path / 'datasets' / 'DIV2K'
+    folders = ['train_HR_x4_sub', 'train_LR_bicubic_x4_sub', 'valid_HR_x4', 'valid_LR_bicubic_x4']
+    assert names(made) == sorted(folders + [f'{folder}.lmdb' for folder in folders])
+    assert names(made / folders[0]) == names(made / folders[1]) == ['0001_s001.png', '0001_s002.png']
+    assert names(made / folders[2]) == names(made / folders[3]) == ['0801.png']
+    assert '1 pairs, 0 of them finished before; 2 images each' in capsys.readouterr().out
+
+
+def test_bicubic_is_made_and_said(script, tmp_path, capsys):
+    write_noise(tmp_path / 'photos' / 'a.png', 50, 61)
+    out = tmp_path / 'out'
+    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(out), '--scale', '3', '--sub-images', '24']
+    assert script.main([*arguments, '--step', '24']) == 0
+    assert names(out) == ['HR_x3_sub', 'LR_bicubic_x3_sub']
+    assert len(names(out / 'HR_x3_sub')) == 2 * 3
+    printed = capsys.readouterr().out
+    assert 'LR made by MATLAB-style bicubic' in printed
+    assert '1 x HR cropped to a multiple of the scale' in printed
+
+
+def test_unusable_image_ends_without_an_lmdb(script, tmp_path, capsys):
+    write_noise(tmp_path / 'photos' / 'good.png', 32, 32)
+    (tmp_path / 'photos' / 'bad.png').write_bytes(b'nothing')
+    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(tmp_path / 'out'), '--lmdb', '--jobs', '1']
+    assert script.main(arguments) == 1
+    assert 'bad.png: does not decode' in capsys.readouterr().err
+    assert names(tmp_path / 'out') == ['HR_x4', 'LR_bicubic_x4']
+    write_noise(tmp_path / 'photos' / 'bad.png', 32, 32)
+    assert script.main(arguments) == 0
+    assert 'HR_x4.lmdb' in names(tmp_path / 'out')
+
+
+def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp_path, capsys):
+    assert script.main(['--layout', 'Flickr2K', '--root', str(tmp_path / 'nowhere')]) == 1
+    error = capsys.readouterr().err
+    assert 'https://github.com/LimBee/NTIRE2017' in error
+    assert 'Flickr2K_LR_bicubic/X4/<name>x4.*' in error
+    assert not (tmp_path / 'nowhere').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'Give one of'),
+        (['demo', '--list'], 'Give one of'),
+        (['--layout', 'DIV2'], 'needs --root'),
+        (['--layout', 'DIV2', '--root', '.'], 'Did you mean DIV2K'),
+        (['--layout', 'DIV2K', '--root', '.', '--split', 'dev'], 'DIV2K has train, valid'),
+        (['--hr', 'nowhere', '--output', 'out'], 'no such folder'),
+        (['--hr', '.'], 'needs --output'),
+        (['--hr', '.', '--output', 'out'], 'holds no images'),
+        (['--hr', '.', '--output', 'out', '--jobs', '0'], '--jobs 0'),
+        (['--hr', '.', '--output', 'out', '--lr-name', 'x4'], '--lr-name x4'),
+        (['--hr', '.', '--output', 'out', '--sub-images', '-1'], '--sub-images -1'),
+        (['demo', '--scale', '5'], 'not 5'),
+    ],
+)
+def test_mistakes_are_explained(script, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert script.main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_sub_images_are_for_training(script, tmp_path, capsys):
+    write_noise(tmp_path / 'Set5' / 'HR' / 'baby.png', 32, 32)
+    arguments = ['--layout', 'Set5', '--root', str(tmp_path / 'Set5'), '--sub-images', '16']
+    assert script.main(arguments) == 1
+    assert 'only training images are cut' in capsys.readouterr().err
+
+
+def test_list_names_every_set(script, capsys):
+    assert script.main(['--list']) == 0
+    printed = capsys.readouterr().out
+    sets = 'DIV2K Flickr2K T91 General100 BSDS500 Set5 Set14 BSD100 Urban100 Manga109 PIRM CelebA RealSR City100'
+    assert [line.split(':')[0] for line in printed.splitlines() if line and line[0] != ' '] == sets.split()
