@@ -39,7 +39,7 @@ class Section:
 
     def add(self, name: object, value: object) -> None:
         """Append a line with a name in a column of its own."""
-        self.lines.append(f'{name!s:<24} {value}')
+        self.lines.append(f'{name!s:<28} {value}')
 
 
 def examine(root: Path) -> list[Section]:
@@ -165,6 +165,7 @@ def _data(root: Path) -> Section:
     datasets = root / 'datasets'
     sets = {}
     for folder, subfolders, files in os.walk(datasets):
+        subfolders[:] = [name for name in subfolders if not name.startswith('.')]  # notes of the preparation
         if files and not subfolders:
             content = 'LMDB' if 'data.mdb' in files else f'{len(files)} files'
             sets[str(Path(folder).relative_to(datasets))] = content

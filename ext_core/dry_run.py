@@ -3,7 +3,6 @@
 import resource
 import tempfile
 import time
-from pathlib import Path
 
 from ext_core.errors import UserError
 
@@ -14,20 +13,18 @@ def run(opt: dict, launcher: str) -> int:
     """Try a recipe.
 
     Args:
-        opt (dict): Resolved options.
+        opt (dict): Resolved and checked options.
         launcher (str): As on the command line.
 
     Returns:
         int: Exit status.
     """
-    from ext_core.check import check_options
     from ext_core.launch import join_processes
 
-    check_options(opt, is_train=True)
     join_processes(opt, launcher)
     with tempfile.TemporaryDirectory(prefix='basicsr_ext_dry_run_') as folder:
         opt['path'].update(
-            {key: folder for key in ('experiments_root', 'models', 'log', 'training_states', 'visualization')}
+            dict.fromkeys(('experiments_root', 'models', 'log', 'training_states', 'visualization'), folder)
         )
         model, seconds = _iterate(opt)
         if opt['rank'] == 0:
@@ -36,8 +33,7 @@ def run(opt: dict, launcher: str) -> int:
 
 
 def _iterate(opt: dict) -> tuple:
-    from basicsr.models import build_model
-
+    from ext_core.building import build_model
     from ext_core.loaders import TrainingBatches, evaluation_loaders
 
     batches = TrainingBatches(opt)
@@ -61,7 +57,9 @@ def _iterate(opt: dict) -> tuple:
 def _report(opt: dict, model, seconds: list[float]) -> str:
     import torch
     from mmengine.analysis import get_model_complexity_info
+    from mmengine.logging import MMLogger
 
+    MMLogger.get_current_instance().setLevel('ERROR')  # it warns of every activation that it counts as free
     lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
     inputs = {'net_g': model.lq, 'net_d': model.gt}
     for name in sorted(vars(model)):

@@ -23,7 +23,7 @@ def train(root: Path, argv: list[str] | None = None) -> int:
     return _run(_train, root, argv)
 
 
-def test(root: Path, argv: list[str] | None = None) -> int:
+def test(root: Path, argv: list[str] | None = None) -> int:  # noqa: PT028  # not a pytest function
     """Evaluate as the command line says; results go to ``root/results``. Arguments and result as :func:`train`."""
     return _run(_test, root, argv)
 
@@ -33,16 +33,16 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     try:
         return job(Path(root), argv)
     except UserError as error:
-        message, status = str(error), 1
+        if 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
+            traceback.print_exc()
+        # a DataLoader's worker hands its error over with its traceback in the text
+        message, status = str(error).rsplit('UserError: ', 1)[-1].strip(), 1
     except KeyboardInterrupt:
         message, status = 'interrupted', 130
     finally:
         _leave_process_group()
-    if os.environ.get('RANK', '0') == '0' or os.environ.get('EXT_CORE_TRACEBACK'):
-        # a DataLoader's worker hands its error over with its traceback in the text
-        print(f'error: {message.rsplit("UserError: ", 1)[-1].strip()}', file=sys.stderr, flush=True)
-        if os.environ.get('EXT_CORE_TRACEBACK'):
-            traceback.print_exc()
+    if os.environ.get('RANK', '0') == '0':
+        print(f'error: {message}', file=sys.stderr, flush=True)
     return status
 
 
@@ -59,9 +59,9 @@ def _train(root: Path, argv: list[str] | None) -> int:
 
     args = options.parse_arguments(argv, is_train=True)
     merged, opt = options.resolve(args, root, is_train=True)
+    _prepare(opt, args)
     if args.dry_run:
         return dry_run.run(opt, args.launcher)
-    _prepare(opt, args)
     return start_training(opt, merged, args.launcher)
 
 
@@ -106,10 +106,10 @@ def start_training(opt: dict, merged: dict, launcher: str) -> int:
 
 def _test(root: Path, argv: list[str] | None) -> int:
     register_all()
-    from basicsr.models import build_model
     from basicsr.utils import make_exp_dirs
 
     from ext_core import options
+    from ext_core.building import build_model
     from ext_core.loaders import evaluation_loaders
 
     args = options.parse_arguments(argv, is_train=False)
@@ -120,7 +120,8 @@ def _test(root: Path, argv: list[str] | None) -> int:
     logger = open_log(opt, 'test')
     model = build_model(opt)
     for loader in evaluation_loaders(opt):
-        logger.info(f'Testing {loader.dataset.opt["name"]}...')
+        name = loader.dataset.opt['name']  # type: ignore[attr-defined]
+        logger.info(f'Testing {name}...')
         model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
     logger.info(f'Results are in {opt["path"]["results_root"]}')
     return 0

@@ -18,7 +18,6 @@ def register_all() -> None:
 
     with _without_namespace_folder():
         compat.apply()
-        importlib.import_module('basicsr')
     for package in PACKAGES:
         importlib.import_module(package)
 

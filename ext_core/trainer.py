@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.models import build_model
 from basicsr.utils import AvgTimer, MessageLogger
 
+from ext_core.building import build_model
 from ext_core.checkpoint import rng_state, set_rng_state
 from ext_core.errors import UserError
 from ext_core.loaders import TrainingBatches, evaluation_loaders

@@ -97,7 +97,7 @@ class SeededDataset(Dataset):
     def _report(self, index: int, error: Exception) -> None:
         with self._bad.get_lock():
             self._bad[index] = 1
-            count = sum(self._bad)
+            count = sum(self._bad[:])
         files = sample_files(self.dataset, index)
         if count > self.max_bad_samples:
             raise UserError(

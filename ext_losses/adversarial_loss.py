@@ -2,6 +2,7 @@
 once per iteration."""
 
 import torch
+import torch.distributed.nn.functional as distributed
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
@@ -81,7 +82,7 @@ class RelativisticAdversarialLoss(AdversarialLoss):
         mean = torch.mean(logits)
         if self.global_mean and torch.distributed.is_initialized():
             # differentiable: its backward sums over ranks, which DDP's averaging of gradients turns into the exact one
-            mean = torch.distributed.nn.functional.all_reduce(mean) / torch.distributed.get_world_size()
+            mean = distributed.all_reduce(mean) / torch.distributed.get_world_size()
         return mean
 
     def generator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

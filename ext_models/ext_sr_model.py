@@ -4,6 +4,7 @@ synchronisation in the step."""
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
 
 import torch
 from basicsr.archs import build_network
@@ -27,13 +28,24 @@ _SCHEDULERS = {
 }
 
 
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Sum of weighted losses, in their order."""
+    first, *others = losses.values()
+    return sum(others, start=first)
+
+
+def _plain_format(net: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(image.contiguous() for image in images)
+
+
 @MODEL_REGISTRY.register()
 class ExtSRModel(SRModel):
     """Trains a generator on pixel and perceptual losses. Takes BasicSR's SRModel option files unchanged.
 
     Further keys of ``train``, all off by default:
         amp (str): 'bf16' or 'fp16': forward passes in mixed precision.
-        channels_last (bool): Weights and images in that memory format.
+        channels_last (bool): Weights and images in that memory format; networks that flatten their features for a
+            linear layer keep the plain one.
         compile (bool): ``torch.compile`` the networks.
         accumulate (int): Run the batch in this many equal chunks and step once, to fit a large batch into memory.
         grad_clip (dict): ``{type: norm | value, max: float}``.
@@ -59,8 +71,11 @@ class ExtSRModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network to the device in the wanted memory format, compile it, wrap it for distribution."""
-        if self.channels_last:
-            net = net.to(memory_format=torch.channels_last)
+        if self.channels_last and any(isinstance(module, nn.Linear) for module in net.modules()):
+            # such as VGGStyleDiscriminator: its ``view`` before the linear layer needs the plain format throughout
+            net.register_forward_pre_hook(_plain_format)
+        elif self.channels_last:
+            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.compile:
             net.compile()
         return super().model_to_device(net)
@@ -101,7 +116,7 @@ class ExtSRModel(SRModel):
         if self.cri_pix is None and self.cri_perceptual is None:
             raise ValueError('train: neither pixel_opt nor perceptual_opt is given, so the generator has no loss.')
 
-    def build_loss(self, key: str) -> nn.Module | None:
+    def build_loss(self, key: str) -> Any:
         """The loss of ``train:<key>`` on the device, or None where the option file has none."""
         loss_opt = self.opt['train'].get(key)
         return build_loss(loss_opt).to(self.device) if loss_opt else None
@@ -164,7 +179,7 @@ class ExtSRModel(SRModel):
             with self.precision.autocast():
                 sr = self.net_g(lq)
                 losses = self.generator_losses(sr, gt)
-            self.share(sum(losses.values())).backward()
+            self.share(total(losses)).backward()
             self.add_losses(losses)
             outputs.append(sr.detach())
         self.output = torch.cat(outputs)
@@ -206,7 +221,7 @@ class ExtSRModel(SRModel):
         return net.no_sync() if isinstance(net, DistributedDataParallel) else nullcontext()
 
     def share(self, loss: Tensor) -> Tensor:
-        """A chunk's loss as its part of the whole batch's, scaled for mixed precision: what ``backward`` is called on."""
+        """A chunk's loss as its part of the batch's, scaled for mixed precision: what ``backward`` is called on."""
         return self.precision.scale(loss / self.accumulate if self.accumulate > 1 else loss)
 
     def update_ema(self) -> None:

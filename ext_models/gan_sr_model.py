@@ -1,6 +1,7 @@
 """The adversarial training step, written once: every paper's GAN is this one with options or a small override."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from basicsr.archs import build_network
@@ -9,7 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ext_models.ext_sr_model import ExtSRModel
+from ext_models.ext_sr_model import ExtSRModel, total
 
 
 @MODEL_REGISTRY.register()
@@ -66,7 +67,7 @@ class GANSRModel(ExtSRModel):
                 "take GANLoss's arguments."
             )
         view_opts = [value for key, value in train_opt.items() if key in self.VIEW_KEYS and value]
-        self.views = nn.ModuleList(build_loss(view_opt) for view_opt in view_opts).to(self.device)
+        self.views: Any = nn.ModuleList(build_loss(view_opt) for view_opt in view_opts).to(self.device)
         self.net_d_iters = train_opt.get('net_d_iters', 1)
         self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
 
@@ -117,9 +118,10 @@ class GANSRModel(ExtSRModel):
             adversarial = self.objective.generator_loss(real_logits, fake_logits)
         (gradient,) = torch.autograd.grad(self.share(adversarial), fake, retain_graph=True)
         # The injected gradient comes first: autograd then adds the terms at ``sr`` in the order BasicSR's graph does.
-        roots, gradients = [sr], [gradient]
+        roots: list[Tensor] = [sr]
+        gradients: list[Tensor | None] = [gradient]
         if losses:
-            roots.append(self.share(sum(losses.values())))
+            roots.append(self.share(total(losses)))
             gradients.append(None)
         torch.autograd.backward(roots, gradients)
         self.add_losses(OrderedDict(losses, l_g_gan=adversarial))

@@ -30,6 +30,6 @@ class LinearDecayLR(LRScheduler):
         self.total_iter = total_iter
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list:
         done = max(0, self.last_epoch - self.start) / (self.total_iter - self.start)
         return [base * max(0.0, 1 - done) for base in self.base_lrs]

@@ -82,7 +82,7 @@ def build(generator: str, perceptual: bool) -> dict:
     }
     gan['ours + mask'] = gan['ours']
     models = {}
-    with mock.patch('basicsr.archs.vgg_arch.vgg.vgg19', lambda pretrained: vgg19(weights=None)):
+    with mock.patch('basicsr.archs.vgg_arch.vgg.vgg19', side_effect=lambda pretrained: vgg19(weights=None)):
         for variant in VARIANTS:
             mask = {'mask_opt': {'type': 'ErrorMask'}} if variant == 'ours + mask' else {}
             torch.manual_seed(0)

@@ -22,3 +22,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip('needs the photographs in ../shared/data, which are not part of the project')
     return SHARED_DATA
+
+
+@pytest.fixture
+def fresh_logger():
+    """BasicSR's root logger as a new process has it, before and after the test."""
+    import logging
+
+    from basicsr.utils import logger as basicsr_logger
+
+    def reset() -> None:
+        logger = logging.getLogger('basicsr')
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        basicsr_logger.initialized_logger.clear()
+        logger.setLevel(logging.NOTSET)
+
+    reset()
+    yield
+    reset()

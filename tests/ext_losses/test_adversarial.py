@@ -1,4 +1,5 @@
 """Adversarial objectives against their closed forms in float64."""
+
 import math
 
 import numpy as np

@@ -1,4 +1,5 @@
 """The mask against its equation in NumPy and its limit cases."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +17,11 @@ def images(size: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     return (gt + 0.02 * torch.randn(gt.shape, generator=generator)).clamp(0, 1), gt
 
 
-def reference(sr: Tensor, gt: Tensor, k: float, b: float, scale: float, window: int, norm: bool = False,
-              per_channel: bool = False) -> np.ndarray:
+def reference(
+    sr: Tensor, gt: Tensor, k: float, b: float, scale: float, window: int, norm: bool = False, per_channel: bool = False
+) -> np.ndarray:
     """Eq. 8 in float64, one window at a time."""
-    error = ((sr.double().numpy() - gt.double().numpy()) * scale)**2
+    error = ((sr.double().numpy() - gt.double().numpy()) * scale) ** 2
     if not per_channel:
         error = error.mean(axis=1, keepdims=True)
     border = window // 2
@@ -27,7 +29,7 @@ def reference(sr: Tensor, gt: Tensor, k: float, b: float, scale: float, window: 
     smooth = np.zeros_like(error)
     for y in range(error.shape[2]):
         for x in range(error.shape[3]):
-            smooth[..., y, x] = padded[..., y:y + window, x:x + window].mean(axis=(2, 3))
+            smooth[..., y, x] = padded[..., y : y + window, x : x + window].mean(axis=(2, 3))
     if norm:
         smooth /= smooth.mean()
     return np.clip(k * smooth + b, 0, 1)
@@ -95,7 +97,7 @@ def test_detached_gradient_is_the_mask():
     sr.requires_grad_()
     mask = make(error_scale=20.0)
     masked, masked_gt = mask(sr, gt)
-    gradient, = torch.autograd.grad(masked.sum(), sr)
+    (gradient,) = torch.autograd.grad(masked.sum(), sr)
     assert torch.equal(gradient, mask.last_mask.expand_as(sr))
     assert not masked_gt.requires_grad
 
@@ -107,7 +109,7 @@ def test_attached_gradient_passes_through_the_mask():
     sr = (gt + 0.01 * torch.rand(gt.shape, generator=generator)).requires_grad_()
     mask = make(detach=False, window=1, error_scale=20.0)
     masked, _ = mask(sr, gt)
-    gradient, = torch.autograd.grad(masked.sum(), sr)
+    (gradient,) = torch.autograd.grad(masked.sum(), sr)
     error = sr.detach() - gt
     expected = mask.last_mask + sr.detach().sum(1, keepdim=True) * 2 * 0.2 * 20.0**2 * error / 3
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
@@ -131,8 +133,9 @@ def test_half_precision_images_give_the_float_mask():
     assert torch.equal(make().mask(sr, gt), make().mask(sr.float(), gt.float()))
 
 
-@pytest.mark.parametrize(('option', 'value'), [('window', 4), ('window', 0), ('error_norm', 'max'),
-                                               ('apply_to', 'real')])
+@pytest.mark.parametrize(
+    ('option', 'value'), [('window', 4), ('window', 0), ('error_norm', 'max'), ('apply_to', 'real')]
+)
 def test_unknown_readings_are_refused(option, value):
     with pytest.raises(ValueError, match=option):
         make(**{option: value})

@@ -2,6 +2,7 @@
 
 Usage: distributed_step.py OUTPUT SCENARIO
 """
+
 import os
 import sys
 
@@ -15,9 +16,10 @@ from recipes import PIXEL, batches, build, options, run  # noqa: E402
 
 SCENARIOS = {
     'standard': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}},
-    'relativistic, masked': {'gan_opt': {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3,
-                                         'global_mean': True},
-                             'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0}},
+    'relativistic, masked': {
+        'gan_opt': {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3, 'global_mean': True},
+        'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
+    },
     'accumulated': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'accumulate': 2},
 }
 
@@ -25,21 +27,29 @@ SCENARIOS = {
 def train(scenario: str, world_size: int, rank: int) -> dict:
     """Three iterations on a global batch of 4; the discriminator has no BatchNorm, whose statistics are per process."""
     torch.set_num_threads(1)
-    opt = options('GANSRModel', pixel_opt=PIXEL, discriminator='UNetDiscriminatorSN', ema_decay=0.5,
-                  **SCENARIOS[scenario])
+    opt = options(
+        'GANSRModel', pixel_opt=PIXEL, discriminator='UNetDiscriminatorSN', ema_decay=0.5, **SCENARIOS[scenario]
+    )
     opt['train']['optim_g'] = opt['train']['optim_d'] = {'type': 'SGD', 'lr': 0.01}
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
     model = build(opt)
     share = 4 // world_size
-    data = [{key: value[rank * share:(rank + 1) * share] for key, value in batch.items()}
-            for batch in batches(3, size=4, gt_size=32)]
+    data = [
+        {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()}
+        for batch in batches(3, size=4, gt_size=32)
+    ]
     logs = run(model, data)
-    return {'logs': logs, 'net_g': model.get_bare_model(model.net_g).state_dict(),
-            'net_d': model.get_bare_model(model.net_d).state_dict(), 'ema': model.net_g_ema.state_dict()}
+    return {
+        'logs': logs,
+        'net_g': model.get_bare_model(model.net_g).state_dict(),
+        'net_d': model.get_bare_model(model.net_d).state_dict(),
+        'ema': model.net_g_ema.state_dict(),
+    }
 
 
 if __name__ == '__main__':
     from basicsr.utils.dist_util import init_dist
+
     init_dist('pytorch')
     rank = int(os.environ['RANK'])
     results = {scenario: train(scenario, 2, rank) for scenario in SCENARIOS}

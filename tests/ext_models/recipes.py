@@ -43,7 +43,7 @@ def options(
     }
     if discriminator:
         opt['network_d'] = DISCRIMINATORS[discriminator]
-        opt['train']['optim_d'] = dict(_ADAM)
+        opt['train'].setdefault('optim_d', dict(_ADAM))
     return copy.deepcopy(opt)
 
 

@@ -1,4 +1,5 @@
 """Two processes on halves of each batch compute what one process does on the whole batch."""
+
 import os
 import subprocess
 import sys
@@ -15,8 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def two_processes(tmp_path_factory) -> dict:
     """What two gloo processes computed, by scenario."""
     output = tmp_path_factory.mktemp('ddp') / 'results.pth'
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone',
-               distributed_step.__file__, str(output)]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        '--standalone',
+        distributed_step.__file__,
+        str(output),
+    ]
     folders = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': folders}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
@@ -30,7 +38,10 @@ def test_two_processes_equal_one(two_processes, scenario):
     got, expected = two_processes[scenario], distributed_step.train(scenario, world_size=1, rank=0)
     for log, expected_log in zip(got['logs'], expected['logs'], strict=True):
         assert {k: v for k, v in log.items() if 'mask' not in k} == pytest.approx(
-            {k: v for k, v in expected_log.items() if 'mask' not in k}, rel=1e-3)
+            {k: v for k, v in expected_log.items() if 'mask' not in k}, rel=1e-3
+        )
     for network in ('net_g', 'net_d', 'ema'):
         for name, value in expected[network].items():
-            torch.testing.assert_close(got[network][name], value, rtol=1e-4, atol=5e-6, msg=lambda m, n=name: f'{n}: {m}')
+            torch.testing.assert_close(
+                got[network][name], value, rtol=1e-4, atol=5e-6, msg=lambda m, n=name: f'{n}: {m}'
+            )

@@ -1,4 +1,5 @@
 """Optimizers, schedules, EMA and logging of the base model."""
+
 import copy
 
 import pytest
@@ -43,11 +44,14 @@ def test_linear_decay_reaches_zero_at_the_end():
 
 
 def test_basicsr_schedules_are_basicsrs():
-    multi = psnr(optim_g={'type': 'SGD', 'lr': 2.0}, scheduler={'type': 'MultiStepLR', 'milestones': [2, 4],
-                                                               'gamma': 0.5})
+    multi = psnr(
+        optim_g={'type': 'SGD', 'lr': 2.0}, scheduler={'type': 'MultiStepLR', 'milestones': [2, 4], 'gamma': 0.5}
+    )
     assert rates(multi, 6) == [2.0, 2.0, 1.0, 1.0, 0.5, 0.5]
-    cosine = psnr(optim_g={'type': 'SGD', 'lr': 2.0}, scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [4],
-                                                                'eta_min': 0.0})
+    cosine = psnr(
+        optim_g={'type': 'SGD', 'lr': 2.0},
+        scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [4], 'eta_min': 0.0},
+    )
     assert rates(cosine, 3) == pytest.approx([2.0, 1 + 0.5**0.5, 1.0])
 
 

@@ -1,4 +1,5 @@
 """The adversarial step: one pass of each image, views, accumulation, precision, and no synchronisation."""
+
 from unittest import mock
 
 import pytest
@@ -65,10 +66,18 @@ def test_discriminator_step_leaves_the_generator_alone():
 
 @pytest.mark.parametrize('gan_opt', [STANDARD, RELATIVISTIC])
 def test_step_does_not_wait_for_the_device(gan_opt):
-    model = gan('MaskGANModel', gan_opt, perceptual_opt=FEATURE, mask_opt={'type': 'ErrorMask'}, ema_decay=0.9,
-                grad_clip={'type': 'norm', 'max': 1.0})
+    model = gan(
+        'MaskGANModel',
+        gan_opt,
+        perceptual_opt=FEATURE,
+        mask_opt={'type': 'ErrorMask'},
+        ema_decay=0.9,
+        grad_clip={'type': 'norm', 'max': 1.0},
+        optim_g={'type': 'SGD', 'lr': 1e-3},  # on the CPU, Adam reads its own step counter
+        optim_d={'type': 'SGD', 'lr': 1e-3},
+    )
     model.feed_data(batches(1)[0])
-    waits = {name: mock.DEFAULT for name in ('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__')}
+    waits = dict.fromkeys(('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__'), mock.DEFAULT)
     with mock.patch.multiple(torch.Tensor, **waits) as mocks:
         for waiting in mocks.values():
             waiting.side_effect = AssertionError('a synchronisation in the step')
@@ -81,15 +90,15 @@ def test_accumulated_chunks_equal_the_whole_batch(model_type):
     """Exact for losses that are means over images; BatchNorm and relativistic averages see chunks, hence neither."""
     kwargs = {'pixel_opt': PIXEL}
     if model_type == 'GANSRModel':
-        kwargs |= {'gan_opt': STANDARD, 'discriminator': 'UNetDiscriminatorSN'}
+        kwargs |= {'gan_opt': STANDARD}
     else:
         kwargs['discriminator'] = None
-    data = batches(1, size=4, gt_size=32)
+    data = batches(1, size=4)
     logs, gradients = [], []
     for accumulate in (1, 2, 4):
         model = build(options(model_type, accumulate=accumulate, **kwargs))
         if model_type == 'GANSRModel':
-            model.net_d.eval()  # the power iteration would run once a chunk
+            model.net_d.eval()  # BatchNorm with its running statistics
         logs += run(model, data)
         gradients.append(torch.cat([p.grad.flatten() for p in model.net_g.parameters()]))
     for other in (1, 2):
@@ -112,15 +121,17 @@ def test_memory_format_and_mixed_precision_train():
 
 
 def test_gradient_clipping_bounds_the_norm():
-    free, clipped = gan(optim_g={'type': 'SGD', 'lr': 1.0}), gan(optim_g={'type': 'SGD', 'lr': 1.0},
-                                                                grad_clip={'type': 'norm', 'max': 1e-3})
+    free, clipped = (
+        gan(optim_g={'type': 'SGD', 'lr': 1.0}),
+        gan(optim_g={'type': 'SGD', 'lr': 1.0}, grad_clip={'type': 'norm', 'max': 1e-5}),
+    )
     steps = []
     for model in (free, clipped):
         before = [parameter.clone() for parameter in model.net_g.parameters()]
         run(model, batches(1))
         steps.append(sum((a - b).square().sum() for a, b in zip(before, model.net_g.parameters(), strict=True)).sqrt())
-    assert steps[0] > 2e-3
-    assert steps[1].item() == pytest.approx(1e-3, rel=1e-3)
+    assert steps[0] > 1e-4
+    assert steps[1].item() == pytest.approx(1e-5, rel=1e-2)
 
 
 def test_basicsr_gan_loss_is_explained():

@@ -1,0 +1,59 @@
+"""Options are checked before anything is created.
+
+A key is known if some code that runs with the option file reads it (see :mod:`ext_core.check.sources`), so a new model
+or dataset needs no entry in a list here. Classes may say more about themselves, as unions over their bases:
+
+* ``EXTRA_TRAIN_KEYS: frozenset[str]`` of a model: keys of ``train`` that it takes.
+* ``NEEDS: frozenset[str]`` of a model: colon paths, such as ``train:gan_opt``, without which it cannot be trained; of a
+  dataset: keys that its section must have.
+"""
+
+from collections.abc import Iterator
+
+from ext_core.check import components, datasets, networks, places, sections
+from ext_core.errors import UserError
+
+__all__ = ['check_options', 'find_problems']
+
+
+def find_problems(opt: dict, is_train: bool) -> list[str]:
+    """Everything that is wrong with the options of a run, as far as can be seen without running it.
+
+    Reads image headers and LMDB indices, writes nothing.
+
+    Args:
+        opt (dict): Options as models get them, completed by ``ext_core.options.resolve`` (or BasicSR's
+            ``parse_options`` and ``root_path``). Relative paths start at the current directory.
+        is_train (bool): Whether they are for training or for testing.
+
+    Returns:
+        list[str]: One line for each problem: the option's colon path or the file, what is wrong, the remedy.
+    """
+
+    def problems() -> Iterator[str]:
+        yield from sections.problems(opt, is_train)
+        yield from components.problems(opt, is_train)
+        yield from networks.problems(opt, is_train)
+        yield from datasets.problems(opt, is_train)
+        yield from places.problems(opt, is_train)
+
+    return list(dict.fromkeys(problems()))
+
+
+def check_options(opt: dict, is_train: bool) -> None:
+    """Refuse options with problems.
+
+    Args:
+        opt (dict): See :func:`find_problems`.
+        is_train (bool): Whether they are for training or for testing.
+
+    Raises:
+        UserError: If there are problems; the message lists all of them, one a line.
+    """
+    found = find_problems(opt, is_train)
+    if found:
+        count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
+        raise UserError(
+            f'the options have {count}; nothing was created or changed.\n'
+            + '\n'.join(f'  - {problem}' for problem in found)
+        )

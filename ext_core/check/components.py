@@ -1,0 +1,198 @@
+"""The model, and the losses, optimizers, schedules and metrics that it is told to build."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from ext_core.check import sources
+from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, unknown_type
+
+_GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
+_METRIC_IMAGES = ('img', 'img2')
+
+
+def problems(opt: dict, is_train: bool) -> Iterator[str]:
+    """Names that no registry holds, arguments that do not fit, parts that the model needs."""
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    if model is None and opt.get('model_type') is not None:
+        yield unknown_type('model_type', opt['model_type'], 'model', MODEL_REGISTRY).replace(
+            'model_type:type', 'model_type'
+        )
+    if is_train:
+        if model is not None:
+            yield from _needs(opt, model)
+            yield from _optimizers(opt, model)
+            yield from _scheduler(opt, model)
+            yield from _objective(opt, model)
+            yield from _switches(opt)
+        yield from _losses(opt)
+    yield from _metrics(opt)
+
+
+# ---------------------------------------------------------------------- what a model needs
+def _needs(opt: dict, model: type) -> Iterator[str]:
+    needs = set().union(*(vars(base).get('NEEDS', ()) for base in model.__mro__))
+    if model.__module__.startswith('basicsr.'):
+        needs |= {'train:optim_g', 'train:scheduler'}
+    if issubclass(model, SRGANModel):
+        needs |= _GAN_NEEDS
+    for path in sorted(needs):
+        *above, last = path.split(':')
+        if section(opt, *above).get(last) is None:
+            yield f'{path} is missing: {model.__name__} needs it. Add it, or choose another model_type.'
+    for name, method in (('SRModel', 'init_training_settings'), ('ExtSRModel', 'init_losses')):
+        owner = look_up(MODEL_REGISTRY, name)
+        if owner and getattr(model, method, None) is getattr(owner, method):
+            train = section(opt, 'train')
+            if train and not train.get('pixel_opt') and not train.get('perceptual_opt'):
+                yield (
+                    f'train: neither pixel_opt nor perceptual_opt is given, so {model.__name__} has no loss. '
+                    'Add one, for instance pixel_opt: {type: L1Loss}.'
+                )
+
+
+def _losses(opt: dict) -> Iterator[str]:
+    for key, arguments in section(opt, 'train').items():
+        if not str(key).endswith('_opt') or not arguments:
+            continue
+        where = f'train:{key}'
+        if not isinstance(arguments, dict):
+            yield f"{where} must be a section with a type, but is '{arguments}'."
+            continue
+        loss = look_up(LOSS_REGISTRY, arguments.get('type'))
+        if loss is None:
+            yield unknown_type(where, arguments.get('type'), 'loss', LOSS_REGISTRY)
+        else:
+            yield from call_problems(where, loss, arguments)
+
+
+def _objective(opt: dict, model: type) -> Iterator[str]:
+    """A model that asks its objective for both players' losses needs one that has them."""
+    name = section(opt, 'train', 'gan_opt').get('type')
+    loss, method = look_up(LOSS_REGISTRY, name), 'generator_loss'
+    if loss is not None and not hasattr(loss, method) and method in (sources.strings_of(model) or ()):
+        fitting = sorted(key for key, value in LOSS_REGISTRY if hasattr(value, method))
+        yield (
+            f"train:gan_opt:type: '{name}' is no adversarial objective for {model.__name__}. Use one of: "
+            f"{', '.join(fitting)}. AdversarialLoss (as SRGAN's) and RelativisticAdversarialLoss (as ESRGAN's) take "
+            "GANLoss's arguments."
+        )
+
+
+def _switches(opt: dict) -> Iterator[str]:
+    """Values of our training keys that a model would refuse when it is built."""
+    train = section(opt, 'train')
+    if train.get('amp') not in (None, 'bf16', 'fp16'):
+        yield f"train:amp must be bf16, fp16 or left out, but is '{train['amp']}'."
+    clip = train.get('grad_clip')
+    if clip and not (isinstance(clip, dict) and clip.get('type') in ('norm', 'value') and is_number(clip.get('max'))):
+        yield f"train:grad_clip must be like {{type: norm, max: 1.0}} or {{type: value, max: 0.1}}, but is '{clip}'."
+    batch, parts = section(opt, 'datasets', 'train').get('batch_size_per_gpu'), train.get('accumulate', 1)
+    if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
+        yield f'train:accumulate: a batch of {batch} cannot be split into {parts} equal parts. Choose a divisor of it.'
+
+
+# ---------------------------------------------------------------------- optimizers and schedules
+def _optimizers(opt: dict, model: type) -> Iterator[str]:
+    known = {
+        name: c
+        for name, c in vars(torch.optim).items()
+        if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer
+    }
+    if _is_stock(model, 'get_optimizer'):
+        known = {'Adam': torch.optim.Adam}
+    for key, arguments in section(opt, 'train').items():
+        if not str(key).startswith('optim_') or arguments is None:
+            continue
+        where = f'train:{key}'
+        name = arguments.get('type') if isinstance(arguments, dict) else None
+        if name not in known:
+            hint = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(sorted(known))}.'
+            yield f"{where}:type: there is no optimizer '{name}' for {model.__name__}.{hint}"
+            continue
+        yield from call_problems(where, known[name], arguments, given=('params',))
+        if not is_number(arguments.get('lr')) or arguments['lr'] < 0:
+            yield f"{where}:lr must be a number, 0 or more, but is '{arguments.get('lr')}'. Write for instance 1e-4."
+
+
+def _is_stock(model: type, method: str) -> bool:
+    """Whether a model's method is BasicSR's own."""
+    return getattr(getattr(model, method, None), '__module__', '').startswith('basicsr.')
+
+
+def _scheduler(opt: dict, model: type) -> Iterator[str]:
+    arguments = section(opt, 'train').get('scheduler')
+    if arguments is None:
+        return
+    known = _schedulers(model)
+    name = arguments.get('type') if isinstance(arguments, dict) else None
+    if name not in known:
+        hint = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(sorted(known))}.'
+        yield f"train:scheduler:type: there is no schedule '{name}' for {model.__name__}.{hint}"
+        return
+    # a model may fill total_iter in from train:total_iter
+    given = ['optimizer', *({'total_iter'} - set(arguments))]
+    yield from call_problems('train:scheduler', known[name], arguments, given)
+    periods, weights = arguments.get('periods'), arguments.get('restart_weights', (1,))
+    if isinstance(periods, list) and isinstance(weights, list | tuple) and len(periods) != len(weights):
+        yield (
+            f'train:scheduler: {len(periods)} periods but {len(weights)} restart_weights. '
+            'Give one weight for each period.'
+        )
+
+
+def _schedulers(model: type) -> dict[str, type]:
+    """Schedules by the name that the model's ``setup_schedulers`` takes: those within reach of its module."""
+    base = torch.optim.lr_scheduler.LRScheduler
+    modules = [inspect.getmodule(getattr(c, 'setup_schedulers', None)) for c in model.__mro__]
+    places = [vars(module) for module in modules if module is not None]
+    places += [
+        vars(value)
+        for place in list(places)
+        for value in place.values()
+        if inspect.ismodule(value) and value.__name__.endswith(('lr_scheduler', 'lr_schedulers'))
+    ]
+    if not _is_stock(model, 'setup_schedulers'):
+        places.insert(0, vars(torch.optim.lr_scheduler))
+    known = {
+        name: value
+        for place in places
+        for name, value in place.items()
+        if inspect.isclass(value) and issubclass(value, base) and not name.startswith('_') and value is not base
+    }
+    known['MultiStepLR'] = known.get('MultiStepRestartLR', torch.optim.lr_scheduler.MultiStepLR)  # BasicSR's alias
+    return known
+
+
+# ---------------------------------------------------------------------- metrics
+def _metrics(opt: dict) -> Iterator[str]:
+    without_gt = [
+        phase for phase in section(opt, 'datasets') if _is_without_gt(section(opt, 'datasets', phase).get('type'))
+    ]
+    for key, arguments in section(opt, 'val', 'metrics').items():
+        where = f'val:metrics:{key}'
+        name = arguments.get('type') if isinstance(arguments, dict) else None
+        metric = look_up(METRIC_REGISTRY, name)
+        if metric is None:
+            yield unknown_type(where, name, 'metric', METRIC_REGISTRY)
+            continue
+        yield from call_problems(where, metric, {k: v for k, v in arguments.items() if k != 'better'}, _METRIC_IMAGES)
+        if arguments.get('better', 'higher') not in ('higher', 'lower'):
+            yield f"{where}:better must be 'higher' or 'lower', but is '{arguments['better']}'."
+        if 'img2' in inspect.signature(metric).parameters:
+            for phase in without_gt:
+                yield (
+                    f'{where}: {name} compares with the ground truth, which datasets:{phase} '
+                    '(SingleImageDataset) does not have. Use PairedImageDataset, or a metric without reference '
+                    'such as calculate_niqe.'
+                )
+
+
+def _is_without_gt(name: Any) -> bool:
+    dataset = look_up(DATASET_REGISTRY, name)
+    return inspect.isclass(dataset) and issubclass(dataset, SingleImageDataset)

@@ -1,0 +1,128 @@
+"""Networks: their arguments, their scale, and the weights that they are to start from."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from torch import nn
+
+from ext_core.check.hints import call_problems, examples, is_number, look_up, section, unknown_type
+from ext_core.checkpoint import load_checkpoint
+from ext_core.errors import UserError
+
+
+def problems(opt: dict, is_train: bool) -> Iterator[str]:
+    """Check every ``network_*`` section and ``path:pretrain_network_*``."""
+    for key in [key for key in opt if str(key).startswith('network_')]:
+        yield from _network(opt, key)
+    if is_train:
+        yield from _discriminator(opt)
+
+
+def _network(opt: dict, key: str) -> Iterator[str]:
+    arguments = opt[key]
+    if not isinstance(arguments, dict):
+        if arguments is not None and key != 'network_g':  # of network_g the sections' check says it
+            yield f"{key} must be a section with a type, but is '{arguments}'."
+        return
+    network = look_up(ARCH_REGISTRY, arguments.get('type'))
+    if network is None:
+        yield unknown_type(key, arguments.get('type'), 'network', ARCH_REGISTRY)
+        return
+    faults = [*call_problems(key, network, arguments), *_scale(opt, key, network)]
+    yield from faults
+    if not faults:
+        yield from _build(opt, key, network)
+
+
+def _scale(opt: dict, key: str, network: Any) -> Iterator[str]:
+    for name in ('upscale', 'scale'):
+        factor = _argument(network, name, opt[key])
+        if key == 'network_g' and is_number(factor) and is_number(opt.get('scale')) and factor != opt['scale']:
+            source = 'is' if name in opt[key] else f"is not given, and {opt[key]['type']}'s default is"
+            yield (
+                f'{key}:{name} {source} {factor}, but scale is {opt["scale"]}. '
+                f'Set {key}:{name}: {opt["scale"]}, or correct scale.'
+            )
+
+
+def _argument(target: Any, name: str, arguments: dict) -> Any:
+    """What a class gets for a parameter: the section's value, or its default, or None where it has no such one."""
+    parameter = inspect.signature(target).parameters.get(name)
+    if parameter is None:
+        return None
+    return arguments.get(name, None if parameter.default is parameter.empty else parameter.default)
+
+
+def _discriminator(opt: dict) -> Iterator[str]:
+    """A discriminator of fixed input size must get crops of that size."""
+    arguments = section(opt, 'network_d')
+    network = look_up(ARCH_REGISTRY, arguments.get('type'))
+    crop = opt.get('gt_size', section(opt, 'datasets', 'train').get('gt_size'))
+    size = _argument(network, 'input_size', arguments) if network else None
+    if not (is_number(size) and is_number(crop)):
+        return
+    sizes = {crop}
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    if model is not None and not issubclass(model, SRGANModel) and is_number(opt.get('scale')):
+        sizes.add(crop // opt['scale'])  # of a model that judges low-resolution images
+    if size not in sizes:
+        yield (
+            f'network_d: {arguments["type"]} takes images of {size} x {size} only (input_size), but the crops are '
+            f'{crop} x {crop}. Set datasets:train:gt_size: {size}, set network_d:input_size: {crop} if the network '
+            'offers it, or use UNetDiscriminatorSN, which takes any size.'
+        )
+
+
+# ---------------------------------------------------------------------- weights
+def _build(opt: dict, key: str, network: Any) -> Iterator[str]:
+    """Build the network without memory for its weights, to hear what its constructor refuses, and compare weights."""
+    suffix = key.removeprefix('network_')
+    path = section(opt, 'path').get(f'pretrain_network_{suffix}')
+    content = None
+    try:
+        if isinstance(path, str) and Path(path).is_file():
+            content = load_checkpoint(path)
+        with torch.device('meta'), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            net = network(**{name: value for name, value in opt[key].items() if name != 'type'})
+    except UserError as error:
+        yield str(error)
+    except (ValueError, AssertionError) as error:
+        yield f'{key}: {opt[key]["type"]} cannot be built from these arguments: {error}'
+    except Exception:  # some networks compute with their weights while they are built, which 'meta' cannot
+        return
+    else:
+        if content is not None and section(opt, 'path').get(f'strict_load_{suffix}', True):
+            yield from _compare(
+                f'path:pretrain_network_{suffix}', path, net, content, opt['path'].get(f'param_key_{suffix}')
+            )
+
+
+def _compare(where: str, path: Any, net: nn.Module, content: Mapping, param_key: str | None) -> Iterator[str]:
+    saved = next((content[key] for key in (param_key, 'params') if key in content), content)
+    if not isinstance(saved, Mapping):
+        return
+    saved = {str(name).removeprefix('module.'): value for name, value in saved.items()}
+    own = net.state_dict()
+    missing = [name for name in own if name not in saved]
+    unknown = [name for name in saved if name not in own]
+    shapes = [
+        f'{name} {tuple(saved[name].shape)} instead of {tuple(value.shape)}'
+        for name, value in own.items()
+        if torch.is_tensor(saved.get(name)) and saved[name].shape != value.shape
+    ]
+    parts = {'missing in the file': missing, 'unknown to the network': unknown, 'of another shape': shapes}
+    found = [f'{len(names)} {kind} ({examples(names, 2)})' for kind, names in parts.items() if names]
+    if found:
+        network = where.rpartition('pretrain_')[2]
+        strict = where.replace('pretrain_network', 'strict_load')
+        yield (
+            f'{where}: {path} holds weights for another network than this {type(net).__name__}: {", ".join(found)}. '
+            f'Correct the path or the arguments of {network}, or load what fits with {strict}: false.'
+        )

@@ -1,0 +1,188 @@
+"""Pairs of low-quality and ground-truth images: do they match in number, name and size?"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ext_core.check import images
+from ext_core.check.hints import examples, is_number, section
+from ext_core.check.images import Size
+
+LOOKED_AT = 200  # pairs whose headers are read; of larger sets, that many evenly spaced ones
+
+
+@dataclass
+class Pair:
+    """One pair: how messages call its images, and their (width, height), None where a header cannot be read."""
+
+    lq: str
+    gt: str
+    lq_size: Size | None
+    gt_size: Size | None
+
+
+def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
+    """Check the pairs of a dataset section whose folders exist.
+
+    Args:
+        opt (dict): Options of the run.
+        where (str): Colon path of the section.
+        data_opt (dict): The section.
+    """
+    lq_root, gt_root = Path(data_opt['dataroot_lq']), Path(data_opt['dataroot_gt'])
+    template = str(data_opt.get('filename_tmpl', '{}'))
+    if section(data_opt, 'io_backend').get('type') == 'lmdb':
+        lq_sizes, gt_sizes = images.lmdb_sizes(lq_root), images.lmdb_sizes(gt_root)
+        count = len(gt_sizes)
+        faults = _unmatched(where, {key: key for key in gt_sizes}, set(lq_sizes), lq_root, gt_root)
+        sample = [
+            Pair(f'{key} in {lq_root}', f'{key} in {gt_root}', lq_sizes.get(key), gt_sizes[key])
+            for key in _spread(sorted(gt_sizes))
+        ]
+    else:
+        wanted = _wanted(data_opt, gt_root, template)
+        count = len(wanted)
+        if data_opt.get('meta_info_file') is None:
+            faults = _unmatched(where, wanted, set(images.folder_names(lq_root)), lq_root, gt_root)
+        else:
+            faults = _absent(where, wanted, lq_root, gt_root)
+        chosen = [] if faults else _spread(list(wanted.items()))
+        sample = [
+            Pair(str(lq_root / lq), str(gt_root / gt), images.file_size(lq_root / lq), images.file_size(gt_root / gt))
+            for gt, lq in chosen
+        ]
+        if where != 'datasets:train':
+            yield from _damaged(where, sample)
+    yield from faults
+    if faults:
+        return
+    scale = opt.get('scale')
+    if is_number(scale) and scale >= 1:
+        yield from _sizes(where, sample, int(scale))
+    if where == 'datasets:train':
+        yield from _crops(data_opt, sample, scale)
+        yield from _batch(opt, data_opt, count)
+
+
+def _spread(items: list) -> list:
+    """At most LOOKED_AT items, evenly spaced."""
+    step = max(1, math.ceil(len(items) / LOOKED_AT))
+    return items[::step]
+
+
+# ---------------------------------------------------------------------- names
+def _wanted(data_opt: dict, gt_root: Path, template: str) -> dict[str, str]:
+    """Ground-truth name to the low-quality name that BasicSR looks for."""
+    meta = data_opt.get('meta_info_file')
+    if meta is None:
+        names = images.folder_names(gt_root)
+    else:
+        lines = Path(meta).read_text(encoding='utf-8').splitlines()
+        names = [line.split(' ')[0] for line in lines if line.strip()]
+    return {name: f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in names}
+
+
+def _unmatched(where: str, wanted: dict[str, str], present: set[str], lq_root: Path, gt_root: Path) -> list[str]:
+    lonely = [gt for gt, lq in wanted.items() if lq not in present]
+    extra = sorted(present - set(wanted.values()))
+    if not lonely and not extra:
+        return []
+    parts = [f'{len(wanted)} images in {gt_root}, {len(present)} in {lq_root}']
+    if lonely:
+        parts.append(f'without a low-quality partner: {examples(lonely)}')
+    if extra:
+        parts.append(f'without a ground truth: {examples(extra)}')
+    return [f'{where}: the pairs do not match: {"; ".join(parts)}.{_template_hint(lonely, extra)}']
+
+
+def _template_hint(lonely: list[str], extra: list[str]) -> str:
+    """The remedy: a filename_tmpl where the first names differ by something added, else correcting the files."""
+    if lonely and extra:
+        gt, lq = Path(lonely[0]), Path(extra[0])
+        if gt.stem in lq.stem and gt.stem != lq.stem:
+            return f" Set filename_tmpl: '{lq.stem.replace(gt.stem, '{}', 1)}'."
+        if gt.stem == lq.stem:
+            return f' Both need the same file name extension, but they have {gt.suffix} and {lq.suffix}.'
+    return ' Add or remove files, or set filename_tmpl to how the low-quality files are named.'
+
+
+def _absent(where: str, wanted: dict[str, str], lq_root: Path, gt_root: Path) -> list[str]:
+    """Files that meta_info_file lists and that do not exist, among those looked at."""
+    if not wanted:
+        return [f'{where}:meta_info_file lists no images. Remove the key: the folder is then listed instead.']
+    files = [path for gt, lq in _spread(list(wanted.items())) for path in (gt_root / gt, lq_root / lq)]
+    absent = [str(path) for path in files if not path.is_file()]
+    return (
+        [
+            f'{where}:meta_info_file lists files that do not exist: {examples(absent)}. Remove the key, or correct '
+            'dataroot_gt, dataroot_lq or filename_tmpl.'
+        ]
+        if absent
+        else []
+    )
+
+
+# ---------------------------------------------------------------------- sizes
+def _damaged(where: str, sample: list[Pair]) -> Iterator[str]:
+    """Validation images: a damaged one would otherwise stop the run at its first validation, hours later."""
+    for path in [path for pair in sample for path in (pair.lq, pair.gt)]:
+        damage = images.file_damage(Path(path))
+        if damage:
+            yield f'{where}: {path} cannot be read: {damage}. Replace the file, or delete it and its partner.'
+
+
+def _sizes(where: str, sample: list[Pair], scale: int) -> Iterator[str]:
+    training = where == 'datasets:train'
+    known = [(pair, pair.lq_size, pair.gt_size) for pair in sample if pair.lq_size and pair.gt_size]
+    # in validation BasicSR crops a ground truth that is no multiple of the scale; in training it refuses it
+    slack = 1 if training else scale
+    bad = [
+        (pair, lq, gt)
+        for pair, lq, gt in known
+        if any(not 0 <= g - n * scale < slack for n, g in zip(lq, gt, strict=True))
+    ]
+    if not bad:
+        return
+    pair, lq, gt = bad[0]
+    ratios = {g / n for _, lq_size, gt_size in bad for n, g in zip(lq_size, gt_size, strict=True)}
+    factor = ratios.pop() if len(ratios) == 1 and len(bad) == len(known) else None
+    remedy = (
+        f'Their ratio is {factor:.0f} throughout: set scale: {factor:.0f}, or correct dataroot_lq.'
+        if factor and factor.is_integer()
+        else 'Make the low-quality images anew, or correct dataroot_lq or scale.'
+    )
+    yield (
+        f'{where}: {pair.gt} is {gt[0]} x {gt[1]}, which is not scale ({scale}) times {pair.lq}, {lq[0]} x {lq[1]} '
+        f'(width x height); so are {len(bad)} of the {len(known)} pairs looked at. {remedy}'
+    )
+
+
+def _crops(data_opt: dict, sample: list[Pair], scale: object) -> Iterator[str]:
+    crop = data_opt.get('gt_size')
+    if not is_number(crop):
+        return
+    if is_number(scale) and crop % scale:
+        yield f'datasets:train:gt_size: {crop} is not divisible by scale ({scale}). Choose a multiple of it.'
+    sizes = [(min(pair.gt_size), pair) for pair in sample if pair.gt_size]
+    if sizes:
+        smallest, pair = min(sizes, key=lambda entry: entry[0])
+        if smallest < crop and pair.gt_size:
+            yield (
+                f'datasets:train:gt_size: crops of {crop} do not fit into {pair.gt}, which is {pair.gt_size[0]} x '
+                f'{pair.gt_size[1]}. Lower gt_size to at most {smallest}, or remove the smaller images.'
+            )
+
+
+def _batch(opt: dict, data_opt: dict, count: int) -> Iterator[str]:
+    batch, ratio = data_opt.get('batch_size_per_gpu'), data_opt.get('dataset_enlarge_ratio', 1)
+    gpus = 1 if opt.get('dist') else opt.get('num_gpu', 0)
+    if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
+        return
+    batch *= max(1, gpus)
+    share = math.ceil(count * ratio / opt.get('world_size', 1))
+    if share < batch:
+        yield (
+            f'datasets:train: {count} images times dataset_enlarge_ratio {ratio} do not fill one batch of {batch}. '
+            f'Lower batch_size_per_gpu, or set dataset_enlarge_ratio: {math.ceil(batch * ratio / max(1, share))}.'
+        )

@@ -1,0 +1,184 @@
+"""Sections, keys and numbers of an option file."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from ext_core.check import sources
+from ext_core.check.hints import did_you_mean, is_number, look_up, section
+
+# BasicSR's keys, also those that stand in its option files though the file's model reads them not; those of a model are
+# derived from its source
+_KEYS: dict[str, frozenset[str]] = {
+    '': frozenset(
+        {
+            'name',
+            'model_type',
+            'scale',
+            'num_gpu',
+            'manual_seed',
+            'datasets',
+            'network_g',
+            'network_d',
+            'path',
+            'train',
+            'val',
+            'logger',
+            'dist_params',
+            'find_unused_parameters',
+            'is_train',
+            'dist',
+            'rank',
+            'world_size',
+            'auto_resume',
+            'root_path',
+        }
+    ),
+    'train': frozenset(
+        {
+            'total_iter',
+            'warmup_iter',
+            'optim_g',
+            'scheduler',
+            'ema_decay',
+            'pixel_opt',
+            'net_d_iters',
+            'net_d_init_iters',
+        }
+    ),
+    'val': frozenset({'val_freq', 'save_img', 'suffix', 'metrics', 'pbar'}),
+    'logger': frozenset({'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}),
+    'path': frozenset(
+        {
+            'resume_state',
+            'ignore_resume_networks',
+            'pretrain_network_g',
+            'param_key_g',
+            'strict_load_g',
+            'experiments_root',
+            'results_root',
+            'models',
+            'training_states',
+            'log',
+            'visualization',
+        }
+    ),
+}
+_PATH_KEY = re.compile(r'(pretrain_network|param_key|strict_load)_(\w+)')
+
+
+class Number(NamedTuple):
+    """What a number must satisfy, and how to say so."""
+
+    fits: Callable[[Any], bool]
+    wanted: str
+
+
+_COUNT = Number(lambda v: isinstance(v, int) and v >= 1, 'a whole number of at least 1')
+_WHOLE = Number(lambda v: isinstance(v, int) and v >= 0, 'a whole number, 0 or more')
+_POSITIVE = Number(lambda v: v >= 1, 'a number of at least 1')
+_ANY = Number(lambda v: True, 'a number')
+_NUMBERS = {
+    'scale': _COUNT,
+    'num_gpu': _WHOLE,
+    'manual_seed': _WHOLE,
+    'train:total_iter': _POSITIVE,
+    'train:warmup_iter': _ANY,
+    'train:ema_decay': Number(lambda v: 0 <= v < 1, 'a number in [0, 1)'),
+    'train:net_d_iters': _COUNT,
+    'train:net_d_init_iters': _WHOLE,
+    'train:accumulate': _COUNT,
+    'val:val_freq': _POSITIVE,
+    'logger:print_freq': _POSITIVE,
+    'logger:save_checkpoint_freq': _POSITIVE,
+}
+_DATASET_NUMBERS = {
+    'gt_size': _COUNT,
+    'batch_size_per_gpu': _COUNT,
+    'num_worker_per_gpu': _WHOLE,
+    'dataset_enlarge_ratio': Number(lambda v: v > 0, 'a number above 0'),
+    'num_prefetch_queue': _COUNT,
+    'max_bad_samples': _WHOLE,
+}
+
+
+def problems(opt: dict, is_train: bool) -> Iterator[str]:
+    """Missing sections and keys, unknown keys, and numbers that are none."""
+    yield from _missing(opt, is_train)
+    yield from _unknown(opt)
+    for path, number in _NUMBERS.items():
+        yield from _number(opt, path, number)
+    for phase in section(opt, 'datasets'):
+        for key, number in _DATASET_NUMBERS.items():
+            yield from _number(opt, f'datasets:{phase}:{key}', number)
+
+
+def _missing(opt: dict, is_train: bool) -> Iterator[str]:
+    needed = ['name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path']
+    if is_train:
+        needed += ['train', 'logger', 'train:total_iter', 'logger:print_freq', 'logger:save_checkpoint_freq']
+        needed += ['val'] if any(key.split('_')[0] == 'val' for key in section(opt, 'datasets')) else []
+        needed += ['val:val_freq'] if opt.get('val') is not None else []
+    else:
+        needed += ['val']
+    for path in needed:
+        *above, last = path.split(':')
+        if above and not section(opt, *above):
+            continue  # the section's own absence is reported
+        if section(opt, *above).get(last) is None:
+            yield f"{path} is missing. Add it to the option file, as in BasicSR's option files."
+    for key in ('datasets', 'network_g', 'path', 'train', 'val', 'logger'):
+        if opt.get(key) is not None and not isinstance(opt[key], dict):
+            yield f"{key} must be a section of keys and values, but is '{opt[key]}'."
+    name = opt.get('name')
+    if name is not None and (not isinstance(name, str) or '..' in name or name.startswith(('/', '~'))):
+        yield f"name must be text that can name a folder, but is '{name}'. Quote it if it is a number."
+
+
+def _number(opt: dict, path: str, number: Number) -> Iterator[str]:
+    *above, last = path.split(':')
+    value = section(opt, *above).get(last)
+    if value is not None and not (is_number(value) and number.fits(value)):
+        yield f"{path} must be {number.wanted}, but is '{value}'."
+
+
+def _unknown(opt: dict) -> Iterator[str]:
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    if model is None:
+        return  # reported elsewhere; without it nothing is known about keys
+    read = sources.strings_of(model)
+    if read is None:
+        return
+    around = sources.host_strings()
+    for key in opt:
+        if key not in _KEYS[''] | read | around and not str(key).startswith('network_'):
+            yield _message('', key, _KEYS[''] | sources.keys_of(model), model)
+    extra = frozenset().union(*(vars(base).get('EXTRA_TRAIN_KEYS', ()) for base in model.__mro__))
+    for name, known in {'train': extra | read | around, 'val': read | around, 'logger': read | around}.items():
+        for key in section(opt, name):
+            if key not in _KEYS[name] | known:
+                yield _message(name, key, _KEYS[name] | extra | sources.keys_of(model), model)
+    yield from _unknown_paths(opt, model, read)
+
+
+def _unknown_paths(opt: dict, model: type, read: Collection[str]) -> Iterator[str]:
+    networks = {key.removeprefix('network_') for key in opt if str(key).startswith('network_')}
+    for key, value in section(opt, 'path').items():
+        if key in _KEYS['path']:
+            continue
+        match = _PATH_KEY.fullmatch(str(key))
+        if match:
+            stem, network = match.groups()
+            if stem == 'pretrain_network' and value is not None and network not in networks:
+                yield f'path:{key}: there is no network_{network} to load it into. Remove it, or add the network.'
+        elif key not in read:
+            candidates = {f'{stem}_{n}' for stem in ('pretrain_network', 'param_key', 'strict_load') for n in networks}
+            yield _message('path', key, _KEYS['path'] | candidates, model)
+
+
+def _message(name: str, key: Any, candidates: Collection[str], model: type) -> str:
+    where = f'{name}:{key}' if name else str(key)
+    hint = did_you_mean(key, candidates) or ' Remove it, or correct its spelling.'
+    return f'{where}: unknown key; {model.__name__} would ignore it.{hint}'

@@ -1,0 +1,58 @@
+"""BasicSR 1.4.2 on the present stack: one named patch per cause, applied in memory, a no-op where nothing is broken.
+
+The patches of ``imports`` come first: without them ``import basicsr`` fails. The other modules import BasicSR at their
+top, so they are imported only after that. What the launcher cures itself (option normalisation, resuming, seeding) is
+not patched; docs/compatibility.md lists every symptom with its cure.
+"""
+
+import importlib
+
+from ext_core.compat import imports
+from ext_core.compat.patch import Patch
+from ext_core.errors import UserError
+
+__all__ = ['Patch', 'apply', 'import_basicsr', 'patches']
+
+VERSION = '1.4.2'
+INSTALL = f'pip install --no-build-isolation -c constraints.txt basicsr=={VERSION}'
+
+# In the order of application. Among the wrappers of BaseModel.validation the last is the outermost.
+_MODULES = ('distribution', 'validation', 'checkpoints', 'training', 'loading', 'lmdb_backend', 'operators', 'metrics')
+
+
+def import_basicsr() -> None:
+    """Apply the import patches and import BasicSR.
+
+    Raises:
+        UserError: If BasicSR is not installed, or another release than 1.4.2 is.
+    """
+    for patch in imports.PATCHES:
+        patch.apply()
+    try:
+        basicsr = importlib.import_module('basicsr')
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        raise UserError(f'BasicSR is not installed. Install it with: {INSTALL}') from error
+    if getattr(basicsr, '__file__', None) is None:
+        # Python took the project's folder basicsr/, which has no __init__.py, for the package
+        raise UserError(f"BasicSR is not installed, only the project's own folder basicsr/ was found: {INSTALL}")
+    if basicsr.__version__ != VERSION:
+        raise UserError(f'BasicSR {basicsr.__version__} is installed, {VERSION} is needed: {INSTALL}')
+
+
+def patches() -> list[Patch]:
+    """All patches in the order of their application. Imports BasicSR, for which the import patches are applied."""
+    import_basicsr()
+    modules = [importlib.import_module(f'{__name__}.{name}') for name in _MODULES]
+    return [*imports.PATCHES, *(patch for module in modules for patch in module.PATCHES)]
+
+
+def apply() -> None:
+    """Apply every patch that is needed. Idempotent; to be called before anything imports BasicSR.
+
+    Raises:
+        UserError: If BasicSR or torchvision is not installed, or BasicSR's release is another than 1.4.2.
+    """
+    for patch in patches():
+        patch.apply()

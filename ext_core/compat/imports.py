@@ -1,0 +1,97 @@
+"""Patches without which ``import basicsr`` fails. They run before BasicSR is imported."""
+
+import importlib.util
+import os
+import sys
+import types
+
+from ext_core.compat.patch import Patch
+from ext_core.errors import UserError
+
+_LIBRARIES: list[object] = []  # a torch.library.Library unregisters its operators when it is collected
+
+
+def _missing(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:  # its parent package is missing
+        return True
+
+
+def _native_ops_missing() -> bool:
+    """True where torchvision's compiled operators do not load into this build of torch."""
+    import torch
+
+    if 'torchvision' in sys.modules:
+        return False
+    spec = importlib.util.find_spec('torchvision')  # locates the package without importing it
+    if spec is None or spec.origin is None:
+        raise UserError('torchvision is not installed. Install it with: pip install -c constraints.txt torchvision')
+    try:
+        torch.ops.load_library(os.path.join(os.path.dirname(spec.origin), '_C.so'))
+    except (OSError, ImportError):
+        return True
+    return False
+
+
+def _define_torchvision_ops() -> None:
+    import torch
+
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    for name in ('nms', 'qnms'):  # the two that torchvision touches while it is imported
+        library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    _LIBRARIES.append(library)
+
+
+def _alias_functional_tensor() -> None:
+    from torchvision.transforms import functional
+
+    _add_module('torchvision.transforms.functional_tensor', rgb_to_grayscale=functional.rgb_to_grayscale)
+
+
+def _alias_distutils() -> None:
+    from packaging.version import Version  # orders '0.28.0+cpu' and '0.9.0', all that BasicSR asks of LooseVersion
+
+    _add_module('distutils')
+    _add_module('distutils.version', LooseVersion=Version)
+
+
+def _alias_scipy_filters() -> None:
+    from scipy import ndimage
+
+    _add_module('scipy.ndimage.filters', convolve=ndimage.convolve)
+
+
+def _add_module(name: str, **contents: object) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(contents)
+    sys.modules[name] = module
+
+
+PATCHES = [
+    Patch(
+        'torchvision_ops',
+        "import torchvision: 'operator torchvision::nms does not exist' where its compiled operators do not fit the "
+        'build of torch',
+        _native_ops_missing,
+        _define_torchvision_ops,
+    ),
+    Patch(
+        'functional_tensor',
+        "import basicsr: 'No module named torchvision.transforms.functional_tensor', removed in torchvision 0.17",
+        lambda: _missing('torchvision.transforms.functional_tensor'),
+        _alias_functional_tensor,
+    ),
+    Patch(
+        'distutils',
+        "import basicsr: 'No module named distutils', removed in Python 3.12",
+        lambda: _missing('distutils'),
+        _alias_distutils,
+    ),
+    Patch(
+        'scipy_filters',
+        "import basicsr: 'No module named scipy.ndimage.filters', deprecated and due to go in SciPy 2.0",
+        lambda: _missing('scipy.ndimage.filters'),
+        _alias_scipy_filters,
+    ),
+]

@@ -1,0 +1,115 @@
+"""Patches for BasicSR's prefetchers and its JPEG degradation."""
+
+import atexit
+import queue
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data import degradations
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
+
+from ext_core.compat.patch import Patch, contains, lacks, rebind
+
+_STOP = threading.Event()
+_RUNNING: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def _offer(self: Any, item: Any) -> bool:
+    """Put ``item`` into the queue; False where the program ends before there is room."""
+    while not _STOP.is_set():
+        try:
+            self.queue.put(item, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def _run(self: Any) -> None:
+    _RUNNING.add(self)
+    try:
+        for item in self.generator:
+            if not _offer(self, item):
+                return
+        _offer(self, None)
+    except BaseException as error:  # whatever it is, the main thread waits for it
+        _offer(self, error)
+
+
+def _next(self: Any) -> Any:
+    if getattr(self, 'exhausted', False):
+        raise StopIteration
+    item = self.queue.get()
+    self.exhausted = item is None or isinstance(item, BaseException)
+    if isinstance(item, BaseException):
+        raise item
+    if item is None:
+        raise StopIteration
+    return item
+
+
+def _stop_threads() -> None:
+    # A thread that still waits when the interpreter ends can abort the process: 'terminate called without an active
+    # exception', status 134.
+    _STOP.set()
+    for thread in list(_RUNNING):
+        thread.join(timeout=5)
+
+
+def _cure_prefetch_cpu() -> None:
+    PrefetchGenerator.run, PrefetchGenerator.__next__ = _run, _next
+    atexit.register(_stop_threads)
+
+
+def _cure_prefetch_cuda() -> None:
+    stock = CUDAPrefetcher.next
+
+    def next(self: Any) -> dict | None:
+        for value in (self.batch or {}).values():
+            if torch.is_tensor(value) and value.is_cuda:
+                value.record_stream(torch.cuda.current_stream())
+        return stock(self)
+
+    CUDAPrefetcher.next = next
+
+
+def _jpeg_needs_int() -> bool:
+    try:
+        degradations.add_jpg_compression(np.zeros((8, 8, 3), np.float32), 90.5)
+    except Exception:  # cv2.error; the type of its binding differs between releases
+        return True
+    return False
+
+
+def _cure_jpeg_quality() -> None:
+    stock = degradations.add_jpg_compression
+
+    def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
+        return stock(img, int(quality))
+
+    rebind(stock, add_jpg_compression)
+
+
+PATCHES = [
+    Patch(
+        'prefetch_cpu',
+        'prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program',
+        lambda: lacks(PrefetchGenerator.run, 'except'),
+        _cure_prefetch_cpu,
+    ),
+    Patch(
+        'prefetch_cuda',
+        'prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads',
+        lambda: lacks(CUDAPrefetcher.next, 'record_stream'),
+        _cure_prefetch_cuda,
+    ),
+    Patch(
+        'jpeg_quality',
+        "random_add_jpg_compression: 'cv2.error ... in function imencode', which wants an integer quality",
+        lambda: contains(degradations.add_jpg_compression, 'quality]') and _jpeg_needs_int(),
+        _cure_jpeg_quality,
+    ),
+]

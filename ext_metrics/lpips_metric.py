@@ -1,0 +1,95 @@
+"""LPIPS, the learned perceptual distance, as a metric of BasicSR."""
+
+import functools
+import warnings
+
+import numpy as np
+import torch
+from basicsr.metrics.metric_util import reorder_image
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor, nn
+
+from ext_arch.pretrained import load_feature_weights
+from ext_core.errors import UserError
+
+BACKBONES = {'alex': 'alexnet', 'vgg': 'vgg16'}
+# Smallest side for which the deepest layer is not empty.
+MINIMUM_SIZE = {'alex': 31, 'vgg': 16}
+
+
+@METRIC_REGISTRY.register()
+def calculate_lpips(
+    img: np.ndarray,
+    img2: np.ndarray,
+    crop_border: int,
+    input_order: str = 'HWC',
+    net: str = 'alex',
+    weights: str | None = None,
+    device: str = 'cpu',
+    **kwargs: object,
+) -> float:
+    """LPIPS 0.1 between two images: 0 for equal images, lower is better (``better: lower`` in the option file).
+
+    The linear layers are those of the package ``lpips``; the trunk's ImageNet weights come from where
+    ``ext_arch.pretrained`` finds them.
+
+    Args:
+        img (np.ndarray): Image in [0, 255], BGR or grey.
+        img2 (np.ndarray): The other image, of the same shape.
+        crop_border (int): Pixels cut off at each side before the comparison. The values of papers are without, 0.
+        input_order (str): ``HWC`` or ``CHW``; a two-dimensional image is grey. Default: ``HWC``.
+        net (str): Trunk: ``alex`` (the authors' choice for measuring) or ``vgg`` (VGG16). Default: ``alex``.
+        weights (str | None): Path of the trunk's weights; None for a local file, else torchvision's download.
+            Default: None.
+        device (str): Where to compute, for instance ``cuda``. Default: ``cpu``.
+        **kwargs: Ignored, as by BasicSR's metrics.
+
+    Returns:
+        float: The distance, about 0 to 1.
+
+    Raises:
+        UserError: If ``lpips`` or the weights are missing, ``net`` is unknown, or the images are too small.
+        ValueError: If the images differ in shape.
+
+    Reference: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018.
+    """
+    if net not in BACKBONES:
+        raise UserError(f'calculate_lpips: net: {net!r} is not supported; there are {", ".join(BACKBONES)}.')
+    if img.shape != img2.shape:
+        raise ValueError(f'calculate_lpips: the images differ in shape, {img.shape} and {img2.shape}.')
+    model = _lpips(net, weights, device)
+    images = [_to_tensor(image, crop_border, input_order).to(device) for image in (img, img2)]
+    if min(images[0].shape[-2:]) < MINIMUM_SIZE[net]:
+        raise UserError(
+            f'calculate_lpips: images of {img.shape} with crop_border {crop_border} are too small; '
+            f'net: {net} needs {MINIMUM_SIZE[net]} px after cropping.'
+        )
+    with torch.inference_mode():
+        return model(*images).item()
+
+
+def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:
+    """BGR or grey image in [0, 255] to RGB in [-1, 1], (1, 3, h, w), which is what LPIPS was calibrated for."""
+    image = reorder_image(image, input_order=input_order).astype(np.float32)
+    if crop_border:
+        image = image[crop_border:-crop_border, crop_border:-crop_border]
+    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
+    return (torch.from_numpy(rgb) / 127.5 - 1).expand(3, -1, -1)[None]
+
+
+@functools.cache
+def _lpips(net: str, weights: str | None, device: str) -> nn.Module:
+    """The network, built once."""
+    try:
+        import lpips
+    except ImportError as error:
+        raise UserError('calculate_lpips needs the package lpips. Install it with: pip install lpips') from error
+    state = load_feature_weights(BACKBONES[net], weights)
+    # lpips initialises the trunk at random first; a validation must not advance the random state of the training.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    # lpips cuts torchvision's `features` into slices but keeps the numbers: slice2.5.weight is features.5.weight.
+    trunk = {key: state[f'features.{key.split(".", 1)[1]}'] for key in model.net.state_dict()}
+    model.net.load_state_dict(trunk)
+    return model.requires_grad_(False).eval().to(device)

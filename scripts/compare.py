@@ -1,0 +1,214 @@
+"""Compare trained experiments with bicubic upsampling: a table of metrics and a picture of crops.
+
+Examples:
+    python scripts/compare.py --experiment experiments/demo_train_mask_esrgan --output comparison.png
+    python scripts/compare.py --experiment experiments/a experiments/b --gt Set5/HR --lq Set5/LR --output set5.png \\
+        --json set5.json
+
+Each experiment is a folder that training left: its option file, and models/net_g_latest.pth (its EMA weights where it
+has them). Images are the experiment's validation sets, or the folders given. The mask column shows what ErrorMask makes
+of the last experiment's error, with that experiment's mask_opt or its defaults.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ext_core import yaml_safe
+from ext_core.errors import UserError
+from ext_core.registration import register_all
+
+METRICS: dict[str, dict] = {
+    'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
+    'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
+    'niqe': {'type': 'calculate_niqe'},
+    'lpips': {'type': 'calculate_lpips'},
+}
+
+
+@dataclass
+class Method:
+    """A column: a name, a generator (None: bicubic) and the metrics of its images."""
+
+    name: str
+    scale: int
+    net: torch.nn.Module | None = None
+    mask_opt: dict = field(default_factory=lambda: {'type': 'ErrorMask'})
+    values: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
+
+
+def load_experiment(folder: Path) -> tuple[Method, dict]:
+    """The generator of a finished experiment, and its options."""
+    from basicsr.archs import build_network
+
+    from ext_core.checkpoint import load_checkpoint
+
+    files = [path for path in folder.glob('*.yml') if path.stem == folder.name]
+    weights = folder / 'models' / 'net_g_latest.pth'
+    if not files or not weights.is_file():
+        raise UserError(
+            f'{folder} is not a finished experiment: {folder.name}.yml or models/net_g_latest.pth is '
+            'missing. Train it first.'
+        )
+    opt = yaml_safe.read(files[0])
+    net = build_network(opt['network_g'])
+    saved = load_checkpoint(weights)
+    net.load_state_dict(saved.get('params_ema', saved.get('params')))
+    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
+    return Method(folder.name, opt['scale'], net.eval(), mask_opt), opt
+
+
+def pairs(opt: dict, gt: Path | None, lq: Path | None) -> list[tuple[Path, Path]]:
+    """(lq, gt) files of the folders given, or of the experiment's validation sets."""
+    if gt and lq:
+        folders = [(lq, gt)]
+    else:
+        folders = [
+            (Path(s['dataroot_lq']), Path(s['dataroot_gt']))
+            for key, s in opt['datasets'].items()
+            if key.startswith('val')
+        ]
+    found = [
+        (lq_folder / path.name, path) for lq_folder, gt_folder in folders for path in sorted(gt_folder.glob('*.png'))
+    ]
+    missing = [str(low) for low, _ in found if not low.is_file()]
+    if not found or missing:
+        raise UserError(f'no pairs of equally named .png files: {missing or folders}.')
+    return found
+
+
+def read(path: Path) -> np.ndarray:
+    """A file as uint8 BGR (h, w, 3)."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise UserError(f'{path} cannot be read as an image.')
+    return image
+
+
+@torch.inference_mode()
+def upscale(method: Method, low: np.ndarray) -> np.ndarray:
+    """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3)."""
+    from basicsr.utils import img2tensor, tensor2img
+    from basicsr.utils.matlab_functions import imresize
+
+    low = low.astype(np.float32) / 255
+    if method.net is None:
+        return (imresize(low, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
+    return tensor2img([method.net(img2tensor(low)[None])])
+
+
+def measure(image: np.ndarray, gt: np.ndarray, border: int) -> dict[str, float]:
+    """All metrics of one image; NaN where one cannot be computed for so small an image."""
+    from basicsr.metrics import calculate_metric
+
+    return {
+        name: float(calculate_metric({'img': image, 'img2': gt}, {**options, 'crop_border': border}))
+        for name, options in METRICS.items()
+    }
+
+
+def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """The mask as a grey uint8 BGR picture."""
+    from basicsr.losses import build_loss
+    from basicsr.utils import img2tensor
+
+    sr, hr = (img2tensor(value.astype(np.float32) / 255)[None] for value in (image, gt))
+    mask = build_loss(method.mask_opt).mask(sr, hr)[0].mean(0)
+    return cv2.cvtColor((mask.numpy() * 255).round().astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+def detail_window(gt: np.ndarray, size: int) -> tuple[int, int]:
+    """Top left corner of the square with the most detail."""
+    grey = cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    energy = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (size, size))
+    half = size // 2
+    inner = energy[half : gt.shape[0] - half, half : gt.shape[1] - half]
+    y, x = np.unravel_index(int(inner.argmax()), inner.shape)
+    return int(y), int(x)
+
+
+def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
+    """One row of whole images and one of crops for each test image, columns titled."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    titles = list(rows[0])
+    figure, axes = plt.subplots(
+        2 * len(rows), len(titles), squeeze=False, figsize=(2.6 * len(titles), 5.4 * len(rows)), layout='constrained'
+    )
+    for row, images in enumerate(rows):
+        y, x = detail_window(images['GT'], crop)
+        for column, title in enumerate(titles):
+            picture = images[title][..., ::-1]
+            whole, zoom = axes[2 * row][column], axes[2 * row + 1][column]
+            whole.imshow(picture)
+            whole.add_patch(plt.Rectangle((x, y), crop, crop, fill=False, color='yellow', linewidth=1.2))
+            zoom.imshow(picture[y : y + crop, x : x + crop], interpolation='nearest')
+            whole.set_title(title, fontsize=9)
+            for axis in (whole, zoom):
+                axis.set_axis_off()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+
+
+def table(methods: list[Method]) -> str:
+    """Means over images; NaN counts as missing."""
+    head = f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS)
+    lines = [f'{m.name:32}' + ''.join(f'{np.nanmean(values):10.4f}' for values in m.values.values()) for m in methods]
+    return '\n'.join([head, *lines])
+
+
+def compare(args: argparse.Namespace) -> None:
+    loaded = [load_experiment(folder) for folder in args.experiment]
+    methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
+    rows: list[dict[str, np.ndarray]] = []
+    for low_path, gt_path in pairs(loaded[0][1], args.gt, args.lq):
+        low, gt = read(low_path), read(gt_path)
+        gt = gt[: low.shape[0] * methods[0].scale, : low.shape[1] * methods[0].scale]
+        images = {}
+        for method in methods:
+            images[method.name] = upscale(method, low)
+            for metric, value in measure(images[method.name], gt, method.scale).items():
+                method.values[metric].append(value)
+        if len(rows) < args.rows:
+            last = methods[-1]
+            rows.append({**images, f'mask of {last.name}'[:28]: mask_image(last, images[last.name], gt), 'GT': gt})
+    print(table(methods))
+    if args.json:
+        args.json.write_text(json.dumps({method.name: method.values for method in methods}, indent=1) + '\n')
+    draw(rows, args.output, args.crop)
+    print(f'picture: {args.output}')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--experiment', nargs='+', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--gt', type=Path, metavar='DIR', help='HR images; with --lq, instead of the validation sets')
+    parser.add_argument('--lq', type=Path, metavar='DIR', help='LR images of the same names')
+    parser.add_argument('--output', type=Path, required=True, metavar='PNG')
+    parser.add_argument('--json', type=Path, metavar='FILE', help="also write each image's metrics there")
+    parser.add_argument('--rows', type=int, default=3, help='images in the picture')
+    parser.add_argument('--crop', type=int, default=72, help='side of the zoomed crop, in HR pixels')
+    args = parser.parse_args()
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    try:
+        compare(args)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

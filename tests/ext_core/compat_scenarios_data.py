@@ -1,0 +1,211 @@
+"""Scenarios: prefetchers, LMDB, operators, metrics."""
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+import torch
+from compat_tools import folder, in_child, raises, scenario
+
+from ext_core.errors import UserError
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+@scenario('prefetch_cpu', 'hangs')
+def prefetch_unreadable_sample() -> None:
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
+
+    class Broken(list):
+        def __getitem__(self, index: int) -> int:
+            if index == 1:
+                raise UserError('b.png is broken')
+            return index
+
+    outcome: list[object] = []
+
+    def consume() -> None:
+        prefetcher = CPUPrefetcher(PrefetchDataLoader(1, dataset=Broken([0, 1]), batch_size=1))
+        outcome.append(prefetcher.next().item())
+        try:
+            prefetcher.next()
+        except UserError as error:
+            outcome.extend([str(error), prefetcher.next()])
+
+    with mock.patch.object(threading, 'excepthook'):  # BasicSR's thread dies with the error
+        thread = threading.Thread(target=consume, daemon=True)
+        thread.start()
+        thread.join(timeout=3)
+    assert not thread.is_alive(), 'the training loop hangs'
+    assert outcome == [0, 'b.png is broken', None]
+
+
+class FakeCudaTensor(torch.Tensor):
+    """Claims to live on a GPU and notes the streams it is recorded on."""
+
+    streams: list
+    is_cuda = True
+
+    def record_stream(self, stream: object) -> None:
+        self.streams.append(stream)
+
+
+@scenario('prefetch_cuda', 'not recorded')
+def prefetch_to_cuda() -> None:
+    from basicsr.data.prefetch_dataloader import CUDAPrefetcher
+
+    image = torch.zeros(1).as_subclass(FakeCudaTensor)
+    image.streams = []
+    prefetcher = CUDAPrefetcher.__new__(CUDAPrefetcher)
+    prefetcher.batch, prefetcher.stream, prefetcher.loader = {'lq': image, 'path': 'a.png'}, object(), iter([])
+    current = mock.Mock()
+    with mock.patch.object(torch.cuda, 'current_stream', return_value=current):
+        assert prefetcher.next()['lq'] is image
+        assert prefetcher.next() is None
+    assert image.streams == [current], 'not recorded on the stream that reads it'
+    current.wait_stream.assert_called_with(prefetcher.stream)
+
+
+@scenario('jpeg_quality', 'imencode')
+def jpeg_with_float_quality() -> None:
+    from basicsr.data.degradations import random_add_jpg_compression
+
+    out = random_add_jpg_compression(np.full((8, 8, 3), 0.5, np.float32), (30.2, 30.8))
+    assert out.shape == (8, 8, 3)
+    assert abs(out - 0.5).max() < 0.02
+
+
+@contextlib.contextmanager
+def lmdb_folder(values: int = 1) -> Iterator[str]:
+    import lmdb
+
+    with folder() as path:
+        name = str(path / 'gt.lmdb')
+        with lmdb.open(name, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+            for index in range(values):
+                transaction.put(f'{index}'.encode(), f'value {index}'.encode() * 500)
+        yield name
+
+
+def _read(name: str, key: str = '0') -> bytes:
+    from basicsr.utils import FileClient
+
+    return FileClient('lmdb', db_paths=[name], client_keys=['gt']).get(key, 'gt')
+
+
+@scenario('lmdb', 'already open in this process')
+def lmdb_in_two_datasets() -> None:
+    from basicsr.utils import FileClient
+
+    with lmdb_folder() as name:
+        first, second = (FileClient('lmdb', db_paths=[name], client_keys=['gt']) for _ in range(2))
+        assert first.get('0', 'gt') == second.get('0', 'gt') == b'value 0' * 500
+
+
+@scenario('lmdb', 'already open in this process')
+def lmdb_in_forked_worker() -> None:
+    from basicsr.utils import FileClient
+
+    def read_in_worker() -> None:
+        assert _read(name) == b'value 0' * 500
+
+    with lmdb_folder() as name:
+        client = FileClient('lmdb', db_paths=[name], client_keys=['gt'])
+        assert client.get('0', 'gt') == b'value 0' * 500
+        in_child(read_in_worker)
+        assert client.get('0', 'gt') == b'value 0' * 500  # the parent's stays open
+
+
+@scenario('lmdb', 'signal 7')
+def lmdb_truncated() -> None:
+    with lmdb_folder(values=200) as name:
+        os.truncate(f'{name}/data.mdb', 3 * 4096)
+        in_child(lambda: raises(lambda: [_read(name, str(key)) for key in range(200)], name, 'truncated', 'bytes of'))
+
+
+@scenario('lmdb', 'no error')
+def lmdb_without_key() -> None:
+    with lmdb_folder() as name:
+        raises(lambda: _read(name, 'lost'), name, "'lost'", 'meta_info.txt')
+
+
+@scenario('lmdb', 'No such file')
+def lmdb_without_data() -> None:
+    with folder() as path:
+        raises(lambda: _read(str(path)), str(path), 'no data.mdb')
+
+
+# ---------------------------------------------------------------------------------------------- operators and metrics
+
+
+@scenario('filter2d', 'view size is not compatible')
+def filter_channels_last() -> None:
+    from basicsr.models import realesrgan_model, realesrnet_model
+    from basicsr.utils import img_process_util
+
+    image, kernel = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 5)
+    for module in (img_process_util, realesrgan_model, realesrnet_model):
+        expected = module.filter2D(image, kernel)
+        assert torch.equal(module.filter2D(image.to(memory_format=torch.channels_last), kernel), expected)
+
+
+@scenario('fused_act', 'fused_act_ext')
+def stylegan2_on_cpu() -> None:
+    from basicsr.archs.stylegan2_arch import StyleGAN2Discriminator, StyleGAN2Generator
+    from basicsr.ops.fused_act import fused_leaky_relu
+
+    generator = StyleGAN2Generator(8, num_style_feat=8, num_mlp=2, narrow=0.03125)
+    image, _ = generator([torch.randn(2, 8)])
+    StyleGAN2Discriminator(8, narrow=0.03125)(image).sum().backward()
+    assert generator.style_mlp[1].bias.grad.abs().sum() > 0
+    out = fused_leaky_relu(torch.tensor([[1.0, -3.0]]), torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(out, torch.tensor([[2.0, -0.4]]) * 2**0.5)
+
+
+@scenario('upfirdn2d', 'upfirdn2d_ext')
+def upfirdn2d_beyond_cpu() -> None:
+    from basicsr.archs.stylegan2_arch import upfirdn2d
+
+    out = upfirdn2d(torch.empty(2, 3, 8, 8, device='meta'), torch.empty(4, 4, device='meta'), up=2, pad=(2, 1))
+    assert out.shape == (2, 3, 16, 16)
+    doubled = upfirdn2d(torch.arange(4.0).view(1, 1, 2, 2), torch.ones(2, 2), up=2, pad=(1, 0))
+    assert doubled[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+
+
+@scenario('deform_conv2d', "Couldn't load custom C\\+\\+ ops")
+def edvr_on_cpu() -> None:
+    from basicsr.archs.edvr_arch import EDVR
+
+    net = EDVR(
+        num_feat=8, num_frame=3, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, with_tsa=False
+    )
+    net(torch.rand(1, 3, 3, 8, 8)).sum().backward()
+    assert net.pcd_align.dcn_pack['l1'].weight.grad.abs().sum() > 0
+
+
+def _niqe(image: np.ndarray) -> float:
+    from basicsr.metrics import calculate_metric, calculate_niqe
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        value = calculate_niqe(image, 0)
+        again = calculate_metric({'img': image}, {'type': 'calculate_niqe', 'crop_border': 0})
+    assert np.array_equal(value, again, equal_nan=True)
+    return value
+
+
+@scenario('niqe', r'min\(\)|SVD did not converge')
+def niqe_of_small_image() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3))
+    assert np.isfinite(_niqe(noise))
+    assert np.isnan(_niqe(noise[:64, :64]))
+    assert np.isnan(_niqe(noise[:100, :100]))
+
+
+@scenario('niqe', 'SVD did not converge')
+def niqe_of_flat_image() -> None:
+    assert np.isnan(_niqe(np.full((192, 192, 3), 128)))

@@ -1,0 +1,300 @@
+"""Scenarios: several processes, validation, checkpoints, BasicSR's models and losses."""
+
+import contextlib
+import os
+import random
+import resource
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from compat_tools import folder, model, process_group, raises, scenario
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+ADDRESS = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29599', 'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1'}
+
+
+# -------------------------------------------------------------------------------------------------- several processes
+
+
+@scenario('start_method', "start method is 'spawn'")
+def workers_are_forked() -> None:
+    import torch.multiprocessing as mp
+    from basicsr.utils.options import init_dist
+
+    before = mp.get_start_method(allow_none=True)
+    mp.set_start_method(None, force=True)
+    try:
+        with mock.patch.dict(os.environ, ADDRESS), mock.patch.object(dist, 'init_process_group'):
+            with contextlib.suppress(ZeroDivisionError):  # the next cause
+                init_dist('pytorch')
+            assert mp.get_start_method(allow_none=True) == 'fork', f'start method is {mp.get_start_method()!r}'
+    finally:
+        mp.set_start_method(before, force=True)
+
+
+def _expect_gloo(joined: mock.Mock) -> None:
+    assert joined.call_args.kwargs['backend'] == 'gloo'
+    assert joined.call_args.kwargs['timeout'].total_seconds() == 12 * 3600
+
+
+def _without_cuda() -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(torch.cuda, 'is_available', return_value=False))
+    stack.enter_context(mock.patch.object(torch.cuda, 'device_count', return_value=0))
+    return stack
+
+
+@scenario('dist_init', 'ZeroDivisionError')
+def torchrun_without_cuda() -> None:
+    from basicsr.utils import dist_util
+
+    joining = mock.patch.object(dist, 'init_process_group')
+    with _without_cuda(), mock.patch.dict(os.environ, ADDRESS), joining as joined:
+        dist_util._init_dist_pytorch('nccl')
+    _expect_gloo(joined)
+
+
+@scenario('slurm_init', 'ZeroDivisionError')
+def slurm_without_cuda() -> None:
+    from basicsr.utils import dist_util
+
+    job = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
+    with folder() as bin_folder, _without_cuda(), mock.patch.object(dist, 'init_process_group') as joined:
+        tool = bin_folder / 'scontrol'
+        tool.write_text('#!/bin/sh\n[ "$*" = "show hostname node[7-8]" ] && printf "node7\\nnode8\\n"\n')
+        tool.chmod(0o755)
+        with mock.patch.dict(os.environ, {**job, 'PATH': f'{bin_folder}:{os.environ["PATH"]}'}):
+            dist_util._init_dist_slurm('nccl', port=29511)
+            found = {key: os.environ[key] for key in ADDRESS}
+    _expect_gloo(joined)
+    assert found == {
+        'MASTER_ADDR': 'node7',
+        'MASTER_PORT': '29511',
+        'RANK': '3',
+        'LOCAL_RANK': '1',
+        'WORLD_SIZE': '4',
+    }
+
+
+@scenario('model_to_device', 'CUDA|NVIDIA')
+def wrap_network_on_cpu() -> None:
+    with process_group():
+        net = model(dist=True).model_to_device(nn.Linear(2, 2))
+        assert isinstance(net, DistributedDataParallel)
+        assert net.device_ids is None
+
+
+# --------------------------------------------------------------------------------------------------------- validation
+
+
+@scenario('validation_network', 'rank 0 alone runs DistributedDataParallel')
+def validate_bare_network() -> None:
+    def look(dataloader: object, current_iter: int, tb_logger: object, save_img: bool) -> None:
+        assert type(one.net_g) is nn.BatchNorm2d, f'rank 0 alone runs {type(one.net_g).__name__}'
+
+    with process_group():
+        one = model(dist=True)
+        one.net_g = wrapped = DistributedDataParallel(nn.BatchNorm2d(2))
+        one.dist_validation = look
+        one.validation(None, 1, None)
+        assert one.net_g is wrapped
+
+
+@scenario('validation_target', 'the last training batch')
+def validate_without_target() -> None:
+    def look(*args: object) -> None:
+        assert not hasattr(one, 'gt'), 'the target is that of the last training batch'
+
+    one = model()
+    one.gt = torch.zeros(1)
+    one.nondist_validation = look
+    one.validation(None, 1, None)
+
+
+@scenario('validation_rng', 'moved the random state')
+def validate_without_drawing() -> None:
+    from basicsr.utils import set_random_seed
+
+    def draw() -> tuple[float, ...]:
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002, what BasicSR draws from
+
+    one = model()
+    one.nondist_validation = lambda loader, *args: [list(loader), draw()]
+    set_random_seed(0)
+    expected = draw()
+    set_random_seed(0)
+    one.validation(DataLoader([1, 2]), 1, None)
+    assert draw() == expected, 'validation moved the random state'
+
+
+@scenario('video_validation', 'CUDA|NVIDIA')
+def validate_video() -> None:
+    from basicsr.models.video_base_model import VideoBaseModel
+
+    frame = torch.full((5, 3, 8, 8), 0.5)
+    names = {'folder': 'clip', 'idx': '0/1', 'lq_path': 'clip/0.png'}
+
+    class Clip(list):
+        opt = {'name': 'clip'}
+        data_info = {'folder': ['clip']}
+
+    one = VideoBaseModel.__new__(VideoBaseModel)
+    metrics = {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}
+    one.opt, one.device, one.is_train = {'dist': False, 'val': {'metrics': metrics}}, torch.device('cpu'), False
+    one.net_g = nn.Conv3d(5, 1, 1)
+    one.test = lambda: setattr(one, 'output', torch.full((1, 3, 8, 8), 0.25))
+    clip = Clip([{**names, 'lq': frame.clone(), 'gt': frame[0].clone()}])
+    one.validation(SimpleNamespace(dataset=clip), 1, None, save_img=False)
+    # 0.5 and 0.25 become the 8-bit values 128 and 64
+    assert abs(one.best_metric_results['clip']['psnr']['val'] - 20 * np.log10(255 / 64)) < 1e-4
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@contextlib.contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file can grow beyond ``free`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _save_on_full_disk(kind: str, save: Callable[[object], None]) -> None:
+    with folder() as path, mock.patch('time.sleep'):
+        one = model(path={kind: str(path)})
+        one.optimizers, one.schedulers = [torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])], []
+        save(one)
+        (saved,) = path.iterdir()
+        before = saved.read_bytes()
+        with full_disk(100):
+            raises(lambda: save(one), saved.name, 'could not be written', 'Free disk space')
+        assert [file.name for file in path.iterdir()] == [saved.name]
+        assert saved.read_bytes() == before
+
+
+@scenario('save_network', 'no error')
+def save_network_on_full_disk() -> None:
+    _save_on_full_disk('models', lambda one: one.save_network(nn.Linear(2, 2), 'net_g', 7))
+
+
+@scenario('save_training_state', 'no error')
+def save_state_on_full_disk() -> None:
+    _save_on_full_disk('training_states', lambda one: one.save_training_state(1, 7))
+
+
+def _load(content: object, *args: object, net: nn.Module | None = None, **kwargs: object) -> nn.Module:
+    """Save ``content`` (bytes as they are) as other.pth, and load it into a linear layer named net_g."""
+    with folder() as path:
+        file = path / 'other.pth'
+        file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+        one = model()
+        one.net_g = net or nn.Linear(2, 2)
+        one.load_network(one.net_g, str(file), *args, **kwargs)
+        return one.net_g
+
+
+@scenario('load_network', r'RuntimeError: Error\(s\) in loading state_dict')
+def load_other_network() -> None:
+    other = {'params': nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)).state_dict()}
+    raises(lambda: _load(other), 'other.pth', 'Linear', '2 missing', 'weight, bias', '4 unknown', '0.weight, 0.bias',
+           'pretrain_network_g', 'strict_load_g: false')  # fmt: skip
+    raises(lambda: _load({'params': nn.Linear(3, 2).state_dict()}), 'weight (2, 3) instead of (2, 2)')
+
+
+@scenario('load_network', "KeyError: 'params'")
+def load_bare_state_dict() -> None:
+    weights = nn.Linear(2, 2).state_dict()
+    loaded = _load({f'module.{name}': value for name, value in weights.items()})
+    assert torch.equal(loaded.weight, weights['weight'])
+
+
+@scenario('load_network', "KeyError: 'params_ema'")
+def load_without_weights() -> None:
+    raises(
+        lambda: _load({'iter': 3}, True, 'params_ema'), 'other.pth', "'params_ema'", 'its keys are: iter', 'param_key_g'
+    )
+    raises(lambda: _load({'params': nn.Linear(2, 2).state_dict()}, True, None), 'at its root', 'params')
+
+
+@scenario('load_network', 'EOFError|UnpicklingError|RuntimeError')
+def load_unreadable_file() -> None:
+    for content in (b'', b'\x89PNG\r\n' + bytes(99)):
+        raises(lambda content=content: _load(content), 'other.pth', 'cannot be read', 'truncated')
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+@scenario('finite_loss', 'no error')
+def stop_at_nan_loss() -> None:
+    one = model()
+    raises(lambda: one.reduce_loss_dict({'l_pix': torch.tensor(1.0), 'l_g_gan': torch.tensor(float('nan'))}),
+           'l_g_gan = nan', 'learning rate')  # fmt: skip
+    assert one.reduce_loss_dict({'l_pix': torch.tensor(1.5)}) == {'l_pix': 1.5}
+
+
+@scenario('perceptual_l2', 'L2loss')
+def perceptual_loss_l2() -> None:
+    from basicsr.losses import basic_loss
+
+    class Features(nn.Module):
+        def __init__(self, **kwargs: object) -> None:
+            super().__init__()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {'conv': x}
+
+    with mock.patch.object(basic_loss, 'VGGFeatureExtractor', Features):
+        loss = basic_loss.PerceptualLoss({'conv': 2.0}, criterion='l2')
+        assert basic_loss.PerceptualLoss({'conv': 2.0}, 'vgg19', True, False, 1.0, 0.0, 'l1').criterion_type == 'l1'
+    value, _ = loss(torch.full((1, 1, 2, 2), 3.0), torch.zeros(1, 1, 2, 2))
+    assert loss.criterion_type == 'l2'
+    assert value.item() == 18.0  # 2 * 3^2
+
+
+def _real_esrgan(name: str) -> None:
+    from basicsr.models import build_model
+
+    ranges = {'resize_prob': [0.2, 0.7, 0.1], 'resize_range': [0.5, 1.5], 'gray_noise_prob': 0.4,
+              'noise_range': [1, 30], 'gaussian_noise_prob': 0.5, 'poisson_scale_range': [0.05, 3],
+              'jpeg_range': [30, 95]}  # fmt: skip
+    second = {f'{key}2': value for key, value in ranges.items()}
+    train = {'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'optim_d': {'type': 'Adam', 'lr': 1e-4},
+             'scheduler': {'type': 'MultiStepLR', 'milestones': [9]}, 'pixel_opt': {'type': 'L1Loss'},
+             'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'}}  # fmt: skip
+    opt = {'model_type': name, 'num_gpu': 0, 'dist': False, 'is_train': True, 'scale': 2, 'path': {}, 'gt_size': 32,
+           'queue_size': 2, 'second_blur_prob': 0.8, 'gt_usm': True, 'l1_gt_usm': True, 'percep_gt_usm': True,
+           'gan_gt_usm': False, 'train': train,
+           'network_g': {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2},
+           'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}}  # fmt: skip
+    one = build_model({**opt, **ranges, **second})
+    kernel = torch.zeros(2, 21, 21)
+    kernel[:, 10, 10] = 1
+    for iteration in (1, 2):  # the second batch leaves the queue
+        one.feed_data({'gt': torch.rand(2, 3, 64, 64), 'kernel1': kernel, 'kernel2': kernel, 'sinc_kernel': kernel})
+        assert one.lq.shape == (2, 3, 16, 16)
+        one.optimize_parameters(iteration)
+        assert np.isfinite(one.log_dict['l_g_pix' if name == 'RealESRGANModel' else 'l_pix'])
+    one.__dict__.pop('queue_lr')
+    one.queue_size = 3
+    raises(one._dequeue_and_enqueue, 'queue_size: 3', 'batch_size_per_gpu')
+
+
+@scenario('real_esrgan_device', 'CUDA|NVIDIA')
+def train_real_esrgan() -> None:
+    _real_esrgan('RealESRGANModel')
+
+
+@scenario('real_esrgan_device', 'CUDA|NVIDIA')
+def train_real_esrnet() -> None:
+    _real_esrgan('RealESRNetModel')

@@ -1,0 +1,160 @@
+"""Atomic writes, safe loading, and the random state."""
+
+import os
+import random
+import resource
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ext_core.checkpoint import atomic_save, atomic_write_text, load_checkpoint, rng_state, set_rng_state
+from ext_core.errors import UserError
+
+
+@pytest.fixture
+def tiny_disk():
+    """No file can grow beyond 100 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    atomic_save({'params': {'weight': torch.arange(3)}}, tmp_path / 'net.pth')
+    assert load_checkpoint(tmp_path / 'net.pth')['params']['weight'].tolist() == [0, 1, 2]
+    assert os.listdir(tmp_path) == ['net.pth']
+
+
+def test_text_is_replaced(tmp_path: Path) -> None:
+    atomic_write_text('old and longer', tmp_path / 'a.json')
+    atomic_write_text('né', str(tmp_path / 'a.json'))
+    assert (tmp_path / 'a.json').read_bytes() == 'né'.encode()
+    assert os.listdir(tmp_path) == ['a.json']
+
+
+@pytest.mark.parametrize('write', [atomic_save, atomic_write_text])
+def test_full_disk_keeps_the_old_file(tmp_path: Path, tiny_disk: None, write) -> None:
+    path = tmp_path / '5.state'
+    path.write_bytes(b'old')
+    with pytest.raises(UserError, match=r'5\.state could not be written: .*Free disk space'):
+        write('x' * 5000, path)
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['5.state']
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'net\.pth could not be written: .*No such file'):
+        atomic_save({}, tmp_path / 'none' / 'net.pth')
+
+
+def test_what_cannot_be_pickled_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match='pickle'):
+        atomic_save({'lock': threading.Lock()}, tmp_path / 'net.pth')
+    assert os.listdir(tmp_path) == []
+
+
+def test_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: calls.append('fsync'))
+    replace = os.replace
+    monkeypatch.setattr(os, 'replace', lambda *paths: (calls.append('replace'), replace(*paths)))
+    atomic_save({}, tmp_path / 'net.pth')
+    assert calls == ['fsync', 'replace']
+
+
+def test_kill_leaves_only_whole_files(tmp_path: Path) -> None:
+    """A process that saves without pause is killed; what it leaves loads, whatever the moment."""
+    path = tmp_path / 'net.pth'
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            while True:
+                atomic_save({'iter': 7, 'weight': torch.zeros(100_000)}, path)
+        while not path.exists():
+            time.sleep(0.005)
+        time.sleep(0.01)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert load_checkpoint(path)['iter'] == 7
+    assert [name for name in os.listdir(tmp_path) if not name.startswith('.')] == ['net.pth']
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'gone\.pth does not exist'):
+        load_checkpoint(tmp_path / 'gone.pth')
+
+
+def test_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'net.pth'
+    torch.save({'weight': torch.zeros(1000)}, path)
+    for size in (0, 10, 2000, path.stat().st_size - 1):
+        os.truncate(path, size)
+        with pytest.raises(UserError, match=r'net\.pth cannot be read: .*truncated'):
+            load_checkpoint(path)
+        torch.save({'weight': torch.zeros(1000)}, path)
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_garbage_is_named(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / 'net.pth'
+    path.write_bytes(b'\x80\x02' + random.Random(seed).randbytes(200))  # begins like a pickle
+    with pytest.raises(UserError, match=r'net\.pth cannot be read'):
+        load_checkpoint(path)
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_no_code_is_run(tmp_path: Path) -> None:
+    torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'net.pth')
+    with pytest.raises(UserError, match='holds Python objects'):
+        load_checkpoint(tmp_path / 'net.pth')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_other_content_is_named(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / 'net.pth')
+    with pytest.raises(UserError, match='holds a list, not a dictionary'):
+        load_checkpoint(tmp_path / 'net.pth')
+
+
+def draw() -> tuple[float, ...]:
+    legacy = np.random  # the generator BasicSR draws from
+    return random.gauss(0, 1), legacy.rand(), legacy.randn(), torch.rand(1).item()
+
+
+def test_random_state_survives_a_file(tmp_path: Path) -> None:
+    draw()  # leaves the second value of a Gaussian pair in Python's and NumPy's state
+    atomic_save(rng_state(), tmp_path / 'rng.state')
+    expected = [draw() for _ in range(3)]
+    assert [draw() for _ in range(3)] != expected
+    set_rng_state(load_checkpoint(tmp_path / 'rng.state'))
+    assert [draw() for _ in range(3)] == expected
+
+
+def test_random_state_of_every_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {0: torch.tensor([1]), 1: torch.tensor([2])}
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(states))
+    monkeypatch.setattr(torch.cuda, 'get_rng_state_all', lambda: list(states.values()))
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', lambda state, device: states.update({device: state}))
+    saved = rng_state()
+    states.update({0: torch.tensor([8]), 1: torch.tensor([9])})
+    set_rng_state(saved)
+    assert [state.item() for state in states.values()] == [1, 2]
+    del states[1]  # resumed on a machine with one device
+    set_rng_state(saved)
+    assert list(states) == [0]

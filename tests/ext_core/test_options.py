@@ -1,0 +1,168 @@
+"""Option files, overrides and overlays."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from ext_core import options, yaml_safe
+from ext_core.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+# ---------------------------------------------------------------------- YAML
+@pytest.mark.parametrize('text', ['2e-4', '2E-4', '!!float 2e-4', '0.0002', '+2e-4'])
+def test_numbers_without_a_point_are_numbers(text):
+    assert yaml_safe.parse(f'lr: {text}') == {'lr': 2e-4}
+
+
+def test_words_stay_words():
+    assert yaml_safe.parse('{a: e4, b: 1e, c: x2e-4, d: ~}') == {'a': 'e4', 'b': '1e', 'c': 'x2e-4', 'd': None}
+
+
+def test_a_key_given_twice_is_refused_with_its_lines():
+    with pytest.raises(UserError, match=r"'lr' is given twice, in lines 2 and 4"):
+        yaml_safe.parse('train:\n  lr: 1\n  other: 2\n  lr: 3\n')
+
+
+def test_python_objects_are_refused(tmp_path):
+    marker = tmp_path / 'ran'
+    with pytest.raises(UserError, match=r'line 1.*Python objects'):
+        yaml_safe.parse(f'a: !!python/object/apply:pathlib.Path.touch [{marker}]')
+    assert not marker.exists()
+
+
+def test_malformed_and_missing_files_name_themselves(tmp_path):
+    with pytest.raises(UserError, match=r'bad\.yml is not valid YAML'):
+        yaml_safe.read(write(tmp_path, 'bad.yml', 'a: [1'))
+    with pytest.raises(UserError, match=r'none\.yml'):
+        yaml_safe.read(tmp_path / 'none.yml')
+    with pytest.raises(UserError, match='holds nothing'):
+        yaml_safe.read(write(tmp_path, 'empty.yml', ''))
+
+
+# ---------------------------------------------------------------------- inheritance
+def test_base_files_merge_key_by_key(tmp_path):
+    write(tmp_path, 'a.yml', 'train: {lr: 1, steps: [1, 2]}\nname: a')
+    write(tmp_path, 'b.yml', 'path: {x: 1, y: 2}')
+    child = write(
+        tmp_path, 'c.yml', '_base_: [a.yml, b.yml]\nname: c\ntrain: {steps: [3]}\npath: {_delete_: true, z: 3}'
+    )
+    assert options.load(child) == {'train': {'lr': 1, 'steps': [3]}, 'name': 'c', 'path': {'z': 3}}
+
+
+def test_circular_bases_are_refused(tmp_path):
+    write(tmp_path, 'a.yml', '_base_: b.yml')
+    write(tmp_path, 'b.yml', '_base_: a.yml')
+    with pytest.raises(UserError, match='circle'):
+        options.load(tmp_path / 'a.yml')
+
+
+# ---------------------------------------------------------------------- overrides
+def test_overrides_are_yaml_values():
+    opt = {'train': {'lr': 1, 'betas': [0.9, 0.99], 'amp': 'bf16'}, 'path': {'w': 'x'}}
+    options.override(opt, ['train:lr=2e-4', 'train:betas=[0.5, 0.9]', 'train:amp=~', 'path:w=a=b'])
+    assert opt == {'train': {'lr': 2e-4, 'betas': [0.5, 0.9], 'amp': None}, 'path': {'w': 'a=b'}}
+
+
+@pytest.mark.parametrize(
+    ('entry', 'message'),
+    [
+        ('train:lrr=1', "no key 'train:lrr'. Did you mean 'train:lr'"),
+        ('trian:lr=1', "Did you mean 'train:lr'"),
+        ('train:lr:x=1', 'no key'),
+        ('train:lr', 'expected key:subkey=value'),
+        ('train:lr=!!python/object/apply:os.getcwd []', 'Python objects'),
+    ],
+)
+def test_bad_overrides_are_refused(entry, message):
+    opt = {'train': {'lr': 1}}
+    with pytest.raises(UserError, match=message):
+        options.override(opt, [entry])
+    assert opt == {'train': {'lr': 1}}
+
+
+# ---------------------------------------------------------------------- overlays
+def test_overlay_shrinks_replaces_and_merges():
+    opt = {
+        'scale': 3,
+        'name': 'x',
+        'train': {'total_iter': 1000, 'milestones': [5, 500], 'flag': True},
+        'val': {'a': 1},
+    }
+    overlay = {
+        'at_most': {'train:*': 100, 'train:absent': 1},
+        'replace': {'val:?': 'X{scale}', 'val:absent': 2},
+        'merge': {'name': 'demo_{name}', 'new': {'k': 1}},
+    }
+    options.apply_overlay(opt, overlay)
+    assert opt == {
+        'scale': 3,
+        'name': 'demo_x',
+        'train': {'total_iter': 100, 'milestones': [5, 100], 'flag': True},
+        'val': {'a': 'X3'},
+        'new': {'k': 1},
+    }
+
+
+# ---------------------------------------------------------------------- resolving
+def resolve(path: Path, *arguments: str, is_train: bool = True) -> tuple[dict, dict]:
+    args = options.parse_arguments(['-opt', str(path), *arguments], is_train)
+    return options.resolve(args, Path('/somewhere'), is_train)
+
+
+def test_without_cuda_what_needs_it_is_switched_off(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    merged, opt = resolve(ROOT / 'options' / 'train_rrdb_psnr.yml')
+    assert merged['num_gpu'] == 'auto'
+    assert opt['num_gpu'] == 0
+    assert opt['datasets']['train']['pin_memory'] is False
+    assert opt['datasets']['train']['prefetch_mode'] is None
+
+
+def test_with_cuda_the_file_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    _, opt = resolve(ROOT / 'options' / 'train_rrdb_psnr.yml')
+    assert opt['num_gpu'] == 2
+    assert opt['datasets']['train']['prefetch_mode'] == 'cuda'
+
+
+def test_paths_and_phases_are_completed():
+    _, opt = resolve(ROOT / 'options' / 'train_rrdb_psnr.yml')
+    assert opt['path']['models'] == '/somewhere/experiments/train_rrdb_psnr/models'
+    assert opt['datasets']['val']['phase'] == 'val'
+    assert opt['datasets']['train']['scale'] == 4
+    assert opt['val']['suffix'] is None
+    _, opt = resolve(ROOT / 'options' / 'test_mask_esrgan.yml', is_train=False)
+    assert opt['path']['visualization'] == '/somewhere/results/test_mask_esrgan/visualization'
+    assert opt['datasets']['test_2']['phase'] == 'test'
+
+
+def test_debug_mode_is_basicsrs():
+    _, opt = resolve(ROOT / 'options' / 'train_rrdb_psnr.yml', '--debug')
+    assert opt['name'] == 'debug_train_rrdb_psnr'
+    assert opt['logger']['print_freq'] == 1
+    assert opt['val']['val_freq'] == opt['logger']['save_checkpoint_freq'] == 8
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'options').glob('t*.yml')), ids=lambda path: path.stem)
+def test_every_recipe_resolves_and_shrinks(path):
+    is_train = path.stem.startswith('train')
+    merged, opt = resolve(path, '--demo', is_train=is_train)
+    assert merged['name'].startswith('demo_')
+    assert all('datasets/demo' in section['dataroot_gt'] for section in opt['datasets'].values())
+    if is_train:
+        assert opt['train']['total_iter'] <= 100
+
+
+def test_local_rank_of_both_spellings_is_taken():
+    for word in ('--local-rank', '--local_rank'):
+        assert isinstance(options.parse_arguments(['-opt', 'x.yml', f'{word}=1'], True), argparse.Namespace)

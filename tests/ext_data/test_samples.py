@@ -1,0 +1,111 @@
+"""Samples depend on (seed, epoch, position) only, and bad files are named."""
+
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ext_core.errors import UserError
+from ext_data.samples import NamedErrorDataset, SeededDataset, SeededSampler
+
+
+class Draws(Dataset):
+    """Each sample is what the three global generators give."""
+
+    def __init__(self, size: int, bad: tuple[int, ...] = ()):
+        self.size = size
+        self.bad = bad
+        self.paths = [{'gt_path': f'gt/{i}.png', 'lq_path': f'lq/{i}.png'} for i in range(size)]
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict:
+        if index in self.bad:
+            raise OSError('truncated')
+        draws = [random.random(), np.random.random(), torch.rand(()).item()]  # noqa: NPY002
+        return {'index': index, 'draws': torch.tensor(draws, dtype=torch.float64)}
+
+
+def stream(workers: int, seed: int = 0, epochs: int = 2, start: int = 0) -> torch.Tensor:
+    """All draws of some epochs."""
+    sampler = SeededSampler(6, ratio=2, seed=seed)
+    loader = DataLoader(SeededDataset(Draws(6), seed), batch_size=2, sampler=sampler, num_workers=workers)
+    found = []
+    for epoch in range(epochs):
+        sampler.set_position(epoch, start)
+        found += [batch['draws'] for batch in loader]
+    return torch.cat(found)
+
+
+def test_any_number_of_workers_draws_the_same():
+    assert torch.equal(stream(0), stream(1))
+    assert torch.equal(stream(0), stream(2))
+
+
+def test_epochs_seeds_and_repeats_differ():
+    draws = stream(0)
+    assert len(torch.unique(draws[:, 0])) == len(draws) == 24
+    assert not torch.equal(draws, stream(0, seed=1))
+
+
+def test_continuing_inside_an_epoch_gives_the_rest():
+    assert torch.equal(stream(0, epochs=1, start=4), stream(0, epochs=1)[4:])
+
+
+def test_global_generators_are_left_alone():
+    def draw(between) -> tuple:
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        torch.manual_seed(1)
+        between()
+        return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+    data = SeededDataset(Draws(3), seed=5)
+    assert draw(lambda: data[0, 1]) == draw(lambda: None)
+
+
+def test_ranks_share_one_permutation():
+    whole = list(SeededSampler(10, seed=3))
+    shares = [list(SeededSampler(10, num_replicas=2, rank=rank, seed=3)) for rank in (0, 1)]
+    assert [key for pair in zip(*shares, strict=True) for key in pair] == whole
+    assert sorted(position for _, position in whole) == list(range(10))
+
+
+def test_bad_sample_is_replaced_named_and_counted_once(monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', warnings.append)
+    data = SeededDataset(Draws(4, bad=(1,)), seed=0, max_bad_samples=2)
+    assert data[0, 1]['index'] == 2
+    assert data[1, 5]['index'] == 2
+    assert len(warnings) == 1
+    assert 'gt/1.png' in warnings[0]
+    assert '1 of at most 2' in warnings[0]
+
+
+def test_too_many_bad_samples_stop_the_run():
+    data = SeededDataset(Draws(6, bad=(1, 2, 3)), seed=0, max_bad_samples=2)
+    with pytest.raises(UserError, match=r'3 training samples.*max_bad_samples'):
+        data[0, 1]
+
+
+def test_all_bad_ends():
+    with pytest.raises(UserError, match='None of the training images'):
+        SeededDataset(Draws(2, bad=(0, 1)), seed=0)[0, 0]
+
+
+def test_bad_samples_are_counted_over_workers():
+    data = SeededDataset(Draws(8, bad=(0, 1, 2, 3)), seed=0, max_bad_samples=3)
+    with pytest.raises(UserError, match='max_bad_samples'):
+        list(DataLoader(data, batch_size=1, sampler=SeededSampler(8), num_workers=2))
+
+
+def test_evaluation_errors_name_the_files():
+    data = NamedErrorDataset(Draws(2, bad=(1,)))
+    assert data[0]['index'] == 0
+    assert data.size == 2
+    with pytest.raises(UserError, match=r'gt/1\.png and lq/1\.png.*truncated'):
+        data[1]

@@ -1,0 +1,175 @@
+"""Whole runs through the launchers: train, save, resume, stop, dry run, test, two processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ext_core import launch
+
+PROJECT = Path(__file__).resolve().parents[1]
+PSNR = ['-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo']
+SMALL = ['network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch=4', 'datasets:train:gt_size=64',
+         'datasets:train:num_worker_per_gpu=0', 'train:total_iter=6', 'logger:save_checkpoint_freq=2',
+         'logger:print_freq=2', 'val:val_freq=3']  # fmt: skip
+NAME = 'demo_train_rrdb_psnr'
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, fresh_logger):
+    """Run the launcher in this process: ``train(*force_yml, flags=())`` gives (exit status, experiment folder)."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+    def run(*entries: str, flags: tuple[str, ...] = (), root: Path = tmp_path) -> tuple[int, Path]:
+        status = launch.train(root, [*PSNR, *flags, '--force_yml', *SMALL, *entries])
+        return status, root / 'experiments' / NAME
+
+    return run
+
+
+def weights(folder: Path, iteration: int | str) -> dict:
+    return torch.load(folder / 'models' / f'net_g_{iteration}.pth', weights_only=True)
+
+
+def assert_equal_weights(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys() == {'params', 'params_ema'}
+    for key, tensors in one.items():
+        for name, value in tensors.items():
+            assert torch.equal(value, other[key][name]), (key, name)
+
+
+def test_trains_saves_and_validates(train):
+    status, folder = train()
+    assert status == 0
+    assert {path.name for path in (folder / 'models').iterdir()} == {f'net_g_{i}.pth' for i in (2, 4, 6, 'latest')}
+    assert {path.name for path in (folder / 'training_states').iterdir()} == {'2.state', '4.state', '6.state'}
+    log = next(folder.glob('*.log')).read_text()
+    assert log.count('Validation demo_val') == 2
+    assert 'iter:       6' in log
+    assert '-1 day' not in log
+    assert '\r' not in log
+    assert list((folder.parents[1] / 'tb_logger' / NAME).glob('events*'))
+
+
+def test_resolved_options_are_saved_and_run_again(train, tmp_path):
+    _, folder = train()
+    saved = folder / f'{NAME}.yml'
+    text = saved.read_text()
+    assert 'total_iter: 6' in text
+    assert '_base_' not in text
+    again = tmp_path / 'again'
+    assert launch.train(again, ['-opt', str(saved)]) == 0
+    assert_equal_weights(weights(again / 'experiments' / NAME, 6), weights(folder, 6))
+
+
+@pytest.mark.parametrize('stop_at', [2, 4])
+def test_resumed_run_equals_the_uninterrupted_one(train, tmp_path, stop_at):
+    """Five batches an epoch: iteration 4 stops inside one, and the run goes on into the next."""
+    entries = ['datasets:train:dataset_enlarge_ratio=1', 'datasets:train:batch_size_per_gpu=12', 'train:total_iter=8']
+    _, whole = train(*entries, root=tmp_path / 'whole')
+    train(*entries, f'train:total_iter={stop_at}', root=tmp_path / 'parts')
+    status, parts = train(*entries, flags=('--auto_resume',), root=tmp_path / 'parts')
+    assert status == 0
+    assert_equal_weights(weights(parts, 8), weights(whole, 8))
+
+
+def test_auto_resume_falls_back_to_the_newest_whole_state(train, capfd):
+    _, folder = train()
+    newest = folder / 'models' / 'net_g_6.pth'
+    newest.write_bytes(newest.read_bytes()[:1000])
+    status, _ = train('train:total_iter=7', flags=('--auto_resume',))
+    assert status == 0
+    output = capfd.readouterr()
+    assert 'skipping iteration 6' in output.out
+    assert 'iter: 4' in output.err
+    assert weights(folder, 7)
+
+
+def test_dry_run_reports_and_leaves_nothing(train, tmp_path, capfd):
+    status, _ = train(flags=('--dry-run',))
+    assert status == 0
+    output = capfd.readouterr().out
+    for word in ('parameters', 'GFLOPs', 'peak process memory', 'seconds per iteration'):
+        assert word in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_mode_runs_under_its_own_name(train, tmp_path):
+    status, _ = train('train:total_iter=1', flags=('--debug',))
+    assert status == 0
+    assert (tmp_path / 'experiments' / f'debug_{NAME}').is_dir()
+    assert not (tmp_path / 'tb_logger').exists()
+
+
+def test_testing_evaluates_trained_weights(train, tmp_path, capfd):
+    _, folder = train()
+    capfd.readouterr()
+    option_file = tmp_path / 'test.yml'
+    text = (PROJECT / 'options' / 'test_mask_esrgan.yml').read_text()
+    option_file.write_text(text.split('    niqe:')[0])
+    trained = f'path:pretrain_network_g={folder / "models" / "net_g_latest.pth"}'
+    assert launch.test(tmp_path, ['-opt', str(option_file), '--demo', '--force_yml', *SMALL[:3], trained]) == 0
+    assert capfd.readouterr().err.count('# psnr') == 3
+    assert {path.name.split('_')[0] for path in (tmp_path / 'results').rglob('*.png')} == {'chelsea', 'coffee'}
+
+
+def environment(**extra: str) -> dict:
+    return os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''} | extra
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_end_cleanly(tmp_path, number):
+    """The real command in a copy of the launch folder, so that its experiments go elsewhere."""
+    (tmp_path / 'basicsr').mkdir()
+    script = tmp_path / 'basicsr' / 'train.py'
+    script.write_text((PROJECT / 'basicsr' / 'train.py').read_text())
+    (tmp_path / 'datasets').symlink_to(PROJECT / 'datasets')
+    entries = [*SMALL, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000',
+               'val:val_freq=100000', 'datasets:train:num_worker_per_gpu=1']  # fmt: skip
+    command = [sys.executable, str(script), *PSNR, '--force_yml', *entries]
+    log = tmp_path / 'output.txt'
+    with log.open('w') as output:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(PYTHONPATH=str(PROJECT)), stdout=output,
+                                   stderr=output, start_new_session=True)  # fmt: skip
+        deadline = time.time() + 120
+        while 'iter:       4' not in log.read_text() and process.poll() is None and time.time() < deadline:
+            time.sleep(0.2)
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number, log.read_text()[-2000:]
+    text = log.read_text()
+    assert f'Stopped by {number.name}' in text
+    assert 'Traceback' not in text
+    states = list((tmp_path / 'experiments' / NAME / 'training_states').iterdir())
+    assert len(states) == 1
+    assert torch.load(states[0], weights_only=True)['iter'] == int(states[0].stem)
+
+
+def test_two_processes_train_and_resume(tmp_path):
+    """The documented command under torchrun, with gloo; then continued."""
+    (tmp_path / 'basicsr').mkdir()
+    (tmp_path / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
+    (tmp_path / 'datasets').symlink_to(PROJECT / 'datasets')
+    base = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', 'basicsr/train.py',
+            *PSNR, '--launcher', 'pytorch']  # fmt: skip
+    for total, flags in ((4, []), (6, ['--auto_resume'])):
+        done = subprocess.run([*base, *flags, '--force_yml', *SMALL, f'train:total_iter={total}'], cwd=tmp_path,
+                              env=environment(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
+                              timeout=240)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert 'Resuming training from epoch: 0, iter: 4' in done.stderr
+    assert weights(tmp_path / 'experiments' / NAME, 6)
+
+
+def test_launcher_without_its_environment_is_explained(train, monkeypatch, capfd):
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    for launcher, word in (('pytorch', 'torchrun'), ('slurm', 'srun')):
+        status, _ = train(flags=('--launcher', launcher))
+        assert status == 1
+        assert word in capfd.readouterr().err
