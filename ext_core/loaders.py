@@ -72,9 +72,10 @@ class TrainingBatches:
 
 
 def _init_worker(worker_id: int) -> None:
-    """Signals are the main process's business: it saves and ends the workers itself."""
+    """Signals are the main process's business, also where the terminal or Slurm sends them to the whole process group:
+    it saves, then ends the workers by their event queue. A worker also ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def evaluation_loaders(opt: dict) -> list[DataLoader]:

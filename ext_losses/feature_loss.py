@@ -11,8 +11,8 @@ from ext_core.errors import UserError
 
 
 def frobenius(x: Tensor, y: Tensor) -> Tensor:
-    """Frobenius norm of the difference over the whole batch: a norm, not its square, and not a mean."""
-    return torch.linalg.vector_norm(x - y)
+    """Frobenius norm of the difference over the whole batch (no square, no mean), in at least float32."""
+    return torch.linalg.vector_norm(x - y, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def gram_matrix(features: Tensor) -> Tensor:

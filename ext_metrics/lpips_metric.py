@@ -68,13 +68,22 @@ def calculate_lpips(
         return model(*images).item()
 
 
+def _check_ready(net: str = 'alex', weights: str | None = None, device: str = 'cpu', **kwargs: object) -> None:
+    """Called by the option check, so that what is missing is said before training instead of at the validation."""
+    if net in BACKBONES:
+        _lpips(net, weights, device)
+
+
+calculate_lpips.check_ready = _check_ready  # type: ignore[attr-defined]
+
+
 def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:
     """BGR or grey image in [0, 255] to RGB in [-1, 1], (1, 3, h, w), which is what LPIPS was calibrated for."""
     image = reorder_image(image, input_order=input_order).astype(np.float32)
     if crop_border:
         image = image[crop_border:-crop_border, crop_border:-crop_border]
-    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-    return (torch.from_numpy(rgb) / 127.5 - 1).expand(3, -1, -1)[None]
+    rgb = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).flip(0)
+    return (rgb / 127.5 - 1).expand(3, -1, -1)[None]
 
 
 @functools.cache

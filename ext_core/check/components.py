@@ -10,7 +10,7 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from ext_core.check import sources
-from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, unknown_type
+from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, trial, unknown_type
 
 _GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
 _METRIC_IMAGES = ('img', 'img2')
@@ -67,8 +67,10 @@ def _losses(opt: dict) -> Iterator[str]:
         loss = look_up(LOSS_REGISTRY, arguments.get('type'))
         if loss is None:
             yield unknown_type(where, arguments.get('type'), 'loss', LOSS_REGISTRY)
-        else:
-            yield from call_problems(where, loss, arguments)
+            continue
+        faults = list(call_problems(where, loss, arguments))
+        ours = not loss.__module__.startswith('basicsr.')  # BasicSR's PerceptualLoss would download its weights
+        yield from faults or trial(where, loss if ours else None, arguments)
 
 
 def _objective(opt: dict, model: type) -> Iterator[str]:
@@ -181,9 +183,12 @@ def _metrics(opt: dict) -> Iterator[str]:
         if metric is None:
             yield unknown_type(where, name, 'metric', METRIC_REGISTRY)
             continue
-        yield from call_problems(where, metric, {k: v for k, v in arguments.items() if k != 'better'}, _METRIC_IMAGES)
-        if arguments.get('better', 'higher') not in ('higher', 'lower'):
-            yield f"{where}:better must be 'higher' or 'lower', but is '{arguments['better']}'."
+        arguments = {k: v for k, v in arguments.items() if k != 'better'}
+        faults = list(call_problems(where, metric, arguments, _METRIC_IMAGES))
+        yield from faults or trial(where, getattr(metric, 'check_ready', None), arguments)
+        better = section(opt, 'val', 'metrics', key).get('better', 'higher')
+        if better not in ('higher', 'lower'):
+            yield f"{where}:better must be 'higher' or 'lower', but is '{better}'."
         if 'img2' in inspect.signature(metric).parameters:
             for phase in without_gt:
                 yield (

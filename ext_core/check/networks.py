@@ -11,9 +11,10 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
-from ext_core.check.hints import call_problems, examples, is_number, look_up, section, unknown_type
+from ext_core.check.hints import call_problems, is_number, look_up, section, unknown_type
 from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
+from ext_core.weights import select_weights, weights_problem
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
@@ -98,31 +99,17 @@ def _build(opt: dict, key: str, network: Any) -> Iterator[str]:
     except Exception:  # some networks compute with their weights while they are built, which 'meta' cannot
         return
     else:
-        if content is not None and section(opt, 'path').get(f'strict_load_{suffix}', True):
-            yield from _compare(
-                f'path:pretrain_network_{suffix}', path, net, content, opt['path'].get(f'param_key_{suffix}')
-            )
+        if content is not None and opt['path'].get(f'strict_load_{suffix}', True):
+            yield from _compare(opt, suffix, net, content)
 
 
-def _compare(where: str, path: Any, net: nn.Module, content: Mapping, param_key: str | None) -> Iterator[str]:
-    saved = next((content[key] for key in (param_key, 'params') if key in content), content)
-    if not isinstance(saved, Mapping):
-        return
-    saved = {str(name).removeprefix('module.'): value for name, value in saved.items()}
-    own = net.state_dict()
-    missing = [name for name in own if name not in saved]
-    unknown = [name for name in saved if name not in own]
-    shapes = [
-        f'{name} {tuple(saved[name].shape)} instead of {tuple(value.shape)}'
-        for name, value in own.items()
-        if torch.is_tensor(saved.get(name)) and saved[name].shape != value.shape
-    ]
-    parts = {'missing in the file': missing, 'unknown to the network': unknown, 'of another shape': shapes}
-    found = [f'{len(names)} {kind} ({examples(names, 2)})' for kind, names in parts.items() if names]
-    if found:
-        network = where.rpartition('pretrain_')[2]
-        strict = where.replace('pretrain_network', 'strict_load')
-        yield (
-            f'{where}: {path} holds weights for another network than this {type(net).__name__}: {", ".join(found)}. '
-            f'Correct the path or the arguments of {network}, or load what fits with {strict}: false.'
-        )
+def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterator[str]:
+    path = opt['path'][f'pretrain_network_{suffix}']
+    try:
+        _, weights = select_weights(content, opt['path'].get(f'param_key_{suffix}', 'params'), path)
+    except UserError as error:
+        yield f'path:pretrain_network_{suffix}: {error}'
+    else:
+        problem = weights_problem(net, weights, path, suffix)
+        if problem:
+            yield f'path:pretrain_network_{suffix}: {problem}'

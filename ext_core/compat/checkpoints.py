@@ -14,9 +14,9 @@ from torch import nn
 from ext_core.checkpoint import atomic_save, load_checkpoint
 from ext_core.compat.patch import Patch, contains
 from ext_core.errors import UserError
+from ext_core.weights import select_weights, weights_problem
 
 _PREFIX = 'module.'  # of a state dict taken from a wrapped network
-_SHOWN = 3  # differing keys named per kind; the rest is counted
 
 
 @master_only
@@ -99,55 +99,16 @@ def load_network(
         UserError: If the file cannot be read, has no such key, or (strict) holds weights for another network.
     """
     net = self.get_bare_model(net)
-    key, weights = _select_weights(load_checkpoint(load_path), param_key, load_path)
+    key, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
+    if key != param_key:
+        get_root_logger().info(f"'{param_key}' does not exist in {load_path}, use {key or 'the bare state dict'}.")
     get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: [{key}].')
     weights = _bare(weights)
-    if strict:
-        _require_same(net, weights, load_path, _option_suffix(self, net))
+    problem = weights_problem(net, weights, load_path, _option_suffix(self, net)) if strict else None
+    if problem:
+        raise UserError(problem)
     self._print_different_keys_loading(net, weights, strict)
     net.load_state_dict(weights, strict=strict)
-
-
-def _select_weights(content: dict[str, Any], param_key: str | None, path: str) -> tuple[str | None, Mapping[str, Any]]:
-    """The key that is used, and the state dict behind it."""
-    candidates: list[tuple[str | None, Any]] = [(None, content)]
-    if param_key is not None:
-        candidates = [(key, content[key]) for key in (param_key, 'params') if key in content] or candidates
-    key, weights = candidates[0]
-    if not isinstance(weights, Mapping) or not any(torch.is_tensor(value) for value in weights.values()):
-        wanted = 'at its root' if param_key is None else f"under the key '{param_key}'"
-        raise UserError(
-            f'{path} holds no network weights {wanted}; its keys are: {", ".join(map(str, list(content)[:8]))}. '
-            'Set param_key_g (param_key_d) under path: to the key of the weights, or name another file.'
-        )
-    if key != param_key:
-        get_root_logger().info(f"Loading: '{param_key}' does not exist in {path}, use {key or 'the bare state dict'}.")
-    return key, weights
-
-
-def _require_same(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str) -> None:
-    own = net.state_dict()
-    shapes = [
-        f'{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}'
-        for name, value in own.items()
-        if torch.is_tensor(value) and torch.is_tensor(weights.get(name)) and weights[name].shape != value.shape
-    ]
-    kinds = {
-        'missing in the file': [name for name in own if name not in weights],
-        'unknown to the network': [name for name in weights if name not in own],
-        'of another shape': shapes,
-    }
-    differences = [
-        f'  {len(names)} {kind}: {", ".join(names[:_SHOWN])}{", ..." if len(names) > _SHOWN else ""}'
-        for kind, names in kinds.items()
-        if names
-    ]
-    if differences:
-        raise UserError(
-            '\n'.join([f'{path} holds weights for another network than this {net.__class__.__name__}:', *differences])
-            + f'\nCheck path:pretrain_network_{suffix} and the options of network_{suffix}, or load what fits with '
-            f'path:strict_load_{suffix}: false.'
-        )
 
 
 def _option_suffix(model: Any, net: nn.Module) -> str:

@@ -312,8 +312,9 @@ def hifacegan() -> dict:
 
 @pytest.mark.parametrize('make', [psnr, esrgan, realesrgan, video, swinir_on_lmdb, stylegan, hifacegan])
 def test_ordinary_training_files_have_no_problems(data, make):
-    assert find_problems(make(), is_train=True) == []
-    check_options(make(), is_train=True)
+    opt = make()
+    assert find_problems(opt, is_train=True) == []
+    check_options(opt, is_train=True)
 
 
 def test_ordinary_test_file_has_no_problems(data):

@@ -1,0 +1,77 @@
+"""Does a file hold the weights of this network? One answer for the option check and for loading."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ext_core.errors import UserError
+
+_SHOWN = 3  # differing names given for each kind; the rest is counted
+
+
+def select_weights(
+    content: Mapping[str, Any], param_key: str | None, path: str
+) -> tuple[str | None, Mapping[str, Any]]:
+    """Find the state dict in a checkpoint: under ``param_key``, under 'params', or at its root.
+
+    Args:
+        content (Mapping[str, Any]): What the file holds.
+        param_key (str | None): Key of the weights; None takes the root.
+        path (str): The file, for messages.
+
+    Returns:
+        tuple[str | None, Mapping[str, Any]]: The key that was used, and the state dict behind it.
+
+    Raises:
+        UserError: If no tensors are there.
+    """
+    candidates: list[tuple[str | None, Any]] = [(None, content)]
+    if param_key is not None:
+        candidates = [(key, content[key]) for key in (param_key, 'params') if key in content] or candidates
+    key, weights = candidates[0]
+    if not isinstance(weights, Mapping) or not any(torch.is_tensor(value) for value in weights.values()):
+        wanted = 'at its root' if param_key is None else f"under the key '{param_key}'"
+        raise UserError(
+            f'{path} holds no network weights {wanted}; its keys are: {", ".join(map(str, list(content)[:8]))}. '
+            'Set param_key_g (param_key_d) under path: to the key of the weights, or name another file.'
+        )
+    return key, weights
+
+
+def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str) -> str | None:
+    """Compare names and shapes of a state dict with those of a network.
+
+    Args:
+        net (Module): Unwrapped network; one on the device 'meta' will do.
+        weights (Mapping[str, Any]): State dict; the prefix that DistributedDataParallel leaves is ignored.
+        path (str): The file, for the message.
+        suffix (str): What stands behind 'network_' in the option file: 'g', 'd', ...
+
+    Returns:
+        str | None: What differs and what to do about it, or None where everything fits.
+    """
+    saved = {str(name).removeprefix('module.'): value for name, value in weights.items()}
+    own = net.state_dict()
+    kinds = {
+        'missing in the file': [name for name in own if name not in saved],
+        'unknown to the network': [name for name in saved if name not in own],
+        'of another shape': [
+            f'{name} {tuple(saved[name].shape)} instead of {tuple(value.shape)}'
+            for name, value in own.items()
+            if torch.is_tensor(value) and torch.is_tensor(saved.get(name)) and saved[name].shape != value.shape
+        ],
+    }
+    differences = [
+        f'  {len(names)} {kind}: {", ".join(names[:_SHOWN])}{", ..." if len(names) > _SHOWN else ""}'
+        for kind, names in kinds.items()
+        if names
+    ]
+    if not differences:
+        return None
+    lines = [f'{path} holds weights for another network than this {type(net).__name__}:', *differences]
+    return (
+        '\n'.join(lines) + f'\nCheck path:pretrain_network_{suffix} and the options of network_{suffix}, or load what '
+        f'fits with path:strict_load_{suffix}: false.'
+    )

@@ -1,0 +1,136 @@
+"""VGGFeatures against BasicSR's extractor, and that it stays frozen."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+from basicsr.archs import vgg_arch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from ext_arch.vgg_features_arch import VGGFeatures, vgg_layers
+from ext_core.errors import UserError
+
+
+def build(layers, **options) -> VGGFeatures:
+    torch.manual_seed(0)
+    return ARCH_REGISTRY.get('VGGFeatures')(layers=layers, **{'vgg_type': 'vgg16', 'weights': 'random'} | options)
+
+
+def images(height=32, width=32, channels=3) -> torch.Tensor:
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(('vgg_type', 'configuration'), [('vgg16', 'D'), ('vgg19', 'E')])
+@pytest.mark.parametrize('range_norm', [False, True])
+def test_equals_basicsr_in_every_layer(monkeypatch, tmp_path, vgg_type, configuration, range_norm):
+    torch.manual_seed(0)
+    convolutions = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs[configuration])
+    torch.save({f'features.{key}': value for key, value in convolutions.state_dict().items()}, tmp_path / 'vgg.pth')
+    monkeypatch.setattr(vgg_arch, 'VGG_PRETRAIN_PATH', 'absent')
+    monkeypatch.setattr(vgg_arch.vgg, vgg_type, lambda pretrained: SimpleNamespace(features=convolutions))
+    layers = vgg_layers(vgg_type)
+    reference = vgg_arch.VGGFeatureExtractor(layers, vgg_type, range_norm=range_norm)
+    ours = VGGFeatures(layers, vgg_type, str(tmp_path / 'vgg.pth'), range_norm=range_norm)
+    expected, actual = reference(images()), ours(images())
+    assert list(actual) == list(expected) == vgg_arch.NAMES[vgg_type]
+    for layer, feature in expected.items():
+        assert torch.equal(actual[layer], feature), layer
+
+
+def test_ends_at_the_deepest_layer_and_returns_only_what_was_asked_for():
+    net = build(['relu2_1', 'conv1_2'])
+    assert [name for name, _ in net.vgg_net.named_children()][-1] == 'relu2_1'
+    features = net(images(20, 33))
+    assert {layer: tuple(feature.shape) for layer, feature in features.items()} == {
+        'conv1_2': (2, 64, 20, 33),
+        'relu2_1': (2, 128, 10, 16),
+    }
+
+
+def test_convolution_is_not_overwritten_by_its_relu():
+    net = build(['conv1_1', 'relu1_1', 'conv3_1', 'relu3_1'])
+    x = images()
+    before = x.clone()
+    features = net(x)
+    for block in (1, 3):
+        convolution = features[f'conv{block}_1']
+        assert (convolution < 0).any()
+        assert torch.equal(features[f'relu{block}_1'], convolution.clamp(min=0))
+    assert torch.equal(x, before)
+
+
+def test_gradient_reaches_the_input_from_every_layer():
+    layers = vgg_layers('vgg16')
+    net = build(layers)
+    for layer in layers:
+        x = images().requires_grad_()
+        net(x)[layer].square().sum().backward()
+        assert x.grad is not None
+        assert x.grad.abs().sum() > 0, layer
+
+
+def test_frozen_inside_a_network_that_is_trained_and_saved():
+    parent = nn.Module()
+    parent.features = build(['conv2_1'])
+    parent.head = nn.Conv2d(128, 1, 1)
+    parent.train()
+    parent.requires_grad_(True)
+    assert not any(module.training for module in parent.features.modules())
+    assert not list(parent.features.parameters())
+    assert not any(buffer.requires_grad for buffer in parent.features.buffers())
+    assert list(parent.state_dict()) == ['head.weight', 'head.bias']
+    parent.load_state_dict(parent.state_dict(), strict=True)
+
+
+def test_weights_are_saved_where_asked():
+    source, target = build(['conv1_2'], save_weights=True), build(['conv1_2'], save_weights=True)
+    target.vgg_net.conv1_1.weight.zero_()
+    target.load_state_dict(source.state_dict(), strict=True)
+    assert torch.equal(target(images())['conv1_2'], source(images())['conv1_2'])
+
+
+def test_input_conventions():
+    x = images()
+    net = build(['relu1_2'])
+    assert torch.equal(build(['relu1_2'], range_norm=True)(x * 2 - 1)['relu1_2'], net((x * 2 - 1 + 1) / 2)['relu1_2'])
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    assert torch.equal(build(['relu1_2'], use_input_norm=False)(normalised)['relu1_2'], net(x)['relu1_2'])
+    grey = images(channels=1)
+    assert torch.equal(net(grey)['relu1_2'], net(grey.repeat(1, 3, 1, 1))['relu1_2'])
+
+
+def test_float64_and_channels_last():
+    net = build(['conv2_2'])
+    expected = net(images())['conv2_2']
+    last = net.to(memory_format=torch.channels_last)(images().to(memory_format=torch.channels_last))['conv2_2']
+    torch.testing.assert_close(last, expected)
+    double = net.double()(images().double())['conv2_2']
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), expected)
+
+
+@pytest.mark.parametrize(
+    ('layer', 'size'), [('conv1_1', 1), ('pool1', 2), ('conv3_3', 4), ('conv5_3', 16), ('pool5', 32)]
+)
+def test_smallest_input(layer, size):
+    net = build([layer])
+    assert net(images(size, size + 5))[layer].numel() > 0
+    if size > 1:
+        with pytest.raises(UserError, match=f'{layer}, which needs at least {size} px: enlarge gt_size'):
+            net(images(size + 5, size - 1))
+
+
+def test_layers_that_do_not_exist():
+    with pytest.raises(UserError, match="vgg16 has no layer 'conv5_4'; its last convolution of block 5 is conv5_3"):
+        build(['conv5_4'])
+    with pytest.raises(UserError, match="vgg19 has no layer 'relu9_9'; layers are conv1_1"):
+        build(['relu9_9'], vgg_type='vgg19')
+    with pytest.raises(UserError, match='must be a list'):
+        build('conv5_3')
+    with pytest.raises(UserError, match='must be a list'):
+        build([])
+    with pytest.raises(UserError, match="vgg_type: 'vgg11'"):
+        build(['conv1_1'], vgg_type='vgg11')
