@@ -65,17 +65,34 @@ def load(path: Path) -> dict:
 
 
 def _load(path: Path, above: tuple[Path, ...]) -> dict:
-    from mmengine.config import Config
-
     if path.resolve() in above:
         raise UserError(f'{path}: _base_ files inherit in a circle: ' + ' -> '.join(str(p) for p in above))
     own = yaml_safe.read(path)
     bases = own.pop('_base_', [])
-    merged = Config({})
+    merged: dict = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        merged.merge_from_dict(_load(path.parent / base, (*above, path.resolve())))
+        merged = merge(merged, _load(path.parent / base, (*above, path.resolve())))
+    return merge(merged, own)
+
+
+def merge(base: dict, own: dict) -> dict:
+    """``base`` with ``own`` merged over it by mmengine's rules; a section also replaces what was no section, as ``~``."""
+    from mmengine.config import Config
+
+    base = copy.deepcopy(base)
+    _make_room(base, own)
+    merged = Config(base)
     merged.merge_from_dict(own)
     return merged.to_dict()
+
+
+def _make_room(base: dict, own: dict) -> None:
+    for key, value in own.items():
+        if isinstance(value, dict):
+            if isinstance(base.get(key), dict):
+                _make_room(base[key], value)
+            else:
+                base.pop(key, None)
 
 
 def leaves(options: dict, prefix: str = '') -> Iterator[str]:
@@ -118,8 +135,6 @@ def apply_overlay(options: dict, overlay: dict) -> None:
     ``merge``: a tree merged as ``_base_`` would.
     Text values may hold ``{scale}`` and ``{name}``.
     """
-    from mmengine.config import Config
-
     words = {'scale': options.get('scale', 1), 'name': options.get('name', 'demo')}
     for pattern, limit in overlay.get('at_most', {}).items():
         for section, key in _matches(options, pattern):
@@ -127,10 +142,9 @@ def apply_overlay(options: dict, overlay: dict) -> None:
     for pattern, value in overlay.get('replace', {}).items():
         for section, key in _matches(options, pattern):
             section[key] = _format(value, words)
-    merged = Config(options)
-    merged.merge_from_dict(_format(overlay.get('merge', {}), words))
+    merged = merge(options, _format(overlay.get('merge', {}), words))
     options.clear()
-    options.update(merged.to_dict())
+    options.update(merged)
 
 
 def _at_most(value: Any, limit: Any) -> Any:

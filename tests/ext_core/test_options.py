@@ -58,6 +58,12 @@ def test_base_files_merge_key_by_key(tmp_path):
     assert options.load(child) == {'train': {'lr': 1, 'steps': [3]}, 'name': 'c', 'path': {'z': 3}}
 
 
+def test_a_section_replaces_none_and_the_reverse(tmp_path):
+    write(tmp_path, 'a.yml', 'train: {mask_opt: ~, gan_opt: {type: A}}')
+    child = write(tmp_path, 'b.yml', '_base_: a.yml\ntrain: {mask_opt: {type: M}, gan_opt: ~}')
+    assert options.load(child) == {'train': {'mask_opt': {'type': 'M'}, 'gan_opt': None}}
+
+
 def test_circular_bases_are_refused(tmp_path):
     write(tmp_path, 'a.yml', '_base_: b.yml')
     write(tmp_path, 'b.yml', '_base_: a.yml')
