@@ -190,7 +190,7 @@ def _folder(root: Path) -> Section:
         return section
     section.add('writable', f'yes, {free / 1e9:.1f} GB free')
     if free < FREE_SPACE:
-        remedy = 'Remove old experiments, or set logger:keep_last in the option file.'
+        remedy = 'Remove old experiments, or raise logger:save_checkpoint_freq in the option file.'
         section.problems.append(Problem(f'{free / 1e9:.1f} GB are left on the disk of {root}', remedy))
     return section
 

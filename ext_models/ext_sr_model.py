@@ -46,7 +46,7 @@ class ExtSRModel(SRModel):
         amp (str): 'bf16' or 'fp16': forward passes in mixed precision.
         channels_last (bool): Weights and images in that memory format; networks that flatten their features for a
             linear layer keep the plain one.
-        compile (bool): ``torch.compile`` the networks.
+        compile (bool | dict): ``torch.compile`` the networks, with these arguments where it is a section.
         accumulate (int): Run the batch in this many equal chunks and step once, to fit a large batch into memory.
         grad_clip (dict): ``{type: norm | value, max: float}``.
         optim_g: any optimizer of ``torch.optim`` with its arguments.
@@ -64,7 +64,7 @@ class ExtSRModel(SRModel):
         train_opt = opt.get('train') or {}
         device_type = 'cuda' if opt['num_gpu'] != 0 else 'cpu'
         self.channels_last = bool(train_opt.get('channels_last'))
-        self.compile = bool(train_opt.get('compile'))
+        self.compile = train_opt.get('compile') or None
         self.precision = Precision(train_opt.get('amp'), device_type, train_opt.get('grad_clip'))
         self.loss_dict: dict[str, Tensor] = OrderedDict()
         super().__init__(opt)
@@ -77,7 +77,7 @@ class ExtSRModel(SRModel):
         elif self.channels_last:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.compile:
-            net.compile()
+            net.compile(**(self.compile if isinstance(self.compile, dict) else {}))
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:

@@ -143,7 +143,7 @@ def mask_seconds(mask: torch.nn.Module, batch: dict, rounds: int) -> float:
     return statistics.median(taken[1:])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--case', nargs='+', choices=GENERATORS, default=list(GENERATORS), help='generators')
     parser.add_argument('--perceptual', action='store_true', help='with the VGG19 perceptual loss of ESRGAN')
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     register_all()

@@ -188,7 +188,7 @@ def compare(args: argparse.Namespace) -> None:
     print(f'picture: {args.output}')
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--experiment', nargs='+', type=Path, required=True, metavar='DIR')
     parser.add_argument('--gt', type=Path, metavar='DIR', help='HR images; with --lq, instead of the validation sets')
@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument('--json', type=Path, metavar='FILE', help="also write each image's metrics there")
     parser.add_argument('--rows', type=int, default=3, help='images in the picture')
     parser.add_argument('--crop', type=int, default=72, help='side of the zoomed crop, in HR pixels')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     register_all()
     from basicsr.utils import get_root_logger
 

@@ -137,3 +137,39 @@ def test_gradient_clipping_bounds_the_norm():
 def test_basicsr_gan_loss_is_explained():
     with pytest.raises(ValueError, match=r'GANLoss.*AdversarialLoss'):
         gan(gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 1.0})
+
+
+def test_compiled_networks_train_the_same():
+    """Dynamo's tracing without a code generator, which needs a C++ compiler and a minute."""
+    reference, compiled = gan(), gan(compile={'backend': 'eager'})
+    data = batches(2)
+    assert run(compiled, data)[-1] == pytest.approx(run(reference, data)[-1], rel=1e-4)
+    assert set(compiled.net_g.state_dict()) == set(reference.net_g.state_dict())  # no '_orig_mod.' in checkpoints
+
+
+class Board:
+    """TensorBoard that remembers."""
+
+    def __init__(self):
+        self.images = {}
+
+    def add_images(self, name, images, step):
+        assert (name, step) not in self.images, 'written twice'
+        self.images[name, step] = images
+
+    def add_scalar(self, name, value, step):
+        pass
+
+
+def test_panels_go_to_tensorboard_once_a_validation():
+    model = gan('MaskGANModel', mask_opt={'type': 'ErrorMask', 'error_norm': 'mean'})
+    model.opt['val'] = {}
+    run(model, batches(1, size=5))
+    board = Board()
+    with mock.patch('basicsr.models.sr_model.SRModel.nondist_validation'):
+        model.validation(None, 1, board)
+        model.validation(None, 1, board)
+    assert {name for name, _ in board.images} == {f'train/{panel}' for panel in ('lq', 'sr', 'gt', 'error', 'mask')}
+    for images in board.images.values():
+        assert images.shape[0] == 4
+        assert 0 <= images.min() <= images.max() <= 1

