@@ -29,7 +29,9 @@ def test(root: Path, argv: list[str] | None = None) -> int:  # noqa: PT028  # no
 
 
 def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[str] | None) -> int:
-    """Errors that a user can mend end in one message, from the first rank only."""
+    """Errors that a user can mend end in one message: the first rank's, or after joining any rank's."""
+    import torch.distributed as dist
+
     try:
         return job(Path(root), argv)
     except UserError as error:
@@ -40,17 +42,13 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     except KeyboardInterrupt:
         message, status = 'interrupted', 130
     finally:
-        _leave_process_group()
-    if os.environ.get('RANK', '0') == '0':
-        print(f'error: {message}', file=sys.stderr, flush=True)
+        joined = dist.is_initialized()
+        if joined:
+            dist.destroy_process_group()
+    rank = int(os.environ.get('RANK', '0'))
+    if joined or rank == 0:
+        print(f'{f"[rank {rank}] " if rank else ""}error: {message}', file=sys.stderr, flush=True)
     return status
-
-
-def _leave_process_group() -> None:
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def _train(root: Path, argv: list[str] | None) -> int:
