@@ -22,6 +22,6 @@ setup(
     extras_require={
         'metrics': ['lpips', 'scikit-image'],
         'export': ['onnx', 'onnxruntime', 'safetensors', 'spandrel'],
-        'dev': ['lpips', 'scikit-image', 'ruff', 'mypy', 'pytest-xdist', 'types-PyYAML'],
+        'dev': ['lpips', 'scikit-image', 'ruff', 'mypy', 'pytest-xdist'],
     },
 )
