@@ -19,10 +19,13 @@ $(VENV)/.installed: constraints.txt setup.py scripts/install.sh
 
 demo: install
 	$(RUN) scripts/get_weights.py vgg16 alexnet
-	$(RUN) basicsr/train.py -opt options/train_rrdb_psnr.yml --demo
-	$(RUN) basicsr/train.py -opt options/train_mask_esrgan.yml --demo \
-		--force_yml path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth
-	$(RUN) scripts/compare.py --experiment $(DEMO) --output $(DEMO)/comparison.png
+	$(RUN) basicsr/train.py -opt options/train_rrdb_psnr.yml --demo --force_yml \
+		train:total_iter=800 val:val_freq=400 train:pixel_opt:type=L1Loss \
+		train:optim_g:lr=1e-3 train:scheduler:milestones='[500, 700]' train:scheduler:gamma=0.5
+	$(RUN) basicsr/train.py -opt options/train_mask_esrgan.yml --demo --force_yml \
+		path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth
+	$(RUN) scripts/compare.py --output $(DEMO)/comparison.png \
+		--experiment experiments/demo_train_rrdb_psnr $(DEMO)
 
 test: install
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ def _cure() -> None:
         if (height // block_size_h) * (width // block_size_w) < _MIN_BLOCKS:
             return _undefined(f'{height} x {width} pixels hold less than two blocks of {block_size_h} x {block_size_w}')
         try:
-            return stock(img, *params, block_size_h=block_size_h, block_size_w=block_size_w, **kwargs)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)  # of flat blocks, which the method leaves out
+                return stock(img, *params, block_size_h=block_size_h, block_size_w=block_size_w, **kwargs)
         except np.linalg.LinAlgError:
             return _undefined('less than two blocks have texture')
 

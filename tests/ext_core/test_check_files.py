@@ -1,0 +1,218 @@
+"""The option checker names weights, images, LMDBs and folders that do not fit."""
+
+import shutil
+from pathlib import Path
+
+import check_recipes
+import pytest
+import torch
+from check_recipes import esrgan, psnr, put, swinir_on_lmdb, write_images, write_lmdb
+
+from ext_core.check import find_problems
+
+data = check_recipes.data
+
+
+# ---------------------------------------------------------------------- weights
+def test_refusal_of_a_constructor_is_heard(data):
+    (problem,) = find_problems(put('network_d:input_size', 64, lambda: put('datasets:train:gt_size', 64, esrgan)), True)
+    assert problem == (
+        'network_d: VGGStyleDiscriminator cannot be built from these arguments: input size must be 128 or '
+        '256, but received 64'
+    )
+
+
+def saved_weights(**arguments) -> dict:
+    from basicsr.archs.srresnet_arch import MSRResNet
+
+    return MSRResNet(**{'num_feat': 8, 'num_block': 1, 'upscale': 4} | arguments).state_dict()
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda weights: {'params': weights},
+        lambda weights: weights,
+        lambda weights: {'params': {f'module.{name}': value for name, value in weights.items()}},
+    ],
+)
+def test_fitting_weights_have_no_problem(data, content):
+    torch.save(content(saved_weights()), 'net.pth')
+    assert find_problems(put('path:pretrain_network_g', 'net.pth'), is_train=True) == []
+
+
+def test_weights_for_another_network(data):
+    torch.save({'params': saved_weights(num_feat=16, num_block=2)}, 'net.pth')
+    (problem,) = find_problems(put('path:pretrain_network_g', 'net.pth'), is_train=True)
+    for words in (
+        'net.pth holds weights for another network than this MSRResNet',
+        'unknown to the network',
+        'conv_first.weight (16, 3, 3, 3) instead of (8, 3, 3, 3)',
+        'path:strict_load_g: false',
+    ):
+        assert words in problem
+    opt = put('path:pretrain_network_g', 'net.pth')
+    opt['path']['strict_load_g'] = False
+    assert find_problems(opt, is_train=True) == []
+
+
+def test_unreadable_weights(data):
+    Path('net.pth').write_bytes(b'PK garbage')
+    (problem,) = find_problems(put('path:pretrain_network_g', 'net.pth'), is_train=True)
+    assert 'net.pth cannot be read' in problem
+
+
+# ---------------------------------------------------------------------- files
+def one(data, words, make=psnr):
+    problems = [p for p in find_problems(make(), is_train=True) if p.startswith(('datasets:train', 'datasets:val:'))]
+    assert problems
+    assert all(word in problems[0] for word in words), problems
+    return problems
+
+
+def test_images_without_partner_are_named(data):
+    (data / 'lq' / 'b.png').unlink()
+    write_images(data / 'lq', 16, ['zz'])
+    one(data, ['datasets:train: the pairs do not match', '4 images in gt, 4 in lq', 'partner: b.png', 'truth: zz.png'])
+
+
+def test_names_with_an_addition_suggest_the_template(data):
+    shutil.rmtree(data / 'lq')
+    write_images(data / 'lq', 16, ['ax4', 'bx4', 'cx4', 'dx4'])
+    one(data, ["Set filename_tmpl: '{}x4'"])
+    opt = psnr()
+    for data_opt in opt['datasets'].values():
+        data_opt['filename_tmpl'] = '{}x4'
+    assert find_problems(opt, is_train=True) == []
+
+
+def test_empty_folder_and_subfolders(data):
+    (data / 'empty' / 'inside').mkdir(parents=True)
+    (problem,) = find_problems(put('datasets:train:dataroot_lq', 'empty'), is_train=True)
+    assert 'datasets:train:dataroot_lq: no images in empty' in problem
+    assert 'empty/inside' in problem
+
+
+def test_foreign_files_are_named(data):
+    (data / 'gt' / 'Thumbs.db').write_text('x')
+    one(data, ['Thumbs.db in gt: not image files', 'Move them away'])
+
+
+def test_size_of_one_pair(data):
+    write_images(data / 'lq', 16, ['c'], width=17)
+    problems = one(data, ['c.png is 64 x 64', 'lq/c.png, 17 x 16', '1 of the 4 pairs'])
+    assert len(problems) == 2  # in training, and in validation, where BasicSR would crop silently
+
+
+def test_validation_accepts_ground_truth_that_is_no_multiple(data):
+    (data / 'val').mkdir()
+    write_images(data / 'val', 66, width=67)
+    assert find_problems(put('datasets:val:dataroot_gt', 'val'), is_train=True) == []
+    assert any('datasets:train' in p for p in find_problems(put('datasets:train:dataroot_gt', 'val'), is_train=True))
+
+
+def test_exif_rotation_is_applied(data):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder, size, extra in (('gt', (64, 128), {}), ('lq', (32, 16), {'exif': exif})):
+        shutil.rmtree(data / folder)
+        (data / folder).mkdir()
+        for name in 'abcd':
+            Image.new('RGB', size).save(data / folder / f'{name}.jpg', **extra)
+    assert find_problems(psnr(), is_train=True) == []
+
+
+@pytest.mark.parametrize('damage', ['garbage', 'truncated', 'empty', 'flipped'])
+def test_damaged_validation_image_is_found_now(data, damage):
+    path = data / 'gt' / 'b.png'
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            'garbage': b'not an image',
+            'truncated': content[:middle],
+            'empty': b'',
+            'flipped': content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :],
+        }[damage]
+    )
+    problems = find_problems(psnr(), is_train=True)
+    assert [p.split(' cannot')[0] for p in problems] == ['datasets:val: gt/b.png', 'datasets:val_2: gt/b.png']
+
+
+def test_meta_info_file_lists_what_is_read(data):
+    Path('meta.txt').write_text('a.png (64,64,3)\nb.png (64,64,3)\nc.png (64,64,3)\nd.png (64,64,3)\n')
+    (data / 'gt' / 'unlisted.png').write_bytes((data / 'gt' / 'a.png').read_bytes())
+    opt = put('datasets:train:meta_info_file', 'meta.txt')
+    assert not [p for p in find_problems(opt, is_train=True) if p.startswith('datasets:train')]
+    Path('meta.txt').write_text('nope.png (64,64,3)\n')
+    assert any('lists files that do not exist: gt/nope.png, lq/nope.png' in p for p in find_problems(opt, True))
+
+
+# ---------------------------------------------------------------------- LMDB
+def broken_lmdb(breaking, name='lq.lmdb'):
+    opt = swinir_on_lmdb()
+    breaking(Path(name))
+    problems = find_problems(opt, is_train=True)
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_lmdb_without_its_files(data):
+    assert 'lq.lmdb has no meta_info.txt' in broken_lmdb(lambda root: (root / 'meta_info.txt').unlink())
+
+
+def test_lmdb_without_database(data):
+    assert 'lq.lmdb has no data.mdb' in broken_lmdb(lambda root: (root / 'data.mdb').unlink())
+
+
+def test_lmdb_truncated(data):
+    def truncate(root):
+        content = (root / 'data.mdb').read_bytes()
+        (root / 'data.mdb').write_bytes(content[: len(content) - 8192])
+
+    assert 'gt.lmdb is truncated' in broken_lmdb(truncate, 'gt.lmdb')
+
+
+def test_lmdb_of_garbage(data):
+    assert 'lq.lmdb cannot be opened' in broken_lmdb(lambda root: (root / 'data.mdb').write_bytes(b'x' * 16384))
+
+
+def test_lmdb_without_a_listed_image(data):
+    def add(root):
+        with (root / 'meta_info.txt').open('a') as meta:
+            meta.write('z.png (16,16,3) 1\n')
+
+    assert 'lacks 1 of the images' in broken_lmdb(add)
+
+
+def test_lmdb_with_other_keys(data):
+    def rewrite(root):
+        shutil.rmtree(root)
+        write_lmdb(root, 16, 'abc')
+
+    assert 'without a low-quality partner: d' in broken_lmdb(rewrite)
+
+
+def test_lmdb_of_another_scale(data):
+    def rewrite(root):
+        shutil.rmtree(root)
+        write_lmdb(root, 32)
+
+    assert 'Their ratio is 2 throughout: set scale: 2' in broken_lmdb(rewrite)
+
+
+def test_lmdb_given_as_folder(data):
+    opt = swinir_on_lmdb()
+    opt['datasets']['train']['io_backend'] = {'type': 'disk'}
+    problems = find_problems(opt, is_train=True)
+    assert len(problems) == 2
+    assert all('is an LMDB. Set io_backend:type: lmdb' in problem for problem in problems)
+
+
+# ---------------------------------------------------------------------- places
+def test_file_in_the_way_of_the_results(data):
+    (data / 'experiments').write_text('x')
+    (problem,) = find_problems(psnr(), is_train=True)
+    assert f'{data}/experiments is a file' in problem

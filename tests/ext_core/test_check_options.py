@@ -1,0 +1,178 @@
+"""The option checker names each wrong option in one clear line, with its remedy."""
+
+import check_recipes
+import pytest
+from check_recipes import esrgan, psnr, put
+
+from ext_core.check import check_options, find_problems
+from ext_core.errors import UserError
+
+data = check_recipes.data
+
+# one wrong option; what the one line about it must say
+WRONG = [
+    ('model_type', 'SRModle', ["no model 'SRModle'", "'SRModel'"]),
+    ('model_type', ..., ['model_type is missing']),
+    ('scale', ..., ['scale is missing']),
+    ('name', 17, ['name must be text', '17']),
+    ('num_gpu', 'two', ['num_gpu must be a whole number', "'two'"]),
+    ('num_gpus', 1, ['num_gpus: unknown key', "'num_gpu'"]),
+    ('train:total_iter', 'abc', ['train:total_iter must be a number', "'abc'"]),
+    ('train:total_iter', ..., ['train:total_iter is missing']),
+    ('train:total_iter', True, ['train:total_iter must be a number']),
+    ('train:ema_deacy', 0.9, ['train:ema_deacy: unknown key', "'ema_decay'"]),
+    ('train:ema_decay', 1.5, ['train:ema_decay must be a number in [0, 1)']),
+    ('train:perceptual_optt', {'type': 'PerceptualLoss'}, ['train:perceptual_optt: unknown key', "'perceptual_opt'"]),
+    (
+        'train:gan_opt',
+        {'type': 'GANLoss', 'gan_type': 'vanilla'},
+        ['train:gan_opt: unknown key', 'SRModel would ignore'],
+    ),
+    ('train:pixel_opt', ..., ['neither pixel_opt nor perceptual_opt']),
+    ('train:pixel_opt:type', 'L2Loss', ["train:pixel_opt:type: there is no loss 'L2Loss'", "'L1Loss'"]),
+    ('train:pixel_opt:loss_wieght', 1, ['train:pixel_opt:loss_wieght', "'loss_weight'"]),
+    ('train:pixel_opt:loss_weight', 'big', ['train:pixel_opt:loss_weight must be a number', "'big'"]),
+    ('train:optim_g', ..., ['train:optim_g is missing: SRModel needs it']),
+    ('train:optim_g:type', 'Adma', ["no optimizer 'Adma'", "'Adam'"]),
+    ('train:optim_g:type', 'AdamW', ["no optimizer 'AdamW' for SRModel"]),
+    ('train:optim_g:lr', '2e-4?', ['train:optim_g:lr must be a number']),
+    ('train:optim_g:beta', [0.9, 0.99], ['train:optim_g:beta', "'betas'"]),
+    ('train:scheduler:type', 'CosineRestart', ["no schedule 'CosineRestart'"]),
+    ('train:scheduler:period', [3], ['train:scheduler:period:', "'periods'"]),
+    ('train:scheduler:periods', [3], ['1 periods but 2 restart_weights']),
+    ('network_g', ..., ['network_g is missing']),
+    ('network_g:type', 'MSRResnet', ["no network 'MSRResnet'", "'MSRResNet'"]),
+    ('network_g:num_fet', 8, ['network_g:num_fet: MSRResNet has no such argument', "'num_feat'"]),
+    ('network_g:upscale', 2, ['network_g:upscale is 2, but scale is 4']),
+    ('path:pretrain_netwrok_g', 'x.pth', ['path:pretrain_netwrok_g: unknown key', "'pretrain_network_g'"]),
+    ('path:pretrain_network_d', 'x.pth', ['there is no network_d']),
+    ('path:resume_state', 'gone.state', ['path:resume_state: file not found: gone.state']),
+    ('path:resume_state', 'gt', ['path:resume_state: gt is a folder']),
+    ('val', ..., ['val is missing']),
+    ('val:val_freq', 0, ['val:val_freq must be a number of at least 1']),
+    ('val:val_frequ', 5, ['val:val_frequ: unknown key', "'val_freq'"]),
+    ('val:metrics:psnr:type', 'calculate_pnsr', ["no metric 'calculate_pnsr'", "'calculate_psnr'"]),
+    ('val:metrics:psnr:test_y_chanel', True, ['val:metrics:psnr:test_y_chanel', "'test_y_channel'"]),
+    ('val:metrics:psnr:crop_border', ..., ['val:metrics:psnr:crop_border is missing']),
+    ('val:metrics:psnr:better', 'more', ["better must be 'higher' or 'lower'"]),
+    ('logger:print_frequency', 5, ['logger:print_frequency: unknown key', "'print_freq'"]),
+    ('logger:save_checkpoint_freq', ..., ['logger:save_checkpoint_freq is missing']),
+    ('logger:wandb:project', 'p', ['wandb is not installed']),
+    ('datasets:train', ..., ['datasets:train is missing']),
+    ('datasets:valid', {}, ['datasets:valid: datasets are called', "'val'"]),
+    ('datasets:train:type', 'PairedImagesDataset', ["no dataset 'PairedImagesDataset'", "'PairedImageDataset'"]),
+    ('datasets:train:use_hflip', ..., ['datasets:train:use_hflip is missing']),
+    ('datasets:train:use_hfilp', True, ['datasets:train:use_hfilp: unknown key', "'use_hflip'"]),
+    ('datasets:train:batch_size_per_gpu', 5, ['do not fill one batch of 5', 'dataset_enlarge_ratio: 2']),
+    ('datasets:train:gt_size', 30, ['gt_size: 30 is not divisible by scale (4)']),
+    ('datasets:train:gt_size', 128, ['crops of 128 do not fit', '64 x 64', 'at most 64']),
+    ('datasets:train:io_backend:type', 'dsik', ["no backend 'dsik'", "'disk'"]),
+    ('datasets:train:io_backend:type', 'lmdb', ['folder of images, not an LMDB', 'io_backend:type: disk']),
+    ('datasets:train:dataroot_gt', None, ['datasets:train:dataroot_gt is missing']),
+    ('datasets:train:dataroot_gt', 'gtt', ['datasets:train:dataroot_gt: folder not found: gtt', "'gt'"]),
+    ('datasets:train:dataroot_gt', 'gt/a.png', ['gt/a.png is a file']),
+    ('datasets:train:meta_info_file', 'basicsr/data/meta_info/meta_info_DIV2K800sub_GT.txt', ['PyPI', 'GitHub']),
+    ('datasets:val:dataroot_lq', 'gt', ['datasets:val', 'not scale (4) times', 'throughout: set scale: 1']),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'said'), WRONG, ids=[f'{i}-{w[0]}' for i, w in enumerate(WRONG)])
+def test_each_wrong_option_is_named_with_its_remedy(data, monkeypatch, path, value, said):
+    find_spec = __import__('importlib.util').util.find_spec
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == 'wandb' else find_spec(name))
+    problems = find_problems(put(path, value), is_train=True)
+    matching = [problem for problem in problems if all(words in problem for words in said)]
+    assert matching, problems
+    # num_gpu, total_iter, ... : nothing else follows from the one mistake, but for roots, which two checks may name
+    assert len(problems) <= 2, problems
+
+
+@pytest.mark.parametrize(
+    ('path', 'said'),
+    [
+        ('network_d', 'network_d is missing: ESRGANModel needs it'),
+        ('train:gan_opt', 'train:gan_opt is missing: ESRGANModel needs it'),
+        ('train:optim_d', 'train:optim_d is missing: ESRGANModel needs it'),
+        ('train:gan_opt:gan_type', 'train:gan_opt:gan_type is missing: GANLoss needs it'),
+    ],
+)
+def test_what_a_gan_needs(data, path, said):
+    problems = find_problems(put(path, ..., esrgan), is_train=True)
+    assert len(problems) == 1
+    assert said in problems[0]
+
+
+def test_needs_are_united_over_the_bases(data):
+    opt = esrgan() | {'model_type': 'MaskGANModel'}
+    for key in ('optim_d', 'gan_opt'):
+        del opt['train'][key]
+    text = '\n'.join(find_problems(opt, is_train=True))
+    for key in ('train:mask_opt', 'train:optim_d', 'train:gan_opt'):
+        assert f'{key} is missing: MaskGANModel needs it' in text
+
+
+def test_discriminator_of_fixed_size_needs_such_crops(data):
+    (problem,) = find_problems(put('datasets:train:gt_size', 64, esrgan), is_train=True)
+    assert '128 x 128 only' in problem
+    assert 'gt_size: 128' in problem
+
+
+def test_default_scale_of_a_network_counts(data):
+    opt = put('scale', 2, esrgan)
+    assert any("network_g:scale is not given, and RRDBNet's default is 4" in p for p in find_problems(opt, True))
+
+
+def test_metric_with_reference_needs_ground_truth(data):
+    opt = psnr()
+    opt['datasets']['val'] = {
+        'name': 'x',
+        'type': 'SingleImageDataset',
+        'dataroot_lq': 'lq',
+        'phase': 'val',
+        'io_backend': {'type': 'disk'},
+    }
+    (problem,) = find_problems(opt, is_train=True)
+    assert problem.startswith('val:metrics:psnr: calculate_psnr compares with the ground truth')
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'said'),
+    [
+        ('train:gan_opt', {'type': 'GANLoss', 'gan_type': 'vanilla'}, 'RelativisticAdversarialLoss'),
+        ('train:amp', 'float16', 'train:amp must be bf16, fp16'),
+        ('train:grad_clip', 1.0, 'train:grad_clip must be like'),
+        ('train:accumulate', 3, 'a batch of 4 cannot be split into 3 equal parts'),
+    ],
+)
+def test_our_training_keys_have_values(data, path, value, said):
+    opt = put('train:gan_opt', {'type': 'AdversarialLoss'}, esrgan) | {'model_type': 'GANSRModel'}
+    opt['train'][path.split(':')[1]] = value
+    (problem,) = find_problems(opt, is_train=True)
+    assert said in problem
+
+
+def test_tensorboard_must_be_there_if_wanted(data, monkeypatch):
+    find_spec = __import__('importlib.util').util.find_spec
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == 'tensorboard' else find_spec(name))
+    (problem,) = find_problems(psnr(), is_train=True)
+    assert 'pip install tensorboard' in problem
+
+
+def test_all_problems_come_in_one_error_and_nothing_is_written(data):
+    before = sorted(data.rglob('*'))
+    opt = put('train:ema_deacy', 0.9)
+    opt['network_g']['num_fet'] = 8
+    opt['datasets']['train']['dataroot_lq'] = 'gone'
+    with pytest.raises(UserError) as caught:
+        check_options(opt, is_train=True)
+    lines = str(caught.value).splitlines()
+    assert '3 problems; nothing was created' in lines[0]
+    assert [line.split(':')[0] for line in lines[1:]] == ['  - train', '  - network_g', '  - datasets']
+    assert sorted(data.rglob('*')) == before
+
+
+def test_sections_that_are_no_sections(data):
+    opt = psnr() | {'train': 5, 'val': 'x', 'logger': [1], 'network_g': 'MSRResNet'}
+    text = '\n'.join(find_problems(opt, is_train=True))
+    for key in ('train', 'val', 'logger', 'network_g'):
+        assert f'{key} must be a section' in text

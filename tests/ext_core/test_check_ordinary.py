@@ -1,0 +1,247 @@
+"""The option checker is silent on BasicSR's ordinary files, and on ours."""
+
+from pathlib import Path
+
+import check_recipes
+import pytest
+import yaml
+from check_recipes import complete, esrgan, psnr, swinir_on_lmdb, write_images
+
+from ext_core.check import check_options, find_problems
+
+data = check_recipes.data
+REALESRGAN_PARTS = """
+model_type: RealESRGANModel
+l1_gt_usm: True
+percep_gt_usm: True
+gan_gt_usm: False
+resize_prob: [0.2, 0.7, 0.1]
+resize_range: [0.15, 1.5]
+gaussian_noise_prob: 0.5
+noise_range: [1, 30]
+poisson_scale_range: [0.05, 3]
+gray_noise_prob: 0.4
+jpeg_range: [30, 95]
+second_blur_prob: 0.8
+resize_prob2: [0.3, 0.4, 0.3]
+resize_range2: [0.3, 1.2]
+gaussian_noise_prob2: 0.5
+noise_range2: [1, 25]
+poisson_scale_range2: [0.05, 2.5]
+gray_noise_prob2: 0.4
+jpeg_range2: [30, 95]
+gt_size: 32
+queue_size: 180
+network_d: {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 8, skip_connection: True}
+"""
+# of BasicSR's test_ESRGAN_x4.yml
+TEST = """
+name: ESRGAN_SRx4_DF2KOST_official
+model_type: ESRGANModel
+scale: 4
+num_gpu: 0
+datasets:
+  test_1: {name: Set5, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
+  test_2: {name: Set14, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
+network_g: {type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, num_grow_ch: 32}
+path: {pretrain_network_g: ~, strict_load_g: true}
+val:
+  save_img: true
+  suffix: ~
+  metrics:
+    psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: false}
+    ssim: {type: calculate_ssim, crop_border: 4, test_y_channel: false}
+"""
+
+
+def realesrgan() -> dict:
+    opt = esrgan() | yaml.safe_load(REALESRGAN_PARTS)
+    opt['datasets'] = {
+        'train': {
+            'name': 'DF2K+OST',
+            'type': 'RealESRGANDataset',
+            'dataroot_gt': 'gt',
+            'meta_info': 'meta.txt',
+            'io_backend': {'type': 'disk'},
+            'blur_kernel_size': 21,
+            'kernel_list': ['iso'],
+            'final_sinc_prob': 0.8,
+            'gt_size': 32,
+            'use_hflip': True,
+            'use_rot': False,
+            'use_shuffle': True,
+            'num_worker_per_gpu': 5,
+            'batch_size_per_gpu': 12,
+            'dataset_enlarge_ratio': 1,
+            'prefetch_mode': None,
+            'some_older_key': 1,
+        }
+    }
+    del opt['val']
+    return opt
+
+
+def video() -> dict:
+    opt = psnr() | {'model_type': 'EDVRModel', 'network_g': {'type': 'EDVR', 'num_frame': 5, 'center_frame_idx': None}}
+    opt['train'] |= {'tsa_iter': 50000, 'dcn_lr_mul': 1, 'pixel_opt': {'type': 'CharbonnierLoss', 'reduction': 'sum'}}
+    opt['datasets'] = {
+        'train': {
+            'name': 'REDS',
+            'type': 'REDSDataset',
+            'dataroot_gt': 'gt',
+            'dataroot_lq': 'lq',
+            'dataroot_flow': None,
+            'val_partition': 'REDS4',
+            'io_backend': {'type': 'disk'},
+            'num_frame': 5,
+            'gt_size': 32,
+            'interval_list': [1],
+            'random_reverse': False,
+            'use_hflip': True,
+            'use_rot': True,
+            'num_worker_per_gpu': 3,
+            'batch_size_per_gpu': 4,
+        }
+    }
+    return opt
+
+
+def stylegan() -> dict:
+    opt = esrgan() | {
+        'model_type': 'StyleGAN2Model',
+        'network_g': {'type': 'StyleGAN2Generator', 'out_size': 256},
+        'network_d': {'type': 'StyleGAN2Discriminator', 'out_size': 256},
+    }
+    del opt['scale']
+    opt['datasets'] = {
+        'train': {
+            'name': 'FFHQ',
+            'type': 'FFHQDataset',
+            'dataroot_gt': 'gt',
+            'use_hflip': True,
+            'io_backend': {'type': 'disk'},
+            'mean': [0.5] * 3,
+            'std': [0.5] * 3,
+            'num_worker_per_gpu': 6,
+            'batch_size_per_gpu': 3,
+        }
+    }
+    opt['train'] = {
+        'optim_g': {'type': 'Adam', 'lr': 2e-3},
+        'optim_d': {'type': 'Adam', 'lr': 2e-3},
+        'total_iter': 9,
+        'scheduler': {'type': 'MultiStepLR', 'milestones': [6], 'gamma': 0.5},
+        'warmup_iter': -1,
+        'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1.0},
+        'r1_reg_weight': 10,
+        'path_batch_shrink': 2,
+        'path_reg_weight': 2,
+        'net_g_reg_every': 4,
+        'net_d_reg_every': 16,
+        'mixing_prob': 0.9,
+        'net_d_iters': 1,
+        'net_d_init_iters': 0,
+    }
+    return opt
+
+
+def hifacegan() -> dict:
+    opt = esrgan() | {
+        'model_type': 'HiFaceGANModel',
+        'scale': 1,
+        'network_g': {
+            'type': 'HiFaceGAN',
+            'num_in_ch': 3,
+            'num_feat': 48,
+            'use_vae': False,
+            'z_dim': 256,
+            'crop_size': 512,
+            'norm_g': 'spectralspadebatch3x3',
+            'is_train': False,
+        },
+        'network_d': {
+            'type': 'HiFaceGANDiscriminator',
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'num_feat': 64,
+            'conditional_d': True,
+            'norm_d': 'spectralinstance',
+        },
+    }
+    write_images(Path('lq'), 128)
+    opt['train']['gan_opt'] = {'type': 'MultiScaleGANLoss', 'gan_type': 'lsgan'}
+    return opt
+
+
+@pytest.mark.parametrize('make', [psnr, esrgan, realesrgan, video, swinir_on_lmdb, stylegan, hifacegan])
+def test_ordinary_training_files_have_no_problems(data, make):
+    opt = make()
+    assert find_problems(opt, is_train=True) == []
+    check_options(opt, is_train=True)
+
+
+def test_ordinary_test_file_has_no_problems(data):
+    assert find_problems(complete(yaml.safe_load(TEST), False), is_train=False) == []
+
+
+def test_single_images_need_no_ground_truth(data):
+    opt = complete(yaml.safe_load(TEST), False)
+    opt['datasets'] = {
+        'test': {
+            'name': 'x',
+            'type': 'SingleImageDataset',
+            'dataroot_lq': 'lq',
+            'phase': 'test',
+            'io_backend': {'type': 'disk'},
+        }
+    }
+    del opt['scale']
+    opt['network_g']['type'] = 'MSRResNet'
+    opt['network_g'].pop('num_grow_ch')
+    opt['val']['metrics'] = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4}}
+    assert find_problems(opt, is_train=False) == []
+
+
+def test_our_gan_takes_its_own_keys(data):
+    opt = esrgan()
+    opt['model_type'] = 'GANSRModel'
+    opt['train'] |= {
+        'amp': 'bf16',
+        'channels_last': True,
+        'compile': False,
+        'accumulate': 2,
+        'grad_clip': {'type': 'norm', 'max': 1.0},
+        'gan_opt': {'type': 'RelativisticAdversarialLoss'},
+        'scheduler': {'type': 'LinearDecayLR', 'start': 10},
+        'mask_opt': {'type': 'ErrorMask', 'b': 0.3},
+        'optim_d': {'type': 'AdamW', 'lr': 1e-4},
+    }
+    opt['datasets']['train']['max_bad_samples'] = 3
+    assert find_problems(opt, is_train=True) == []
+
+
+def test_a_new_dataset_says_itself_what_it_needs_and_reads(data, monkeypatch):
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    class CameraDataset:
+        NEEDS = frozenset({'dataroot_camera'})
+
+        def __init__(self, opt):
+            self.exposure = opt['exposure_of_this_test']
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'CameraDataset', CameraDataset)
+    opt = psnr()
+    opt['datasets']['train'] = {
+        'name': 'x',
+        'type': 'CameraDataset',
+        'phase': 'train',
+        'exposure_of_this_test': 1,
+        'num_worker_per_gpu': 0,
+        'batch_size_per_gpu': 1,
+        'scale': 4,
+    }
+    (problem,) = find_problems(opt, is_train=True)
+    assert problem == 'datasets:train:dataroot_camera is missing: CameraDataset needs it.'
+    opt['datasets']['train'] |= {'dataroot_camera': 'gt', ''.join(['exposur', '_of_this_test']): 1}
+    (problem,) = find_problems(opt, is_train=True)
+    assert "unknown key; CameraDataset would ignore it. Did you mean 'exposure_of_this_test'?" in problem

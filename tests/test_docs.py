@@ -1,0 +1,163 @@
+"""The documentation against the project: links, files, commands, options, recipes and examples that it names."""
+
+import ast
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ext_core import options, yaml_safe
+from ext_core.check import sections
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = [PROJECT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')] + sorted(
+    (PROJECT / 'docs').glob('*.md')
+)
+FOLDERS = ('basicsr', 'docs', 'ext_arch', 'ext_core', 'ext_data', 'ext_losses', 'ext_metrics', 'ext_models', 'options',
+           'scripts', 'tests')  # fmt: skip
+FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+# a path below one of our folders, with a suffix; * stands for several files
+OUR_PATH = re.compile(rf'(?<![\w./])(?:{"|".join(FOLDERS)})/[\w./*-]*\.(?:py|yml|sh|md|png)\b')
+
+
+class Block(NamedTuple):
+    """A fenced code block of a page."""
+
+    page: Path
+    language: str
+    text: str
+
+
+def blocks(*languages: str) -> list:
+    """All blocks in one of these languages, as parameters of a test."""
+    found = [
+        Block(page, language, text)
+        for page in PAGES
+        for language, text in FENCE.findall(page.read_text())
+        if language in languages
+    ]
+    return [pytest.param(block, id=f'{block.page.stem}-{number}') for number, block in enumerate(found)]
+
+
+def pages() -> list:
+    return [pytest.param(page, id=page.stem) for page in PAGES]
+
+
+def title_of(block: Block) -> str | None:
+    """The file that a YAML block says it is, in its first line."""
+    match = re.match(r'# (options/\w+\.yml)\n', block.text)
+    return match.group(1) if match else None
+
+
+WRITTEN_BY_THE_READER = {title_of(parameter.values[0]): parameter.values[0] for parameter in blocks('yaml')}
+WRITTEN_BY_THE_READER.pop(None, None)
+
+
+# ---------------------------------------------------------------------- links and files
+def anchors(page: Path) -> set[str]:
+    """Names that headings get on GitHub."""
+    headings = re.findall(r'^#+ (.+)$', FENCE.sub('', page.read_text()), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('page', pages())
+def test_links_resolve(page):
+    dead = []
+    for target in re.findall(r'\]\(([^)\s]+)\)', FENCE.sub('', page.read_text())):
+        if re.match(r'https?:', target):
+            continue
+        path, _, anchor = target.partition('#')
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            dead.append(target)
+    assert not dead, f'{page.name}: {dead}'
+
+
+@pytest.mark.parametrize('page', pages())
+def test_files_that_are_named_exist(page):
+    text = page.read_text()
+    if page.name == 'CONTRIBUTING.md':  # it names files to be written
+        text = '\n'.join(block for _, block in FENCE.findall(text))
+    named = set(OUR_PATH.findall(text)) - WRITTEN_BY_THE_READER.keys() - {'options/train_NAME.yml'}
+    missing = sorted(path for path in named if not list(PROJECT.glob(path)))
+    assert not missing, f'{page.name}: {missing}'
+
+
+@pytest.mark.parametrize('page', pages())
+def test_tests_that_are_named_exist(page):
+    files = list((PROJECT / 'tests').rglob('test_*.py'))
+    known = {path.stem for path in [*files, *(PROJECT / 'options').glob('test_*.yml')]}
+    for path in files:
+        known |= set(re.findall(r'^def (test_\w+)', path.read_text(), re.MULTILINE))
+    named = set(re.findall(r'(?<![\w/])test_\w*[a-z](?!\w)', FENCE.sub('', page.read_text())))
+    assert named <= known, f'{page.name}: {sorted(named - known)}'
+
+
+# ---------------------------------------------------------------------- commands
+def commands() -> list:
+    found = [
+        (parameter.id, line.split('#')[0].strip())
+        for parameter in blocks('', 'sh', 'bash')
+        for line in parameter.values[0].text.splitlines()
+    ]
+    pattern = re.compile(r'(make|torchrun|srun|(\.venv/bin/)?python)\s')
+    return [pytest.param(line, id=f'{name}-{i}') for i, (name, line) in enumerate(found) if pattern.match(line)]
+
+
+def sources_of(words: list[str]) -> str:
+    """The code that reads the command's flags."""
+    if '-m' in words and 'torchrun' not in words:
+        module = words[words.index('-m') + 1]
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, f'no module {module}'
+        return Path(spec.origin).read_text() if module.startswith('ext_') else ''
+    script = next(word for word in words if word.endswith('.py'))
+    assert (PROJECT / script).is_file(), f'no file {script}'
+    text = (PROJECT / script).read_text()
+    return text + Path(options.__file__).read_text() if script.startswith('basicsr/') else text
+
+
+@pytest.mark.parametrize('line', commands())
+def test_commands_exist_and_know_their_flags(line):
+    words = line.split()
+    if words[0] == 'make':
+        targets = re.findall(r'^(\w+):', (PROJECT / 'Makefile').read_text(), re.MULTILINE)
+        assert words[1] in targets
+        return
+    source = sources_of(words)
+    own = words if words[0] != 'torchrun' else words[next(i for i, word in enumerate(words) if word.endswith('.py')) :]
+    for flag in (word.split('=')[0] for word in own if word.startswith('--')):
+        assert not source or f"'{flag}'" in source, f'{flag} is unknown'
+
+
+# ---------------------------------------------------------------------- recipes and examples
+def test_recipe_table_is_complete():
+    table = (PROJECT / 'README.md').read_text().split('## Recipes')[1].split('\n## ')[0]
+    named = set(re.findall(r'^\| \[(options/t\w+\.yml)\]', table, re.MULTILINE))
+    assert named == {f'options/{path.name}' for path in (PROJECT / 'options').glob('t*.yml')}
+
+
+@pytest.mark.parametrize('block', blocks('yaml', 'yml'))
+def test_yaml_examples_parse(block):
+    assert isinstance(yaml_safe.parse(block.text, block.page.name), dict)
+
+
+@pytest.mark.parametrize('block', [p for p in blocks('yaml') if '_base_' in p.values[0].text])
+def test_option_examples_inherit_and_have_no_unknown_keys(block, tmp_path):
+    shutil.copytree(PROJECT / 'options', tmp_path / 'options')
+    for name, written in WRITTEN_BY_THE_READER.items():
+        (tmp_path / name).write_text(written.text)
+    example = tmp_path / 'options' / 'example_of_the_page.yml'
+    example.write_text(block.text)
+    is_train = 'total_iter' in options.load(example).get('train', {})
+    args = options.parse_arguments(['-opt', str(example)], is_train)
+    _, opt = options.resolve(args, tmp_path, is_train)
+    assert list(sections.problems(opt, is_train)) == []
+
+
+@pytest.mark.parametrize('block', blocks('python'))
+def test_python_examples_compile(block):
+    ast.parse(block.text)
