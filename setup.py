@@ -1,6 +1,6 @@
 """Metadata and extras. BasicSR is built without isolation (see the Makefile), so it is pinned here by version only."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name='basicsr-ext',
@@ -8,16 +8,7 @@ setup(
     description='Super-resolution for real photographs: mask-aided, domain-adaptation and energy GANs for BasicSR',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=[
-        'ext_arch',
-        'ext_core',
-        'ext_core.compat',
-        'ext_data',
-        'ext_data.preparation',
-        'ext_losses',
-        'ext_metrics',
-        'ext_models',
-    ],
+    packages=find_packages(include=['ext_*', 'ext_*.*']),
     install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python', 'lmdb', 'pyyaml', 'pytest'],
     extras_require={
         'metrics': ['lpips', 'scikit-image'],

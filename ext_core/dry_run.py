@@ -1,5 +1,6 @@
 """``--dry-run``: everything is checked and built, two iterations run, the cost is reported, nothing is left behind."""
 
+import math
 import resource
 import tempfile
 import time
@@ -33,8 +34,8 @@ def run(opt: dict, launcher: str) -> int:
 
 
 def _iterate(opt: dict) -> tuple:
-    from ext_core.building import build_model
     from ext_core.loaders import TrainingBatches, evaluation_loaders
+    from ext_core.models import build_model, explaining_first_step
 
     batches = TrainingBatches(opt)
     for loader in evaluation_loaders(opt):
@@ -44,13 +45,14 @@ def _iterate(opt: dict) -> tuple:
     for iteration, batch in zip(range(1, ITERATIONS + 1), batches, strict=False):
         started = time.perf_counter()
         model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
-        model.feed_data(batch)
-        model.optimize_parameters(iteration)
+        with explaining_first_step(model, first=iteration == 1):
+            model.feed_data(batch)
+            model.optimize_parameters(iteration)
         values = model.get_current_log()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    bad = [name for name, value in values.items() if value != value]
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
-        raise UserError(f'--dry-run: loss {", ".join(bad)} is NaN after {ITERATIONS} iterations.')
+        raise UserError(f'--dry-run: loss {", ".join(bad)} is not finite after {ITERATIONS} iterations.')
     return model, seconds
 
 

@@ -1,6 +1,7 @@
 """``basicsr/train.py`` and ``basicsr/test.py``: from the command line to a finished run."""
 
 import os
+import random
 import sys
 import traceback
 from collections.abc import Callable
@@ -56,6 +57,7 @@ def _train(root: Path, argv: list[str] | None) -> int:
     from ext_core import dry_run, options
 
     args = options.parse_arguments(argv, is_train=True)
+    _check_launcher(args.launcher)
     merged, opt = options.resolve(args, root, is_train=True)
     _prepare(opt, args)
     if args.dry_run:
@@ -86,13 +88,21 @@ def start_training(opt: dict, merged: dict, launcher: str) -> int:
 
     join_processes(opt, launcher)
     torch.backends.cudnn.benchmark = True
-    resume_state = load_resume_state(opt)
+    resume_state = load_resume_state(opt, say=print if opt['rank'] == 0 else lambda line: None)
+    if resume_state is not None and merged.get('manual_seed') is None:
+        opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
     if resume_state is None:
         make_exp_dirs(opt)  # moves an experiment of that name to <name>_archived_<time>
+    elif opt['rank'] == 0:
+        for key in ('experiments_root', 'models', 'training_states', 'visualization'):
+            os.makedirs(opt['path'][key], exist_ok=True)  # resumed from another experiment's state
     if opt['dist']:
         torch.distributed.barrier()
     if opt['rank'] == 0:
-        atomic_write_text(dump(merged), Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml')
+        atomic_write_text(
+            dump(merged | {'manual_seed': opt['manual_seed']}),
+            Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml',
+        )
     logger = open_log(opt, 'train')
     tb_logger = _tensorboard(opt, fresh=resume_state is None)
     try:
@@ -107,10 +117,11 @@ def _test(root: Path, argv: list[str] | None) -> int:
     from basicsr.utils import make_exp_dirs
 
     from ext_core import options
-    from ext_core.building import build_model
     from ext_core.loaders import evaluation_loaders
+    from ext_core.models import build_model, evaluate
 
     args = options.parse_arguments(argv, is_train=False)
+    _check_launcher(args.launcher)
     _, opt = options.resolve(args, root, is_train=False)
     _prepare(opt, args)
     join_processes(opt, args.launcher)
@@ -120,13 +131,22 @@ def _test(root: Path, argv: list[str] | None) -> int:
     for loader in evaluation_loaders(opt):
         name = loader.dataset.opt['name']  # type: ignore[attr-defined]
         logger.info(f'Testing {name}...')
-        model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
+        evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
     logger.info(f'Results are in {opt["path"]["results_root"]}')
     return 0
 
 
+def _check_launcher(launcher: str) -> None:
+    if launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        raise UserError(
+            'several processes were started, by torchrun for instance, but each would train alone and move the '
+            "others' results away. Add --launcher pytorch."
+        )
+
+
 def join_processes(opt: dict, launcher: str) -> None:
     """Start distributed training where a launcher is given, and seed this process."""
+    import torch
     import torch.multiprocessing as multiprocessing
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
@@ -134,20 +154,14 @@ def join_processes(opt: dict, launcher: str) -> None:
     if multiprocessing.get_start_method(allow_none=True) is None:
         multiprocessing.set_start_method('fork')  # spawned workers would import everything again, each epoch
     if launcher != 'none':
-        _check_launcher(launcher)
         init_dist(launcher, **(opt.get('dist_params') or {} if launcher == 'slurm' else {}))
     opt['rank'], opt['world_size'] = get_dist_info()
+    if opt.get('manual_seed') is None:
+        seed = [random.randint(1, 10000)]
+        if opt['dist']:
+            torch.distributed.broadcast_object_list(seed)  # all ranks shuffle alike
+        opt['manual_seed'] = seed[0]
     set_random_seed(opt['manual_seed'] + opt['rank'])
-
-
-def _check_launcher(launcher: str) -> None:
-    needed, start = ('RANK', 'torchrun --nproc_per_node=N basicsr/train.py -opt FILE --launcher pytorch')
-    if launcher == 'slurm':
-        needed, start = ('SLURM_PROCID', 'srun python basicsr/train.py -opt FILE --launcher slurm')
-    if needed not in os.environ:
-        raise UserError(
-            f'--launcher {launcher}: the environment has no {needed}, so no launcher started this process. Use: {start}'
-        )
 
 
 def open_log(opt: dict, kind: str):

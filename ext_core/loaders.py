@@ -1,10 +1,11 @@
 """Data loaders of a run, from BasicSR's datasets."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import CUDAPrefetcher
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
 from torch.utils.data import DataLoader
 
 from ext_core.errors import UserError
@@ -35,6 +36,8 @@ class TrainingBatches:
             seeded, data_opt, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.sampler, seed=None
         )
         self.loader.worker_init_fn = _init_worker
+        # Its own generator: each pass over the loader draws a number, which must not come out of the training's.
+        self.loader.generator = torch.Generator()
         self.epoch = 0
         self.batches_in_epoch = 0  # already handed out
         if self.per_epoch == 0:
@@ -53,7 +56,7 @@ class TrainingBatches:
         self.epoch = epoch
         self.batches_in_epoch = batches_in_epoch
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Generator[dict, None, None]:
         while True:
             if self.batches_in_epoch >= self.per_epoch:
                 self.set_position(self.epoch + 1, 0)
@@ -63,12 +66,17 @@ class TrainingBatches:
                 yield batch
 
     def _one_epoch(self) -> Iterator[dict]:
-        if self.opt['datasets']['train'].get('prefetch_mode') != 'cuda':
-            yield from self.loader
-            return
-        prefetcher = CUDAPrefetcher(self.loader, self.opt)
-        while (batch := prefetcher.next()) is not None:
-            yield batch
+        on_cuda = self.opt['datasets']['train'].get('prefetch_mode') == 'cuda'
+        prefetcher = (CUDAPrefetcher if on_cuda else CPUPrefetcher)(self.loader, *([self.opt] if on_cuda else []))
+        try:
+            while (batch := prefetcher.next()) is not None:
+                yield batch
+        except BaseException:
+            # Now, while its queues live: left to the garbage collector they are closed first, the workers are not
+            # told to end and, deaf to SIGTERM (see _init_worker), would keep this process from exiting.
+            if shut_down := getattr(prefetcher.loader, '_shutdown_workers', None):
+                shut_down()
+            raise
 
 
 def _init_worker(worker_id: int) -> None:

@@ -4,13 +4,13 @@ import argparse
 import copy
 import difflib
 import fnmatch
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ext_core import yaml_safe
 from ext_core.errors import UserError
+from ext_core.shape import require_outline
 
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
 
@@ -69,14 +69,18 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict:
         raise UserError(f'{path}: _base_ files inherit in a circle: ' + ' -> '.join(str(p) for p in above))
     own = yaml_safe.read(path)
     bases = own.pop('_base_', [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{path}: _base_ must be a path or a list of paths, but is '{bases}'.")
+    require_outline(own)
     merged: dict = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         merged = merge(merged, _load(path.parent / base, (*above, path.resolve())))
     return merge(merged, own)
 
 
 def merge(base: dict, own: dict) -> dict:
-    """``base`` with ``own`` merged over it by mmengine's rules; a section also replaces what was no section, as ``~``."""
+    """``base`` with ``own`` merged over it by mmengine's rules; a section may also replace a ``~``."""
     from mmengine.config import Config
 
     base = copy.deepcopy(base)
@@ -187,14 +191,14 @@ def resolve(args: argparse.Namespace, root: Path, is_train: bool) -> tuple[dict,
         completed with what BasicSR's ``parse_options`` adds (paths, phases, devices), as models get it.
     """
     merged = load(args.opt)
+    require_outline(merged)
     if args.demo:
         overlay = Path(__file__).resolve().parents[1] / DEMO_OVERLAY
         apply_overlay(merged, yaml_safe.read(overlay))
     override(merged, args.force_yml)
+    require_outline(merged)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
         merged['name'] = f'debug_{merged.get("name")}'
-    if merged.get('manual_seed') is None:
-        merged['manual_seed'] = random.randint(1, 10000)
     opt = copy.deepcopy(merged)
     opt.update(
         is_train=is_train,

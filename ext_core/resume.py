@@ -33,6 +33,12 @@ def load_resume_state(opt: dict, say=print) -> dict | None:
     return state
 
 
+def saved_networks(opt: dict) -> list[str]:
+    """The ``network_*`` sections whose weights a resumed run loads, as BasicSR's ``check_resume`` has it."""
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    return [key for key in opt if key.startswith('network_') and key not in ignored]
+
+
 def _newest_whole_state(opt: dict, say) -> dict | None:
     folder = Path(opt['path']['training_states'])
     iterations = sorted((int(path.stem) for path in folder.glob('*.state') if path.stem.isdigit()), reverse=True)
@@ -40,9 +46,8 @@ def _newest_whole_state(opt: dict, say) -> dict | None:
         path = folder / f'{iteration}.state'
         try:
             state = load_checkpoint(path)
-            for key in opt:
-                if key.startswith('network_'):
-                    load_checkpoint(Path(opt['path']['models']) / f'net_{key.removeprefix("network_")}_{iteration}.pth')
+            for key in saved_networks(opt):
+                load_checkpoint(Path(opt['path']['models']) / f'net_{key.removeprefix("network_")}_{iteration}.pth')
         except UserError as error:
             say(f'--auto_resume: skipping iteration {iteration}: {error}')
             continue

@@ -1,28 +1,36 @@
 """Ctrl-C and SIGTERM end a run at the next whole iteration, on all ranks at the same one."""
 
 import signal
+import time
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 
+from ext_core.compat.distribution import TIMEOUT
+
+PATIENCE = 2.0  # seconds in which a repeated Ctrl-C counts as the same one: launchers pass signals on a second time
+
 
 class StopSignal:
-    """Remembers that a signal asked the run to stop. A second one ends the process at once.
+    """Remembers that a signal asked the run to stop. Ctrl-C once more, ``PATIENCE`` later, ends the process at once.
 
-    Use as a context manager around the training loop; the previous handlers come back at its end.
+    A repeated SIGTERM is ignored: Slurm and torchrun send it to every process and pass it on as well. Use as a context
+    manager around training and its last checkpoint; the previous handlers come back at its end.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._received_at = 0.0
         self._group = None
 
     def __enter__(self) -> 'StopSignal':
         self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         if dist.is_initialized():
-            self._group = dist.new_group(backend='gloo')  # on the CPU: no wait for the device
+            # on the CPU: no wait for the device; as patient as the default group while rank 0 validates
+            self._group = dist.new_group(backend='gloo', timeout=TIMEOUT)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -30,9 +38,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._received_at = number, now
+        elif number == signal.SIGINT and now - self._received_at > PATIENCE:
             raise KeyboardInterrupt
-        self.received = number
 
     def agreed(self) -> int | None:
         """The signal that any rank received, the same answer on all; every rank must ask once an iteration."""

@@ -1,19 +1,21 @@
 """The training loop: it drives any model of BasicSR's registry and ours."""
 
+import contextlib
 import logging
 import math
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.utils import AvgTimer, MessageLogger
 
-from ext_core.building import build_model
 from ext_core.checkpoint import rng_state, set_rng_state
 from ext_core.errors import UserError
 from ext_core.loaders import TrainingBatches, evaluation_loaders
+from ext_core.models import build_model, evaluate, explaining_first_step
 from ext_core.progress import ProgressLine
 from ext_core.stopping import StopSignal
 
@@ -65,6 +67,7 @@ class Trainer:
             torch.distributed.all_gather_object(generators, rng_state())
         precision = getattr(self.model, 'precision', None)
         return {
+            'manual_seed': self.opt['manual_seed'],
             'batches_in_epoch': self.batches.batches_in_epoch,
             'rng': generators,
             'scaler': precision.scaler.state_dict() if precision else {},
@@ -78,12 +81,19 @@ class Trainer:
         self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
         if extra.get('scaler'):
             self.model.precision.scaler.load_state_dict(extra['scaler'])
-        if extra.get('best'):
-            self.model.best_metric_results = extra['best']
+        self._restore_best(extra.get('best', {}))
         if len(extra.get('rng', [])) == self.opt['world_size']:
             set_rng_state(extra['rng'][self.opt['rank']])
         self.saved_at = self.iteration
         self.logger.info(f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}.')
+
+    def _restore_best(self, best: dict) -> None:
+        """Best metrics of a former part of the run, as far as the options still ask for them."""
+        metrics = (self.opt.get('val') or {}).get('metrics') or {}
+        for dataset, results in best.items():
+            self.model._initialize_best_metric_results(dataset)
+            kept = {name: result for name, result in results.items() if name in metrics}
+            self.model.best_metric_results[dataset].update(kept)
 
     # ------------------------------------------------------------------ the loop
     def run(self) -> int:
@@ -98,27 +108,29 @@ class Trainer:
         self.logger.info(f'Start training from epoch: {self.batches.epoch}, iter: {self.iteration}')
         started = time.time()
         with StopSignal() as stop, ProgressLine(self.opt, self.iteration) as progress:
-            received = self._loop(stop, progress) if self.iteration < self.total_iter else None
-        if received is not None:
-            return self._stopped_by(received)
+            trained = self.iteration < self.total_iter
+            with contextlib.closing(iter(self.batches)) as batches:  # ends the workers, whatever happens
+                received = self._loop(batches, stop, progress) if trained else None
+            if received is not None:
+                return self._stopped_by(received)
         self.logger.info(f'End of training. Time consumed: {time.time() - started:.0f} s')
-        self.check_losses()
-        if self.saved_at != self.iteration:
-            self.model.save(self.batches.epoch, self.iteration)
+        if trained and self.saved_at != self.iteration:
+            self.save()
         self.logger.info('Save the latest model.')
         self.model.save(epoch=-1, current_iter=-1)  # BasicSR's name for the final weights
         if self.opt.get('val') is not None and self.validated_at != self.iteration:
             self.validate()
         return 0
 
-    def _loop(self, stop: StopSignal, progress: ProgressLine) -> int | None:
+    def _loop(self, batches: Iterator[dict], stop: StopSignal, progress: ProgressLine) -> int | None:
         data_timer, iter_timer = AvgTimer(), AvgTimer()
-        for batch in self.batches:
+        for batch in batches:
             data_timer.record()
             self.iteration += 1
             self.model.update_learning_rate(self.iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
-            self.model.feed_data(batch)
-            self.model.optimize_parameters(self.iteration)
+            with explaining_first_step(self.model, first=self.messages.start_iter + 1 == self.iteration):
+                self.model.feed_data(batch)
+                self.model.optimize_parameters(self.iteration)
             iter_timer.record()
             if self.messages.start_iter + 1 == self.iteration:
                 self.messages.reset_start_time()  # the first iteration's warm-up would spoil the ETA
@@ -179,7 +191,7 @@ class Trainer:
     def validate(self) -> None:
         """Run every validation set."""
         for loader in self.evaluation:
-            self.model.validation(loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+            evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
         self.validated_at = self.iteration
 
     def _stopped_by(self, number: int) -> int:

@@ -60,7 +60,7 @@ def parse(text: str, name: str = '<string>') -> Any:
             f'{name}, line {line}: {error.problem}. Option files hold plain values only; Python objects '
             'are refused, because a file from elsewhere could run code with them.'
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # '!!int x', an impossible date, a list as a key
         raise UserError(f'{name} is not valid YAML: {error}') from None
 
 
@@ -72,7 +72,11 @@ def read(path: Path) -> dict:
     """
     if not path.is_file():
         raise UserError(f'Option file not found: {path}. Check the path after -opt.')
-    data = parse(path.read_text(encoding='utf-8'), str(path))
+    try:
+        text = path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} cannot be read as a text file in UTF-8: {error}') from None
+    data = parse(text, str(path))
     if not isinstance(data, dict):
         raise UserError(
             f'{path}: an option file is a mapping of keys to values, but this holds '

@@ -10,7 +10,8 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from ext_core.check import sources
-from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, trial, unknown_type
+from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, unknown_type
+from ext_core.check.trials import optimizer_steps, scheduler_steps, trial
 
 _GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
 _METRIC_IMAGES = ('img', 'img2')
@@ -94,6 +95,10 @@ def _switches(opt: dict) -> Iterator[str]:
     clip = train.get('grad_clip')
     if clip and not (isinstance(clip, dict) and clip.get('type') in ('norm', 'value') and is_number(clip.get('max'))):
         yield f"train:grad_clip must be like {{type: norm, max: 1.0}} or {{type: value, max: 0.1}}, but is '{clip}'."
+    if isinstance(train.get('compile'), dict):
+        yield from trial(
+            'train:compile', lambda **kw: inspect.signature(torch.compile).bind(None, **kw), train['compile']
+        )
     batch, parts = section(opt, 'datasets', 'train').get('batch_size_per_gpu'), train.get('accumulate', 1)
     if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
         yield f'train:accumulate: a batch of {batch} cannot be split into {parts} equal parts. Choose a divisor of it.'
@@ -117,9 +122,12 @@ def _optimizers(opt: dict, model: type) -> Iterator[str]:
             hint = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(sorted(known))}.'
             yield f"{where}:type: there is no optimizer '{name}' for {model.__name__}.{hint}"
             continue
-        yield from call_problems(where, known[name], arguments, given=('params',))
+        faults = list(call_problems(where, known[name], arguments, given=('params',)))
+        yield from faults
         if not is_number(arguments.get('lr')) or arguments['lr'] < 0:
             yield f"{where}:lr must be a number, 0 or more, but is '{arguments.get('lr')}'. Write for instance 1e-4."
+        elif not faults:
+            yield from trial(where, optimizer_steps(known[name]), arguments)
 
 
 def _is_stock(model: type, method: str) -> bool:
@@ -139,13 +147,17 @@ def _scheduler(opt: dict, model: type) -> Iterator[str]:
         return
     # a model may fill total_iter in from train:total_iter
     given = ['optimizer', *({'total_iter'} - set(arguments))]
-    yield from call_problems('train:scheduler', known[name], arguments, given)
+    faults = list(call_problems('train:scheduler', known[name], arguments, given))
+    yield from faults
     periods, weights = arguments.get('periods'), arguments.get('restart_weights', (1,))
     if isinstance(periods, list) and isinstance(weights, list | tuple) and len(periods) != len(weights):
         yield (
             f'train:scheduler: {len(periods)} periods but {len(weights)} restart_weights. '
             'Give one weight for each period.'
         )
+    elif not faults and is_number(section(opt, 'train').get('total_iter')):
+        steps = scheduler_steps(known[name], section(opt, 'train')['total_iter'])
+        yield from trial('train:scheduler', steps, arguments)
 
 
 def _schedulers(model: type) -> dict[str, type]:
@@ -176,6 +188,9 @@ def _metrics(opt: dict) -> Iterator[str]:
     without_gt = [
         phase for phase in section(opt, 'datasets') if _is_without_gt(section(opt, 'datasets', phase).get('type'))
     ]
+    metrics = section(opt, 'val').get('metrics')
+    if metrics is not None and not isinstance(metrics, dict):
+        yield f"val:metrics must be a section of metrics by name, but is '{metrics}'."
     for key, arguments in section(opt, 'val', 'metrics').items():
         where = f'val:metrics:{key}'
         name = arguments.get('type') if isinstance(arguments, dict) else None
@@ -186,6 +201,9 @@ def _metrics(opt: dict) -> Iterator[str]:
         arguments = {k: v for k, v in arguments.items() if k != 'better'}
         faults = list(call_problems(where, metric, arguments, _METRIC_IMAGES))
         yield from faults or trial(where, getattr(metric, 'check_ready', None), arguments)
+        border = arguments.get('crop_border', 0)
+        if not isinstance(border, int) or border < 0:
+            yield f"{where}:crop_border must be a whole number, 0 or more, but is '{border}'."
         better = section(opt, 'val', 'metrics', key).get('better', 'higher')
         if better not in ('higher', 'lower'):
             yield f"{where}:better must be 'higher' or 'lower', but is '{better}'."

@@ -2,12 +2,10 @@
 
 import difflib
 import inspect
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, TypeGuard
 
 from ext_core.check import sources
-from ext_core.errors import UserError
 
 _BASICSR_SUFFIX = '_basicsr'
 
@@ -92,17 +90,3 @@ def call_problems(where: str, target: Callable, arguments: dict, given: Collecti
     for name in open_names:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             yield f'{where}:{name} is missing: {name_of_target} needs it.'
-
-
-def trial(where: str, build: Callable | None, arguments: dict) -> Iterator[str]:
-    """What a component says against its arguments, or lacks (such as weights), when it is built; None is not tried."""
-    if build is None:
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            build(**{name: value for name, value in arguments.items() if name != 'type'})
-    except UserError as error:
-        yield f'{where}: {error}'
-    except Exception as error:  # whatever it raises, it would raise again after the folders are made
-        yield f'{where}: {arguments.get("type")} cannot be built: {type(error).__name__}: {error}'

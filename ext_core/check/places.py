@@ -13,6 +13,8 @@ def problems(opt: dict, is_train: bool) -> Iterator[str]:
     for key, value in section(opt, 'path').items():
         if value is not None and (str(key).startswith('pretrain_network') or key == 'resume_state'):
             yield from _file(f'path:{key}', value)
+            if is_train and isinstance(value, str) and key != 'resume_state':
+                yield from _moved_away(opt, key, value)
     if isinstance(opt.get('name'), str):
         yield from _unwritable(opt, is_train)
     if is_train:
@@ -28,6 +30,20 @@ def _file(where: str, value: object) -> Iterator[str]:
         yield f'{where}: {path} is a folder. Name the file in it.'
     elif not path.is_file():
         yield f'{where}: file not found: {path}.{nearby(path)} Correct the path, or write ~ for none.'
+
+
+def _moved_away(opt: dict, key: str, value: str) -> Iterator[str]:
+    """Weights in the folder that a fresh run of this name moves to an archive before it loads them."""
+    home = Path(str(opt.get('root_path', '.')), 'experiments', str(opt.get('name'))).resolve()
+    if (
+        not opt.get('auto_resume')
+        and not section(opt, 'path').get('resume_state')
+        and home in Path(value).resolve().parents
+    ):
+        yield (
+            f'path:{key}: {value} is in the folder of this experiment, which a new run moves to an archive first. '
+            'Continue with --auto_resume, or give this run another name.'
+        )
 
 
 def nearby(path: Path) -> str:
@@ -59,6 +75,8 @@ def _loggers(opt: dict) -> Iterator[str]:
             'logger:use_tb_logger is true, but TensorBoard is not installed. Install it with: pip install '
             'tensorboard, or set it to false.'
         )
+    if logger.get('wandb') is not None and not isinstance(logger['wandb'], dict):
+        yield f"logger:wandb must be a section with project and resume_id, but is '{logger['wandb']}'."
     if section(logger, 'wandb').get('project') is not None and 'debug' not in str(opt.get('name')):
         if not logger.get('use_tb_logger'):
             yield 'logger:wandb:project needs logger:use_tb_logger: true. Set that, or project: ~.'

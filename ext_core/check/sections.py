@@ -110,6 +110,7 @@ def problems(opt: dict, is_train: bool) -> Iterator[str]:
     yield from _unknown(opt)
     for path, number in _NUMBERS.items():
         yield from _number(opt, path, number)
+    yield from _choices(opt)
     for phase in section(opt, 'datasets'):
         for key, number in _DATASET_NUMBERS.items():
             yield from _number(opt, f'datasets:{phase}:{key}', number)
@@ -133,8 +134,31 @@ def _missing(opt: dict, is_train: bool) -> Iterator[str]:
         if opt.get(key) is not None and not isinstance(opt[key], dict):
             yield f"{key} must be a section of keys and values, but is '{opt[key]}'."
     name = opt.get('name')
-    if name is not None and (not isinstance(name, str) or '..' in name or name.startswith(('/', '~'))):
+    if name is not None and (not isinstance(name, str) or set(name) & set('/\\~') or name.strip('.') == ''):
         yield f"name must be text that can name a folder, but is '{name}'. Quote it if it is a number."
+    phases = list(section(opt, 'datasets'))
+    for phase in phases:
+        if phase != 'train' and phase.split('_')[0] not in ('val', 'test'):
+            yield f'datasets:{phase}: unknown kind of dataset. There are train, val, val_1, ..., test, test_1, ...'
+    wanted = 'train' if is_train else 'test'
+    if isinstance(opt.get('datasets'), dict) and not any(phase.split('_')[0] == wanted for phase in phases):
+        yield f'datasets:{wanted} is missing. Add it to the option file.'
+
+
+def _choices(opt: dict) -> Iterator[str]:
+    """Switches that are neither true nor false, which Python would take for true."""
+    switches = {'logger': ('use_tb_logger',), 'val': ('save_img', 'pbar'), '': ('find_unused_parameters',)}
+    places = {name: (section(opt, name) if name else opt, keys) for name, keys in switches.items()}
+    places['path'] = (section(opt, 'path'), [key for key in section(opt, 'path') if key.startswith('strict_load')])
+    for phase, dataset in section(opt, 'datasets').items():
+        if isinstance(dataset, dict):
+            places[f'datasets:{phase}'] = (dataset, ('use_hflip', 'use_rot', 'pin_memory', 'persistent_workers'))
+            if dataset.get('prefetch_mode') not in (None, 'cpu', 'cuda'):
+                yield f"datasets:{phase}:prefetch_mode must be cpu, cuda or ~, but is '{dataset['prefetch_mode']}'."
+    for name, (values, keys) in places.items():
+        for key in keys:
+            if values.get(key) is not None and not isinstance(values[key], bool):
+                yield f"{name}{':' if name else ''}{key} must be true or false, but is '{values[key]}'."
 
 
 def _number(opt: dict, path: str, number: Number) -> Iterator[str]:

@@ -1,0 +1,58 @@
+"""Build and call BasicSR's models, with errors that a user can mend."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from basicsr import models
+
+from ext_core.errors import UserError
+
+
+def build_model(opt: dict) -> Any:
+    """BasicSR's ``build_model``.
+
+    Raises:
+        UserError: If a network, loss or optimizer refuses its arguments.
+    """
+    try:
+        return models.build_model(opt)
+    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        raise UserError(
+            f'the model cannot be built from these options: {error} Correct the sections network_*, path or train.'
+        ) from error
+
+
+def evaluate(model: Any, loader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    """A model's validation on one set.
+
+    Raises:
+        UserError: If images, network and metrics do not fit together.
+    """
+    try:
+        model.validation(loader, current_iter, tb_logger, save_img)
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the evaluation on '{loader.dataset.opt['name']}' failed: {type(error).__name__}: {error}\n"
+            'Check that its images, the channels and scale of network_g, and val:metrics fit together.'
+        ) from error
+
+
+@contextmanager
+def explaining_first_step(model: Any, first: bool) -> Iterator[None]:
+    """Around the first training step, where a network that does not fit the images shows itself.
+
+    Raises:
+        UserError: For whatever PyTorch raises there.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        if not first:
+            raise
+        shapes = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}
+        raise UserError(
+            f'the first training step failed on images of shape {shapes}: {type(error).__name__}: {error}\n'
+            'Check the channels and scale of network_g and network_d, color and gt_size of datasets:train, and lower '
+            'batch_size_per_gpu where memory is short.'
+        ) from error

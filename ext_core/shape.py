@@ -1,0 +1,30 @@
+"""The outline that an option file must have before anything can be said about its content."""
+
+from typing import Any
+
+from ext_core.errors import UserError
+
+SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
+
+
+def require_outline(options: dict) -> None:
+    """Check that keys are text and that sections are sections.
+
+    Raises:
+        UserError: Naming the first key that is none, or all sections that are something else.
+    """
+    _require_text_keys(options, '')
+    sections = {key: options[key] for key in options if key in SECTIONS or key.startswith('network_')}
+    if isinstance(options.get('datasets'), dict):
+        sections |= {f'datasets:{phase}': value for phase, value in options['datasets'].items()}
+    wrong = [f"{key} is '{value}'" for key, value in sections.items() if not isinstance(value, dict | None)]
+    if wrong:
+        raise UserError(f'these must be sections of keys and values in the option file: {"; ".join(wrong)}.')
+
+
+def _require_text_keys(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, element in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where}{key!r}: a key of the option file must be text; quote it: '{key}'.")
+            _require_text_keys(element, f'{where}{key}:')
