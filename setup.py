@@ -7,7 +7,7 @@ setup(
     version='0.1.0',
     description='Super-resolution for real photographs: mask-aided, domain-adaptation and energy GANs for BasicSR',
     license='Apache-2.0',
-    python_requires='>=3.10',
+    python_requires='>=3.10, <3.13',
     packages=find_packages(include=['ext_*', 'ext_*.*']),
     install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python', 'lmdb', 'pyyaml', 'pytest'],
     extras_require={

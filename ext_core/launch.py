@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ext_core.errors import UserError
@@ -59,10 +61,23 @@ def _train(root: Path, argv: list[str] | None) -> int:
     args = options.parse_arguments(argv, is_train=True)
     _check_launcher(args.launcher)
     merged, opt = options.resolve(args, root, is_train=True)
-    _prepare(opt, args)
     if args.dry_run:
-        return dry_run.run(opt, args.launcher)
+        with _without_traces(Path.cwd() / 'datasets' / 'demo'):
+            _prepare(opt, args)
+            return dry_run.run(opt, args.launcher)
+    _prepare(opt, args)
     return start_training(opt, merged, args.launcher)
+
+
+@contextmanager
+def _without_traces(folder: Path) -> Iterator[None]:
+    """Remove a folder at the end, and the one around it, where they were not there at the start."""
+    new = [place for place in (folder, folder.parent) if not place.exists()]
+    try:
+        yield
+    finally:
+        for place in new:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _prepare(opt: dict, args) -> None:

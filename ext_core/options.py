@@ -12,6 +12,7 @@ from ext_core import yaml_safe
 from ext_core.errors import UserError
 from ext_core.shape import require_outline
 
+DEMO_SCALES = (2, 3, 4)
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
 
 
@@ -132,9 +133,10 @@ def override(options: dict, entries: list[str]) -> None:
 
 
 def apply_overlay(options: dict, overlay: dict) -> None:
-    """Merge an overlay in place. It knows three kinds of change, so that one file fits any recipe.
+    """Merge an overlay in place. It knows four kinds of change, so that one file fits any recipe.
 
     ``at_most``: colon-path patterns with a number; keys that exist are lowered to it (lists: each element).
+    ``whole_lr``: patterns of HR sizes, lowered to a multiple of the scale.
     ``replace``: colon-path patterns with a value, put where the key exists.
     ``merge``: a tree merged as ``_base_`` would.
     Text values may hold ``{scale}`` and ``{name}``.
@@ -143,6 +145,9 @@ def apply_overlay(options: dict, overlay: dict) -> None:
     for pattern, limit in overlay.get('at_most', {}).items():
         for section, key in _matches(options, pattern):
             section[key] = _at_most(section[key], limit)
+    for pattern in overlay.get('whole_lr', []):
+        for section, key in _matches(options, pattern):
+            section[key] -= section[key] % words['scale']
     for pattern, value in overlay.get('replace', {}).items():
         for section, key in _matches(options, pattern):
             section[key] = _format(value, words)
@@ -193,8 +198,13 @@ def resolve(args: argparse.Namespace, root: Path, is_train: bool) -> tuple[dict,
     merged = load(args.opt)
     require_outline(merged)
     if args.demo:
+        if merged.get('scale') not in DEMO_SCALES:
+            raise UserError(f"--demo: scale must be one of {DEMO_SCALES}, but is '{merged.get('scale')}'.")
+        weights = (merged.get('path') or {}).get('pretrain_network_g')
         overlay = Path(__file__).resolve().parents[1] / DEMO_OVERLAY
         apply_overlay(merged, yaml_safe.read(overlay))
+        if not is_train and isinstance(weights, str):  # those that the training recipe's --demo leaves
+            merged['path']['pretrain_network_g'] = weights.replace('experiments/', 'experiments/demo_', 1)
     override(merged, args.force_yml)
     require_outline(merged)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
@@ -238,6 +248,8 @@ def _set_devices(opt: dict) -> None:
                 dataset['prefetch_mode'] = None
         if not dataset.get('num_worker_per_gpu'):
             dataset['persistent_workers'] = False  # a DataLoader without workers refuses it
+            if dataset.get('prefetch_mode') == 'cpu':
+                dataset['prefetch_mode'] = None  # samples drawn in a thread would disturb the training's random state
 
 
 def _complete_datasets(opt: dict) -> None:

@@ -29,7 +29,7 @@ class GANSRModel(ExtSRModel):
             ``RelativisticAdversarialLoss``.
         optim_d, net_d_iters, net_d_init_iters: as BasicSR's.
         mask_opt, highpass_opt: views, applied in the order of the option file. A view is a module that maps
-            (sr, gt) to what the discriminator gets of them, and may offer ``statistics()`` and ``panels()``.
+            (sr, gt) to what the discriminator gets of them, with ``statistics()`` and ``panels()`` for the log.
     """
 
     VIEW_KEYS = ('mask_opt', 'highpass_opt')

@@ -90,13 +90,18 @@ def build(generator: str, perceptual: bool) -> dict:
     return models
 
 
+def wait(model) -> None:
+    """Until the device has done what it was told."""
+    if model.device.type == 'cuda':
+        torch.cuda.synchronize()
+
+
 def one_step(model, batch: dict, iteration: int) -> float:
     """Seconds of one training iteration, the device waited for."""
     started = time.perf_counter()
     model.feed_data(batch)
     model.optimize_parameters(iteration)
-    if model.device.type == 'cuda':
-        torch.cuda.synchronize()
+    wait(model)
     return time.perf_counter() - started
 
 
@@ -127,18 +132,22 @@ def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> d
         low, middle, high = statistics.quantiles(ratios, n=4)
         result[name] = {'median': middle, 'quartiles': [low, high]}
     mask = models['ours + mask'].views[0]
-    result['mask alone / unmasked'] = mask_seconds(mask, batch, rounds) / statistics.median(seconds['ours'])
+    alone = mask_seconds(mask, models['ours'], batch, rounds)
+    result['mask alone / unmasked'] = alone / statistics.median(seconds['ours'])
     return result
 
 
-def mask_seconds(mask: torch.nn.Module, batch: dict, rounds: int) -> float:
+def mask_seconds(mask: torch.nn.Module, model, batch: dict, rounds: int) -> float:
     """Median seconds of the mask's forward and backward by themselves, which resolves what whole steps cannot."""
     taken = []
     for _ in range(rounds + 1):
-        sr = torch.rand_like(batch['gt']).requires_grad_()
+        gt = batch['gt'].to(model.device)
+        sr = torch.rand_like(gt).requires_grad_()
+        wait(model)
         started = time.perf_counter()
-        masked_sr, masked_gt = mask(sr, batch['gt'])
+        masked_sr, masked_gt = mask(sr, gt)
         torch.autograd.grad(masked_sr.sum() + masked_gt.sum(), sr)
+        wait(model)
         taken.append(time.perf_counter() - started)
     return statistics.median(taken[1:])
 
@@ -148,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--case', nargs='+', choices=GENERATORS, default=list(GENERATORS), help='generators')
     parser.add_argument('--perceptual', action='store_true', help='with the VGG19 perceptual loss of ESRGAN')
     parser.add_argument('--batch', type=int, default=2, help='images in a batch (gt 128 px)')
-    parser.add_argument('--rounds', type=int, default=12)
+    parser.add_argument('--rounds', type=int, default=12, help='at least 2')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     args = parser.parse_args(argv)

@@ -48,6 +48,7 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
     from basicsr.archs import build_network
 
     from ext_core.checkpoint import load_checkpoint
+    from ext_core.weights import select_weights, weights_problem
 
     files = [path for path in folder.glob('*.yml') if path.stem == folder.name]
     weights = folder / 'models' / 'net_g_latest.pth'
@@ -58,14 +59,19 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
         )
     opt = yaml_safe.read(files[0])
     net = build_network(opt['network_g'])
-    saved = load_checkpoint(weights)
-    net.load_state_dict(saved.get('params_ema', saved.get('params')))
+    _, saved = select_weights(load_checkpoint(weights), 'params_ema', str(weights))
+    problem = weights_problem(net, saved, str(weights), 'g')
+    if problem:
+        raise UserError(problem)
+    net.load_state_dict(saved)
     mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
     return Method(folder.name, opt['scale'], net.eval(), mask_opt), opt
 
 
 def pairs(opt: dict, gt: Path | None, lq: Path | None) -> list[tuple[Path, Path]]:
     """(lq, gt) files of the folders given, or of the experiment's validation sets."""
+    if bool(gt) != bool(lq):
+        raise UserError('--gt and --lq belong together: give both folders, or none for the validation sets.')
     if gt and lq:
         folders = [(lq, gt)]
     else:
@@ -180,7 +186,7 @@ def compare(args: argparse.Namespace) -> None:
                 method.values[metric].append(value)
         if len(rows) < args.rows:
             last = methods[-1]
-            rows.append({**images, f'mask of {last.name}'[:28]: mask_image(last, images[last.name], gt), 'GT': gt})
+            rows.append({**images, 'mask': mask_image(last, images[last.name], gt), 'GT': gt})
     print(table(methods))
     if args.json:
         args.json.write_text(json.dumps({method.name: method.values for method in methods}, indent=1) + '\n')

@@ -36,6 +36,8 @@ install() { # what it is for, then pip's arguments
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     fail "Python 3.10 or newer is needed, '$python' is $("$python" --version 2>&1)" "make PYTHON=/path/to/python3.11 ..."
+"$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' ||
+    fail "the setup.py of BasicSR 1.4.2 does not run on $("$python" --version)" "make PYTHON=/path/to/python3.12 ..."
 "$python" -c 'import ensurepip, venv' 2>/dev/null || system_packages python3-venv ||
     fail "Python's venv module is missing" "install it, on Debian: apt-get install python3-venv"
 [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" || fail "no virtual environment could be made in $venv" "delete it and run make again"

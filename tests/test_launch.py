@@ -18,6 +18,7 @@ SMALL = ['network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch
          'datasets:train:num_worker_per_gpu=0', 'train:total_iter=6', 'logger:save_checkpoint_freq=2',
          'logger:print_freq=2', 'val:val_freq=3']  # fmt: skip
 NAME = 'demo_train_rrdb_psnr'
+TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
 
 
 @pytest.fixture
@@ -123,25 +124,40 @@ def environment(**extra: str) -> dict:
     return os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''} | extra
 
 
+def start(folder: Path, command: list[str], log: Path) -> subprocess.Popen:
+    """The real command in a copy of the launch folder, so that its experiments go elsewhere, in its own group."""
+    (folder / 'basicsr').mkdir()
+    (folder / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
+    (folder / 'datasets').symlink_to(PROJECT / 'datasets')
+    with log.open('w') as output:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(PYTHONPATH=str(PROJECT)),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+ENDLESS = [*SMALL, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000', 'val:val_freq=100000']
+
+
+def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
+    deadline = time.time() + 120
+    while text not in log.read_text() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.2)
+    assert text in log.read_text(), log.read_text()[-2000:]
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_end_cleanly(tmp_path, number):
-    """The real command in a copy of the launch folder, so that its experiments go elsewhere."""
-    (tmp_path / 'basicsr').mkdir()
-    script = tmp_path / 'basicsr' / 'train.py'
-    script.write_text((PROJECT / 'basicsr' / 'train.py').read_text())
-    (tmp_path / 'datasets').symlink_to(PROJECT / 'datasets')
-    entries = [*SMALL, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000',
-               'val:val_freq=100000', 'datasets:train:num_worker_per_gpu=1']  # fmt: skip
-    command = [sys.executable, str(script), *PSNR, '--force_yml', *entries]
     log = tmp_path / 'output.txt'
-    with log.open('w') as output:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment(PYTHONPATH=str(PROJECT)), stdout=output,
-                                   stderr=output, start_new_session=True)  # fmt: skip
-        deadline = time.time() + 120
-        while 'iter:       4' not in log.read_text() and process.poll() is None and time.time() < deadline:
-            time.sleep(0.2)
-        os.killpg(process.pid, number)  # as a terminal and Slurm do: the worker gets it too
-        assert process.wait(timeout=60) == 128 + number, log.read_text()[-2000:]
+    entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1']
+    process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
+    wait_for('iter:       4', log, process)
+    os.killpg(process.pid, number)  # as a terminal and Slurm do: the worker gets it too
+    assert process.wait(timeout=60) == 128 + number, log.read_text()[-2000:]
     text = log.read_text()
     assert f'Stopped by {number.name}' in text
     assert 'Traceback' not in text
@@ -150,20 +166,96 @@ def test_signals_save_and_end_cleanly(tmp_path, number):
     assert torch.load(states[0], weights_only=True)['iter'] == int(states[0].stem)
 
 
+def test_sigterm_to_every_process_of_torchrun_saves(tmp_path):
+    """As Slurm sends it; torchrun's agent passes it on to the ranks, which so get it twice."""
+    log = tmp_path / 'output.txt'
+    command = [*TORCHRUN, 'basicsr/train.py', *PSNR, '--launcher', 'pytorch', '--force_yml', *ENDLESS]
+    process = start(tmp_path, command, log)
+    wait_for('iter:       4', log, process)
+    ranks = subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True).stdout.split()
+    for pid in (*map(int, ranks), process.pid):
+        os.kill(pid, signal.SIGTERM)
+    process.wait(timeout=60)
+    assert 'Stopped by SIGTERM' in log.read_text(), log.read_text()[-3000:]
+    (state,) = (tmp_path / 'experiments' / NAME / 'training_states').iterdir()
+    assert torch.load(state, weights_only=True)['iter'] == int(state.stem)
+
+
+def test_error_while_workers_run_ends_the_command(tmp_path):
+    """The workers, deaf to signals, must not keep the process from exiting."""
+    log = tmp_path / 'output.txt'
+    entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1', 'train:optim_g:lr=1e30']
+    process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
+    try:
+        assert process.wait(timeout=60) == 1, log.read_text()[-2000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert 'is not finite' in log.read_text()
+    assert 'Traceback' not in log.read_text()
+
+
 def test_two_processes_train_and_resume(tmp_path):
     """The documented command under torchrun, with gloo; then continued."""
     (tmp_path / 'basicsr').mkdir()
     (tmp_path / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
     (tmp_path / 'datasets').symlink_to(PROJECT / 'datasets')
-    base = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', 'basicsr/train.py',
-            *PSNR, '--launcher', 'pytorch']  # fmt: skip
+    base = [*TORCHRUN, 'basicsr/train.py', *PSNR, '--launcher', 'pytorch']
     for total, flags in ((4, []), (6, ['--auto_resume'])):
-        done = subprocess.run([*base, *flags, '--force_yml', *SMALL, f'train:total_iter={total}'], cwd=tmp_path,
-                              env=environment(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
-                              timeout=240)  # fmt: skip
+        entries = [*SMALL, f'train:total_iter={total}', 'manual_seed=~']
+        done = subprocess.run(
+            [*base, *flags, '--force_yml', *entries],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(PROJECT)),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     assert 'Resuming training from epoch: 0, iter: 4' in done.stderr
-    assert weights(tmp_path / 'experiments' / NAME, 6)
+    folder = tmp_path / 'experiments' / NAME
+    assert weights(folder, 6)
+    seeds = {
+        torch.load(folder / 'training_states' / f'{i}.state', weights_only=True)['ext']['manual_seed'] for i in (4, 6)
+    }
+    assert len(seeds) == 1  # drawn once, by rank 0, for all ranks and the whole run
+
+
+def test_torchrun_without_launcher_is_refused(train, monkeypatch, capfd):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    status, _ = train()
+    assert status == 1
+    assert 'Add --launcher pytorch' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_resumed_run_of_a_random_network_equals_the_uninterrupted_one(train, tmp_path, workers):
+    """SwinIR with stochastic depth draws from torch's generator in every step."""
+    swinir = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'img_range': 1.0, 'depths': [2],
+              'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect',
+              'drop_path_rate': 0.5}  # fmt: skip
+    text = (PROJECT / 'options' / 'train_rrdb_psnr.yml').read_text()
+    before, _, rest = text.partition('network_g:')
+    option_file = tmp_path / 'swinir.yml'
+    option_file.write_text(f'{before}network_g: {swinir}\n\n# path{rest.partition("# path")[2]}')
+
+    def run(root: Path, total: int, *flags: str) -> dict:
+        entries = [*SMALL[3:], f'train:total_iter={total}', f'datasets:train:num_worker_per_gpu={workers}']
+        assert launch.train(root, ['-opt', str(option_file), '--demo', *flags, '--force_yml', *entries]) == 0
+        return weights(root / 'experiments' / NAME, total)
+
+    whole = run(tmp_path / 'whole', 5)
+    run(tmp_path / 'parts', 3)
+    assert_equal_weights(run(tmp_path / 'parts', 5, '--auto_resume'), whole)
+
+
+def test_new_metric_and_finished_run_can_be_resumed(train):
+    _, folder = train()
+    status, _ = train('val:metrics:ssim={type: calculate_niqe, crop_border: 4, better: lower}', 'train:total_iter=7',
+                      flags=('--auto_resume',))  # fmt: skip
+    assert status == 0
+    assert train('train:total_iter=7', flags=('--auto_resume',))[0] == 0
+    assert weights(folder, 7)
 
 
 def test_launcher_without_its_environment_is_explained(train, monkeypatch, capfd):

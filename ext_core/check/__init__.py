@@ -9,6 +9,7 @@ or dataset needs no entry in a list here. Classes may say more about themselves,
 """
 
 from collections.abc import Iterator
+from types import ModuleType
 
 from ext_core.check import components, datasets, networks, places, sections
 from ext_core.errors import UserError
@@ -30,14 +31,17 @@ def find_problems(opt: dict, is_train: bool) -> list[str]:
         list[str]: One line for each problem: the option's colon path or the file, what is wrong, the remedy.
     """
 
-    def problems() -> Iterator[str]:
-        yield from sections.problems(opt, is_train)
-        yield from components.problems(opt, is_train)
-        yield from networks.problems(opt, is_train)
-        yield from datasets.problems(opt, is_train)
-        yield from places.problems(opt, is_train)
+    parts = (sections, components, networks, datasets, places)
+    return list(dict.fromkeys(problem for part in parts for problem in _problems_of(part, opt, is_train)))
 
-    return list(dict.fromkeys(problems()))
+
+def _problems_of(part: ModuleType, opt: dict, is_train: bool) -> Iterator[str]:
+    """A check that stumbles over a value which it did not foresee says so instead of ending in a traceback."""
+    try:
+        yield from part.problems(opt, is_train)
+    except Exception as error:
+        name = part.__name__.rpartition('.')[2]
+        yield f'the check of the {name} met a value that cannot be right: {type(error).__name__}: {error}'
 
 
 def check_options(opt: dict, is_train: bool) -> None:

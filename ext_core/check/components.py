@@ -95,10 +95,11 @@ def _switches(opt: dict) -> Iterator[str]:
     clip = train.get('grad_clip')
     if clip and not (isinstance(clip, dict) and clip.get('type') in ('norm', 'value') and is_number(clip.get('max'))):
         yield f"train:grad_clip must be like {{type: norm, max: 1.0}} or {{type: value, max: 0.1}}, but is '{clip}'."
+    alone = is_number(opt.get('num_gpu')) and opt['num_gpu'] > 1 and not opt.get('dist')  # DataParallel's threads
+    if alone and (train.get('amp') or train.get('compile')):
+        yield 'train:amp and train:compile work with one process a GPU: start with torchrun and --launcher pytorch.'
     if isinstance(train.get('compile'), dict):
-        yield from trial(
-            'train:compile', lambda **kw: inspect.signature(torch.compile).bind(None, **kw), train['compile']
-        )
+        yield from call_problems('train:compile', torch.compile, train['compile'], given=('model',))
     batch, parts = section(opt, 'datasets', 'train').get('batch_size_per_gpu'), train.get('accumulate', 1)
     if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
         yield f'train:accumulate: a batch of {batch} cannot be split into {parts} equal parts. Choose a divisor of it.'

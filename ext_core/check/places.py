@@ -35,11 +35,8 @@ def _file(where: str, value: object) -> Iterator[str]:
 def _moved_away(opt: dict, key: str, value: str) -> Iterator[str]:
     """Weights in the folder that a fresh run of this name moves to an archive before it loads them."""
     home = Path(str(opt.get('root_path', '.')), 'experiments', str(opt.get('name'))).resolve()
-    if (
-        not opt.get('auto_resume')
-        and not section(opt, 'path').get('resume_state')
-        and home in Path(value).resolve().parents
-    ):
+    resumed = opt.get('auto_resume') or section(opt, 'path').get('resume_state')
+    if not resumed and home in Path(value).resolve().parents:
         yield (
             f'path:{key}: {value} is in the folder of this experiment, which a new run moves to an archive first. '
             'Continue with --auto_resume, or give this run another name.'

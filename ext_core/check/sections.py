@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from ext_core.check import sources
@@ -111,6 +112,7 @@ def problems(opt: dict, is_train: bool) -> Iterator[str]:
     for path, number in _NUMBERS.items():
         yield from _number(opt, path, number)
     yield from _choices(opt)
+    yield from _devices(opt)
     for phase in section(opt, 'datasets'):
         for key, number in _DATASET_NUMBERS.items():
             yield from _number(opt, f'datasets:{phase}:{key}', number)
@@ -147,9 +149,14 @@ def _missing(opt: dict, is_train: bool) -> Iterator[str]:
 
 def _choices(opt: dict) -> Iterator[str]:
     """Switches that are neither true nor false, which Python would take for true."""
-    switches = {'logger': ('use_tb_logger',), 'val': ('save_img', 'pbar'), '': ('find_unused_parameters',)}
+    switches: dict[str, tuple[str, ...]] = {
+        'logger': ('use_tb_logger',),
+        'val': ('save_img', 'pbar'),
+        '': ('find_unused_parameters',),
+    }
     places = {name: (section(opt, name) if name else opt, keys) for name, keys in switches.items()}
-    places['path'] = (section(opt, 'path'), [key for key in section(opt, 'path') if key.startswith('strict_load')])
+    strict = tuple(key for key in section(opt, 'path') if key.startswith('strict_load'))
+    places['path'] = (section(opt, 'path'), strict)
     for phase, dataset in section(opt, 'datasets').items():
         if isinstance(dataset, dict):
             places[f'datasets:{phase}'] = (dataset, ('use_hflip', 'use_rot', 'pin_memory', 'persistent_workers'))
@@ -159,6 +166,12 @@ def _choices(opt: dict) -> Iterator[str]:
         for key in keys:
             if values.get(key) is not None and not isinstance(values[key], bool):
                 yield f"{name}{':' if name else ''}{key} must be true or false, but is '{values[key]}'."
+
+
+def _devices(opt: dict) -> Iterator[str]:
+    available, wanted = torch.cuda.device_count(), opt.get('num_gpu')
+    if torch.cuda.is_available() and isinstance(wanted, int) and wanted > available and not opt.get('dist'):
+        yield f'num_gpu is {wanted}, but this machine has {available}. Lower it, or write auto.'
 
 
 def _number(opt: dict, path: str, number: Number) -> Iterator[str]:

@@ -39,11 +39,11 @@ def scheduler_steps(scheduler: Callable, total_iter: Any) -> Callable[..., None]
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         if scheduler.__name__ == 'LinearDecayLR':
             arguments.setdefault('total_iter', total_iter)
-        schedule = scheduler(optimizer, **arguments)
-        _optimize(optimizer, schedule.step)
-        periods = arguments.get('periods')
-        if scheduler.__name__ == 'CosineAnnealingRestartLR' and sum(periods or ()) < total_iter:
-            raise UserError(f'its periods {periods} end before train:total_iter {total_iter}. Lengthen the last one.')
+        if scheduler.__name__ == 'CosineAnnealingRestartLR' and sum(arguments['periods']) < total_iter:
+            raise UserError(
+                f'its periods {arguments["periods"]} end before train:total_iter {total_iter}. Lengthen the last one.'
+            )
+        _optimize(optimizer, scheduler(optimizer, **arguments).step)
 
     return steps
 

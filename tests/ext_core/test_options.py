@@ -172,3 +172,47 @@ def test_every_recipe_resolves_and_shrinks(path):
 def test_local_rank_of_both_spellings_is_taken():
     for word in ('--local-rank', '--local_rank'):
         assert isinstance(options.parse_arguments(['-opt', 'x.yml', f'{word}=1'], True), argparse.Namespace)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('datasets: [1]', "datasets is '\\[1\\]'"),
+        ('path: x', "path is 'x'"),
+        ('datasets: {train: 5}', "datasets:train is '5'"),
+        ('train: {5: 1}', 'train:5: a key of the option file must be text'),
+        ('7: x', '7: a key'),
+        ('_base_: 3', "_base_ must be a path or a list of paths, but is '3'"),
+        ('a: !!int x', 'not valid YAML'),
+        ('a: 2024-13-45', 'not valid YAML'),
+        ('? [1]\n: 2', 'not valid YAML'),
+    ],
+)
+def test_malformed_files_are_refused_before_anything_reads_them(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        resolve(write(tmp_path, 'x.yml', text))
+
+
+def test_overrides_keep_the_outline():
+    with pytest.raises(UserError, match="datasets is '5'"):
+        resolve(ROOT / 'options' / 'train_rrdb_psnr.yml', '--force_yml', 'datasets=5')
+
+
+def test_file_that_is_no_text(tmp_path):
+    path = tmp_path / 'x.yml'
+    path.write_bytes(b'\xff\xfe\x00')
+    with pytest.raises(UserError, match=r'x\.yml cannot be read as a text file'):
+        resolve(path)
+
+
+def test_demo_needs_a_scale_and_crops_fit_it(tmp_path):
+    text = (ROOT / 'options' / 'train_rrdb_psnr.yml').read_text()
+    with pytest.raises(UserError, match='--demo: scale'):
+        resolve(write(tmp_path, 'x.yml', text.replace('scale: 4', 'scale: 5', 1)), '--demo')
+    _, opt = resolve(write(tmp_path, 'y.yml', text.replace('scale: 4', 'scale: 3', 1)), '--demo')
+    assert opt['datasets']['train']['gt_size'] == 126
+
+
+def test_demo_of_a_test_evaluates_what_the_demo_training_leaves():
+    _, opt = resolve(ROOT / 'options' / 'test_mask_esrgan.yml', '--demo', is_train=False)
+    assert opt['path']['pretrain_network_g'] == 'experiments/demo_train_mask_esrgan/models/net_g_latest.pth'
