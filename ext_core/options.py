@@ -10,7 +10,7 @@ from typing import Any
 
 from ext_core import yaml_safe
 from ext_core.errors import UserError
-from ext_core.shape import require_outline
+from ext_core.shape import require_outline, require_text_keys
 
 DEMO_SCALES = (2, 3, 4)
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
@@ -73,7 +73,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> dict:
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f"{path}: _base_ must be a path or a list of paths, but is '{bases}'.")
-    require_outline(own)
+    require_text_keys(own)
     merged: dict = {}
     for base in bases:
         merged = merge(merged, _load(path.parent / base, (*above, path.resolve())))

@@ -13,7 +13,7 @@ def require_outline(options: dict) -> None:
     Raises:
         UserError: Naming the first key that is none, or all sections that are something else.
     """
-    _require_text_keys(options, '')
+    require_text_keys(options)
     sections = {key: options[key] for key in options if key in SECTIONS or key.startswith('network_')}
     if isinstance(options.get('datasets'), dict):
         sections |= {f'datasets:{phase}': value for phase, value in options['datasets'].items()}
@@ -22,9 +22,14 @@ def require_outline(options: dict) -> None:
         raise UserError(f'these must be sections of keys and values in the option file: {"; ".join(wrong)}.')
 
 
-def _require_text_keys(value: Any, where: str) -> None:
+def require_text_keys(value: Any, where: str = '') -> None:
+    """Check the keys of nested sections.
+
+    Raises:
+        UserError: Naming the first key that is not text.
+    """
     if isinstance(value, dict):
         for key, element in value.items():
             if not isinstance(key, str):
                 raise UserError(f"{where}{key!r}: a key of the option file must be text; quote it: '{key}'.")
-            _require_text_keys(element, f'{where}{key}:')
+            require_text_keys(element, f'{where}{key}:')
