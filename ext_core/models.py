@@ -47,7 +47,7 @@ def explaining_first_step(model: Any, first: bool) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+    except (RuntimeError, ValueError, LookupError, AssertionError) as error:
         if not first:
             raise
         shapes = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}

@@ -75,7 +75,13 @@ class Trainer:
         }
 
     def _resume(self, state: dict) -> None:
-        self.model.resume_training(state)
+        try:
+            self.model.resume_training(state)
+        except (AssertionError, KeyError, ValueError) as error:
+            raise UserError(
+                f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
+                'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
+            ) from error
         extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
         self.iteration = state['iter']
         self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))

@@ -8,7 +8,7 @@ import types
 from ext_core.compat.patch import Patch
 from ext_core.errors import UserError
 
-_LIBRARIES: list[object] = []  # a torch.library.Library unregisters its operators when it is collected
+_LIBRARIES: list[object] = []  # torch unregisters a Library's operators when it is collected
 
 
 def _missing(module: str) -> bool:
@@ -35,9 +35,9 @@ def _native_ops_missing() -> bool:
 
 
 def _define_torchvision_ops() -> None:
-    import torch
+    from torch import library as torch_library
 
-    library = torch.library.Library('torchvision', 'FRAGMENT')
+    library = torch_library.Library('torchvision', 'FRAGMENT')
     for name in ('nms', 'qnms'):  # the two that torchvision touches while it is imported
         library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     _LIBRARIES.append(library)
