@@ -169,7 +169,10 @@ def join_processes(opt: dict, launcher: str) -> None:
     if multiprocessing.get_start_method(allow_none=True) is None:
         multiprocessing.set_start_method('fork')  # spawned workers would import everything again, each epoch
     if launcher != 'none':
-        init_dist(launcher, **(opt.get('dist_params') or {} if launcher == 'slurm' else {}))
+        params = dict(opt.get('dist_params') or {}) if launcher == 'slurm' else {}
+        if opt['num_gpu'] == 0:
+            params['backend'] = 'gloo'  # nccl moves tensors of the GPU only
+        init_dist(launcher, **params)
     opt['rank'], opt['world_size'] = get_dist_info()
     if opt.get('manual_seed') is None:
         seed = [random.randint(1, 10000)]

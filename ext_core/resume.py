@@ -23,13 +23,17 @@ def load_resume_state(opt: dict, say=print) -> dict | None:
     Raises:
         UserError: If states exist but none can be loaded, or ``path:resume_state`` cannot.
     """
-    if not opt['auto_resume']:
+    if opt['auto_resume']:
+        state = _newest_whole_state(opt, say)
+    else:
         path = opt['path'].get('resume_state')
         state = load_checkpoint(Path(path)) if path else None
-    else:
-        state = _newest_whole_state(opt, say)
     if state is not None:
+        own_models = opt['path']['models']
+        # the weights stand beside the state, also where that is another experiment's
+        opt['path']['models'] = str(Path(opt['path']['resume_state']).resolve().parents[1] / 'models')
         check_resume(opt, state['iter'])
+        opt['path']['models'] = own_models
     return state
 
 

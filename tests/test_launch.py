@@ -92,6 +92,14 @@ def test_auto_resume_falls_back_to_the_newest_whole_state(train, capfd):
     assert weights(folder, 7)
 
 
+def test_state_of_another_experiment_continues_under_a_new_name(train, tmp_path):
+    _, folder = train()
+    state = folder / 'training_states' / '4.state'
+    status, _ = train('name=other', f'path:resume_state={state}')
+    assert status == 0
+    assert_equal_weights(weights(tmp_path / 'experiments' / 'other', 6), weights(folder, 6))
+
+
 def test_dry_run_reports_and_leaves_nothing(train, tmp_path, capfd):
     status, _ = train(flags=('--dry-run',))
     assert status == 0

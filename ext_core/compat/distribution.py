@@ -30,6 +30,11 @@ def _variable(name: str, launcher: str, remedy: str) -> str:
 def _join_group(backend: str, local_rank: int, **kwargs: Any) -> None:
     """Choose the device and the backend, and join the default process group."""
     if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f'{local_rank + 1} or more processes were started on a machine with {torch.cuda.device_count()} GPUs: '
+                'start one process a GPU (torchrun --nproc_per_node).'
+            )
         torch.cuda.set_device(local_rank)
     else:
         backend = 'gloo'  # nccl needs CUDA
