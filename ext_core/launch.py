@@ -162,12 +162,9 @@ def _check_launcher(launcher: str) -> None:
 def join_processes(opt: dict, launcher: str) -> None:
     """Start distributed training where a launcher is given, and seed this process."""
     import torch
-    import torch.multiprocessing as multiprocessing
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
 
-    if multiprocessing.get_start_method(allow_none=True) is None:
-        multiprocessing.set_start_method('fork')  # spawned workers would import everything again, each epoch
     if launcher != 'none':
         params = dict(opt.get('dist_params') or {}) if launcher == 'slurm' else {}
         if opt['num_gpu'] == 0:

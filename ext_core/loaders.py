@@ -67,7 +67,7 @@ class TrainingBatches:
 
     def _one_epoch(self) -> Iterator[dict]:
         on_cuda = self.opt['datasets']['train'].get('prefetch_mode') == 'cuda'
-        prefetcher = (CUDAPrefetcher if on_cuda else CPUPrefetcher)(self.loader, *([self.opt] if on_cuda else []))
+        prefetcher = CUDAPrefetcher(self.loader, self.opt) if on_cuda else CPUPrefetcher(self.loader)
         try:
             while (batch := prefetcher.next()) is not None:
                 yield batch
