@@ -20,10 +20,11 @@ $(VENV)/.installed: constraints.txt setup.py scripts/install.sh
 demo: install
 	$(RUN) scripts/get_weights.py vgg16 alexnet
 	$(RUN) basicsr/train.py -opt options/train_rrdb_psnr.yml --demo --force_yml \
-		train:total_iter=800 val:val_freq=400 train:pixel_opt:type=L1Loss \
-		train:optim_g:lr=1e-3 train:scheduler:milestones='[500, 700]' train:scheduler:gamma=0.5
+		train:total_iter=800 val:val_freq=400 \
+		train:optim_g:lr=1e-3 train:scheduler:milestones='[500, 700]'
 	$(RUN) basicsr/train.py -opt options/train_mask_esrgan.yml --demo --force_yml \
-		path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth
+		path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth \
+		train:pretrain_iters=0 train:pretrain_opt=~
 	$(RUN) scripts/compare.py --output $(DEMO)/comparison.png \
 		--experiment experiments/demo_train_rrdb_psnr $(DEMO)
 

@@ -5,7 +5,7 @@ import random
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,8 +65,8 @@ def _train(root: Path, argv: list[str] | None) -> int:
         with _without_traces(Path.cwd() / 'datasets' / 'demo'):
             _prepare(opt, args)
             return dry_run.run(opt, args.launcher)
-    _prepare(opt, args)
-    return start_training(opt, merged, args.launcher)
+    warnings = _prepare(opt, args)
+    return start_training(opt, merged, args.launcher, warnings)
 
 
 @contextmanager
@@ -80,19 +80,29 @@ def _without_traces(folder: Path) -> Iterator[None]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _prepare(opt: dict, args) -> None:
-    """Embedded data for ``--demo``; then every check, before anything is made or moved."""
+def _prepare(opt: dict, args) -> list[str]:
+    """Embedded data for ``--demo``; then every check, before anything is made or moved.
+
+    Returns:
+        list[str]: What this run does without, for its log; the first process prints it here already.
+    """
     from ext_core.check import check_options
+    from ext_core.check.components import leave_out_metrics
 
     if args.demo:
         from ext_data.preparation.demo import ensure_demo_data
 
         ensure_demo_data(Path.cwd(), opt['scale'])
     check_options(opt, opt['is_train'])
+    warnings = leave_out_metrics(opt)
+    if os.environ.get('RANK', '0') == '0':
+        for warning in warnings:
+            print(f'warning: {warning}', file=sys.stderr, flush=True)
+    return warnings
 
 
-def start_training(opt: dict, merged: dict, launcher: str) -> int:
-    """Train with checked options: join the other processes, make the folders, run."""
+def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[str] = ()) -> int:
+    """Train with checked options: join the other processes, make the folders, run; ``warnings`` go into the log."""
     import torch
     from basicsr.utils import make_exp_dirs
 
@@ -118,7 +128,7 @@ def start_training(opt: dict, merged: dict, launcher: str) -> int:
             dump(merged | {'manual_seed': opt['manual_seed']}),
             Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml',
         )
-    logger = open_log(opt, 'train')
+    logger = open_log(opt, 'train', warnings)
     tb_logger = _tensorboard(opt, fresh=resume_state is None)
     try:
         return Trainer(opt, logger, tb_logger, resume_state).run()
@@ -138,10 +148,10 @@ def _test(root: Path, argv: list[str] | None) -> int:
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)
     _, opt = options.resolve(args, root, is_train=False)
-    _prepare(opt, args)
+    warnings = _prepare(opt, args)
     join_processes(opt, args.launcher)
     make_exp_dirs(opt)
-    logger = open_log(opt, 'test')
+    logger = open_log(opt, 'test', warnings)
     model = build_model(opt)
     for loader in evaluation_loaders(opt):
         name = loader.dataset.opt['name']  # type: ignore[attr-defined]
@@ -179,8 +189,8 @@ def join_processes(opt: dict, launcher: str) -> None:
     set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
-def open_log(opt: dict, kind: str):
-    """BasicSR's root logger, writing to the terminal and into the experiment's folder."""
+def open_log(opt: dict, kind: str, warnings: Iterable[str] = ()):
+    """BasicSR's root logger, writing to the terminal and into the experiment's folder; it begins with the warnings."""
     from basicsr.utils import get_env_info, get_root_logger, get_time_str
     from basicsr.utils.options import dict2str
 
@@ -188,6 +198,8 @@ def open_log(opt: dict, kind: str):
     logger = get_root_logger(log_file=str(log_file))
     logger.info(get_env_info())
     logger.info(dict2str(opt))
+    for warning in warnings:
+        logger.warning(warning)
     return logger
 
 

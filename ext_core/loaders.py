@@ -25,6 +25,9 @@ class TrainingBatches:
     def __init__(self, opt: dict):
         self.opt = opt
         data_opt = opt['datasets']['train']
+        if data_opt.get('prefetch_mode') == 'cpu' and not data_opt.get('num_worker_per_gpu'):
+            # its thread would draw samples in this process, from the generators that training draws from
+            data_opt = data_opt | {'prefetch_mode': None}
         dataset = build_dataset(data_opt)
         if len(dataset) == 0:
             raise UserError(f'datasets:train: no images in {data_opt.get("dataroot_gt")}.')

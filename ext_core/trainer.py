@@ -71,6 +71,7 @@ class Trainer:
             'batches_in_epoch': self.batches.batches_in_epoch,
             'rng': generators,
             'scaler': precision.scaler.state_dict() if precision else {},
+            'model': self.model.step_state() if hasattr(self.model, 'step_state') else {},
             'best': _plain(getattr(self.model, 'best_metric_results', {})),
         }
 
@@ -87,6 +88,8 @@ class Trainer:
         self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
         if extra.get('scaler'):
             self.model.precision.scaler.load_state_dict(extra['scaler'])
+        if extra.get('model'):
+            self.model.load_step_state(extra['model'])
         self._restore_best(extra.get('best', {}))
         if len(extra.get('rng', [])) == self.opt['world_size']:
             set_rng_state(extra['rng'][self.opt['rank']])

@@ -40,6 +40,46 @@ def select_weights(
     return key, weights
 
 
+def option_suffix(model: Any, net: nn.Module) -> str:
+    """What stands behind 'network_' in the option file for a model's network, wrapped or bare: 'g', 'd', ..."""
+    bare = model.get_bare_model(net)
+    for name, value in vars(model).items():
+        if name.startswith('net_') and isinstance(value, nn.Module) and model.get_bare_model(value) is bare:
+            return name.removeprefix('net_').removesuffix('_ema')
+    return 'g'
+
+
+def keep_layers(net: nn.Module, weights: Mapping[str, Any], layers: Any, key: str) -> dict[str, Any]:
+    """A file's weights with some layers exchanged for those that the network has.
+
+    Args:
+        net (Module): Unwrapped network; one on the device 'meta' will do.
+        weights (Mapping[str, Any]): State dict of the file.
+        layers (list[str]): Names of layers, such as 'upsample' or 'body.3'.
+        key (str): Option key that names the layers, for the message.
+
+    Returns:
+        dict[str, Any]: All weights of the file outside these layers, and the network's own inside.
+
+    Raises:
+        UserError: If ``layers`` is no list, or one of them is not in the network.
+    """
+    own = net.state_dict()
+    names = list(dict.fromkeys(name.split('.')[0] for name in own))
+    if not isinstance(layers, list | tuple) or not all(isinstance(layer, str) for layer in layers):
+        raise UserError(f"{key} must be a list of layers, but is '{layers}'. Write for instance [upsample].")
+    for layer in layers:
+        if not any(_is_inside(name, layer) for name in own):
+            raise UserError(f"{key}: {type(net).__name__} has no layer '{layer}'. It has: {', '.join(names)}.")
+    kept = {str(name).removeprefix('module.'): value for name, value in weights.items()}
+    kept = {name: value for name, value in kept.items() if not any(_is_inside(name, layer) for layer in layers)}
+    return kept | {name: value for name, value in own.items() if any(_is_inside(name, layer) for layer in layers)}
+
+
+def _is_inside(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(f'{layer}.')
+
+
 def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str) -> str | None:
     """Compare names and shapes of a state dict with those of a network.
 

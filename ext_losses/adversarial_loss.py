@@ -5,6 +5,7 @@ import torch
 import torch.distributed.nn.functional as distributed
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @LOSS_REGISTRY.register()
@@ -41,9 +42,12 @@ class AdversarialLoss(nn.Module):
         """L_G. Gradients must flow to ``fake_logits`` only."""
         return self.criterion(fake_logits, True, is_disc=False)
 
-    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
-        """The two summands of L_D: on real and on generated images."""
-        return (self.criterion(real_logits, True, is_disc=True), self.criterion(fake_logits, False, is_disc=True))
+    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """The summands of L_D, by their name in the log: on real and on generated images."""
+        return {
+            'l_d_real': self.criterion(real_logits, True, is_disc=True),
+            'l_d_fake': self.criterion(fake_logits, False, is_disc=True),
+        }
 
 
 @LOSS_REGISTRY.register()
@@ -91,7 +95,53 @@ class RelativisticAdversarialLoss(AdversarialLoss):
         on_fake = self.criterion(fake_logits - self._mean(real_logits), True, is_disc=False)
         return (on_real + on_fake) / 2
 
-    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
         on_real = self.criterion(real_logits - self._mean(fake_logits.detach()), True, is_disc=True) * 0.5
         on_fake = self.criterion(fake_logits - self._mean(real_logits.detach()), False, is_disc=True) * 0.5
-        return on_real, on_fake
+        return {'l_d_real': on_real, 'l_d_fake': on_fake}
+
+
+@LOSS_REGISTRY.register()
+class FocalRelativisticAdversarialLoss(nn.Module):
+    """PESR's objective: each real image should look more real than its own fake; hard pairs count more.
+
+    With C(x) the logit, z = C(gt) - C(sr) of a pair, sp = softplus and p = sigmoid(-z):
+    L_D = mean sp(-z)
+    L_G = loss_weight * mean (1 - p)^gamma * sp(z)
+
+    p is the probability that the fake is the more real one of its pair; where the generator already wins, (1 - p)^gamma
+    takes the weight away.
+
+    Args:
+        gamma (float): Focusing exponent, 0 or more; 0 is the plain relativistic objective. Default: 1.0.
+        detach_weight (bool): Treat the focal weight as a constant. Default: False, as PESR's code.
+        loss_weight (float): Factor on the generator's loss; the discriminator's is never scaled. Default: 1.0.
+
+    Shape:
+        real_logits, fake_logits: (n, 1) or (n, 1, h, w), any range, the i-th fake belonging to the i-th real.
+        Losses are scalars.
+
+    Raises:
+        ValueError: If gamma is negative.
+
+    Reference: Vu et al., Perception-Enhanced Image Super-Resolution via Relativistic Generative Adversarial Networks,
+    ECCVW 2018.
+    """
+
+    def __init__(self, gamma: float = 1.0, detach_weight: bool = False, loss_weight: float = 1.0):
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f'gan_opt: gamma must be 0 or more, but is {gamma}.')
+        self.gamma = gamma
+        self.detach_weight = detach_weight
+        self.loss_weight = loss_weight
+
+    def generator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """L_G. Gradients must flow to ``fake_logits`` only."""
+        z = real_logits.detach() - fake_logits
+        weight = torch.sigmoid(z.detach() if self.detach_weight else z) ** self.gamma  # 1 - p = sigmoid(z)
+        return self.loss_weight * (weight * F.softplus(z)).mean()
+
+    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """L_D, which does not fall into a part on real and one on generated images."""
+        return {'l_d': F.softplus(fake_logits - real_logits).mean()}

@@ -21,9 +21,14 @@ class ErrorMask(nn.Module):
         k (float): Slope. 0 makes the mask b everywhere. Default: 0.2.
         b (float): Value of the mask where the error is 0. Default: 0.5.
         error_scale (float): The error is measured on images multiplied by this number. In [0, 1] the squared error of
-            any usable network is so small that the mask is the constant b, hence the default 255, grey levels.
-        error_norm (str): 'none', or 'mean': divide the error map by its detached mean over the batch, which keeps
-            the mask's dynamic range whatever the quality reached. Default: 'none'.
+            any usable network is so small that the mask is the constant b, hence the default 255, grey levels; 2
+            measures as on images in [-1, 1].
+        error_measure (str): 'mse', the equation's squared error, or 'rmse', the root of E[l], in units of
+            ``error_scale``: the mask then grows linearly with the error. Default: 'mse'.
+        error_norm (str): 'none', or division by the detached mean of the error map, which keeps the mask's dynamic
+            range whatever the quality reached: 'mean' over the batch that this process holds, 'image_mean' over each
+            image, which depends neither on the rest of the batch nor on how it is split over processes or accumulated
+            chunks. Default: 'none'.
         window (int): Side of the square over which the error is averaged, odd, with reflected borders. 1 is the
             literal reading, per pixel; its mask has edges of its own, which a discriminator sees. Default: 7.
         per_channel (bool): One mask per colour channel instead of one for all. Default: False.
@@ -36,18 +41,25 @@ class ErrorMask(nn.Module):
         sr, gt: (n, c, h, w), range [0, 1]. Output: two tensors of that shape, the masked sr and gt.
 
     Raises:
-        ValueError: If window is not odd and positive, error_norm or apply_to is unknown, or an image is too small for
+        ValueError: If window is not odd and positive, a value of ``CHOICES`` is unknown, or an image is too small for
             the window's reflected border.
 
     Reference: mask-aided GAN super-resolution, eq. 8 (k = 0.2, b = 0.5). Scale, window, and masking of both images are
     our readings of it; docs/mask.md says what each changes.
     """
 
+    CHOICES = {
+        'error_measure': ('mse', 'rmse'),
+        'error_norm': ('none', 'mean', 'image_mean'),
+        'apply_to': ('both', 'fake'),
+    }
+
     def __init__(
         self,
         k: float = 0.2,
         b: float = 0.5,
         error_scale: float = 255.0,
+        error_measure: str = 'mse',
         error_norm: str = 'none',
         window: int = 7,
         per_channel: bool = False,
@@ -57,13 +69,15 @@ class ErrorMask(nn.Module):
         super().__init__()
         if window < 1 or window % 2 == 0:
             raise ValueError(f'mask_opt: window must be odd and positive, but is {window}.')
-        if error_norm not in ('none', 'mean'):
-            raise ValueError(f"mask_opt: error_norm must be 'none' or 'mean', but is '{error_norm}'.")
-        if apply_to not in ('both', 'fake'):
-            raise ValueError(f"mask_opt: apply_to must be 'both' or 'fake', but is '{apply_to}'.")
+        chosen = {'error_measure': error_measure, 'error_norm': error_norm, 'apply_to': apply_to}
+        for option, value in chosen.items():
+            if value not in self.CHOICES[option]:
+                known = ' or '.join(f"'{choice}'" for choice in self.CHOICES[option])
+                raise ValueError(f"mask_opt: {option} must be {known}, but is '{value}'.")
         self.k = k
         self.b = b
         self.error_scale = error_scale
+        self.error_measure = error_measure
         self.error_norm = error_norm
         self.window = window
         self.per_channel = per_channel
@@ -73,21 +87,29 @@ class ErrorMask(nn.Module):
         self.last_mask: Tensor | None = None
 
     def error_map(self, sr: Tensor, gt: Tensor) -> Tensor:
-        """E[l], in squared units of ``error_scale``: (n, 1, h, w), or (n, c, h, w) with ``per_channel``."""
-        error = ((sr.float() - gt.float()) * self.error_scale).square()  # fp16 would overflow at 255^2
+        """E[l] as the options measure it: (n, 1, h, w), or (n, c, h, w) with ``per_channel``; >= 0."""
+        precision = torch.promote_types(sr.dtype, torch.float32)  # fp16 would overflow at 255^2
+        error = ((sr.to(precision) - gt.to(precision)) * self.error_scale).square()
         if not self.per_channel:
             error = error.mean(dim=1, keepdim=True)
         if self.window > 1:
-            border = self.window // 2
-            if min(error.shape[-2:]) <= border:
-                raise ValueError(
-                    f'mask_opt: window {self.window} needs images larger than {border} px, '
-                    f'but got {tuple(sr.shape[-2:])}.'
-                )
-            error = F.avg_pool2d(F.pad(error, (border,) * 4, mode='reflect'), self.window, stride=1)
-        if self.error_norm == 'mean':
-            error = error / error.detach().mean().clamp_min(torch.finfo(error.dtype).tiny)
+            error = self._window_mean(error)
+        tiny = torch.finfo(precision).tiny
+        if self.error_measure == 'rmse':
+            error = error.clamp_min(tiny).sqrt() * (error > 0)  # the root's slope at 0 is infinite
+        if self.error_norm != 'none':
+            dims = (0, 1, 2, 3) if self.error_norm == 'mean' else (1, 2, 3)
+            error = error / error.detach().mean(dims, keepdim=True).clamp_min(tiny)
         return error
+
+    def _window_mean(self, error: Tensor) -> Tensor:
+        border = self.window // 2
+        if min(error.shape[-2:]) <= border:
+            raise ValueError(
+                f'mask_opt: window {self.window} needs images larger than {border} px, '
+                f'but got {tuple(error.shape[-2:])}.'
+            )
+        return F.avg_pool2d(F.pad(error, (border,) * 4, mode='reflect'), self.window, stride=1)
 
     def mask(self, sr: Tensor, gt: Tensor) -> Tensor:
         """clip(k * E[l] + b, 0, 1), shaped as :meth:`error_map`, range [0, 1]."""
@@ -114,9 +136,10 @@ class ErrorMask(nn.Module):
         }
 
     def panels(self) -> dict[str, Tensor]:
-        """Images of the last batch for TensorBoard, (n, 1 or c, h, w) in [0, 1]: RMS error (black 0, white 32 grey
-        levels, or 4 times the mean with ``error_norm: mean``) and mask."""
+        """Images of the last batch for TensorBoard, (n, 1 or c, h, w) in [0, 1]: mask, and RMS error, black 0 and
+        white 32 grey levels, or with ``error_norm`` twice the root of the mean (rmse: twice the mean)."""
         if self.last_mask is None or self.last_error is None:
             return {}
-        white = 2.0 if self.error_norm == 'mean' else 32 / 255 * self.error_scale
-        return {'error': (self.last_error.sqrt() / white).clamp(0, 1), 'mask': self.last_mask}
+        white = 32 / 255 * self.error_scale if self.error_norm == 'none' else 2.0
+        root = self.last_error if self.error_measure == 'rmse' else self.last_error.sqrt()
+        return {'error': (root / white).clamp(0, 1), 'mask': self.last_mask}

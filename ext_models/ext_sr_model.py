@@ -2,7 +2,7 @@
 synchronisation in the step."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -16,6 +16,9 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ext_core.checkpoint import load_checkpoint
+from ext_core.errors import UserError
+from ext_core.weights import keep_layers, option_suffix, select_weights, weights_problem
 from ext_models.ema import WeightAverage
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.precision import Precision
@@ -51,6 +54,10 @@ class ExtSRModel(SRModel):
         grad_clip (dict): ``{type: norm | value, max: float}``.
         optim_g: any optimizer of ``torch.optim`` with its arguments.
         scheduler: BasicSR's two, LinearDecayLR, or any of ``torch.optim.lr_scheduler``.
+        tv_opt: a loss of the generated image alone, such as BasicSR's WeightedTVLoss.
+
+    ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
+    EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
 
     Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1].
     """
@@ -101,20 +108,46 @@ class ExtSRModel(SRModel):
             self.net_g_ema.to(memory_format=torch.channels_last)
         self._average = WeightAverage(self.get_bare_model(self.net_g), self.net_g_ema)
         load_path = self.opt['path'].get('pretrain_network_g')
-        if load_path is not None:
+        if load_path is not None and not self.opt['path'].get('strict_load_g_except'):
             self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
         else:
             self.model_ema(0)
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
+        """BasicSR's, with the network's own weights in the layers that ``path:strict_load_*_except`` names."""
+        key = f'strict_load_{option_suffix(self, net)}_except'
+        layers = self.opt['path'].get(key)
+        if not layers:
+            super().load_network(net, load_path, strict, param_key)
+            return
+        bare = self.get_bare_model(net)
+        _, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
+        weights = keep_layers(bare, weights, layers, f'path:{key}')
+        problem = weights_problem(bare, weights, load_path, option_suffix(self, net)) if strict else None
+        if problem:
+            raise UserError(problem)
+        bare.load_state_dict(weights, strict=strict)
+        taken = [name for name, _ in bare.named_children() if name not in layers]
+        get_root_logger().info(
+            f'Loaded from {load_path}: {", ".join(taken)}. Left at their initial weights ({key}): {", ".join(layers)}.'
+        )
 
     def init_networks(self) -> None:
         """Networks beside the generator; none here."""
 
     def init_losses(self) -> None:
         """Build the losses that the options name, as BasicSR does."""
-        self.cri_pix = self.build_loss('pixel_opt')
-        self.cri_perceptual = self.build_loss('perceptual_opt')
+        self.build_generator_losses()
         if self.cri_pix is None and self.cri_perceptual is None:
             raise ValueError('train: neither pixel_opt nor perceptual_opt is given, so the generator has no loss.')
+
+    def build_generator_losses(self) -> None:
+        """The losses of :meth:`generator_losses`."""
+        self.cri_pix = self.build_loss('pixel_opt')
+        self.cri_perceptual = self.build_loss('perceptual_opt')
+        self.cri_tv = self.build_loss('tv_opt')
 
     def build_loss(self, key: str) -> Any:
         """The loss of ``train:<key>`` on the device, or None where the option file has none."""
@@ -172,13 +205,17 @@ class ExtSRModel(SRModel):
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def optimize_parameters(self, current_iter: int) -> None:
+        self.supervised_step(self.generator_losses)
+
+    def supervised_step(self, losses_of: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
+        """One update of the generator alone, on ``losses_of(sr, gt)``."""
         self.optimizer_g.zero_grad()
         self.loss_dict = OrderedDict()
         outputs = []
         for lq, gt in self.chunks(self.net_g):
             with self.precision.autocast():
                 sr = self.net_g(lq)
-                losses = self.generator_losses(sr, gt)
+                losses = losses_of(sr, gt)
             self.share(total(losses)).backward()
             self.add_losses(losses)
             outputs.append(sr.detach())
@@ -198,6 +235,8 @@ class ExtSRModel(SRModel):
                 losses[f'{self.LOSS_PREFIX}percep'] = perceptual
             if style is not None:
                 losses[f'{self.LOSS_PREFIX}style'] = style
+        if self.cri_tv:
+            losses[f'{self.LOSS_PREFIX}tv'] = self.cri_tv(sr)
         return losses
 
     def chunks(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
@@ -230,6 +269,13 @@ class ExtSRModel(SRModel):
 
     def model_ema(self, decay: float = 0.999) -> None:
         self._average.update(decay)
+
+    def step_state(self) -> dict[str, Any]:
+        """What the next step depends on beside networks, optimizers and schedules; saved in the training state."""
+        return {}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`step_state` gave."""
 
     # ------------------------------------------------------------------ logging
     def add_losses(self, losses: dict[str, Tensor]) -> None:

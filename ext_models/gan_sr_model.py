@@ -26,14 +26,16 @@ class GANSRModel(ExtSRModel):
 
     Keys of ``train`` beside :class:`ExtSRModel`'s:
         gan_opt: the objective, a loss with ``generator_loss`` and ``discriminator_losses``: ``AdversarialLoss``,
-            ``RelativisticAdversarialLoss``.
+            ``RelativisticAdversarialLoss``, ``FocalRelativisticAdversarialLoss``, ``EnergyGANLoss``.
+        pretrain_iters, pretrain_opt: for the first so many iterations the generator trains alone, on this loss. Which
+            phase it is follows from the iteration, so a resumed run is in the right one.
         optim_d, net_d_iters, net_d_init_iters: as BasicSR's.
         mask_opt, highpass_opt: views, applied in the order of the option file. A view is a module that maps
             (sr, gt) to what the discriminator gets of them, with ``statistics()`` and ``panels()`` for the log.
     """
 
     VIEW_KEYS = ('mask_opt', 'highpass_opt')
-    EXTRA_TRAIN_KEYS = frozenset({'net_d_iters', 'net_d_init_iters'})
+    EXTRA_TRAIN_KEYS = frozenset({'net_d_iters', 'net_d_init_iters', 'pretrain_iters'})
     NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
     LOSS_PREFIX = 'l_g_'
 
@@ -57,8 +59,11 @@ class GANSRModel(ExtSRModel):
 
     def init_losses(self) -> None:
         train_opt = self.opt['train']
-        self.cri_pix = self.build_loss('pixel_opt')
-        self.cri_perceptual = self.build_loss('perceptual_opt')
+        self.build_generator_losses()
+        self.cri_pretrain = self.build_loss('pretrain_opt')
+        self.pretrain_iters = train_opt.get('pretrain_iters', 0)
+        if bool(self.cri_pretrain) != bool(self.pretrain_iters):
+            raise ValueError('train: pretrain_iters and pretrain_opt belong together. Give both, or none.')
         self.objective = self.build_loss('gan_opt')
         if not hasattr(self.objective, 'generator_loss'):
             raise ValueError(
@@ -77,6 +82,13 @@ class GANSRModel(ExtSRModel):
 
     # ------------------------------------------------------------------ the step
     def optimize_parameters(self, current_iter: int) -> None:
+        if current_iter <= self.pretrain_iters:
+            self.supervised_step(lambda sr, gt: {'l_g_pretrain': self.cri_pretrain(sr, gt)})
+        else:
+            self.gan_step(current_iter)
+
+    def gan_step(self, current_iter: int) -> None:
+        """One update of the discriminator and, when it is its turn, of the generator."""
         update_g = current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters
         self.optimizer_g.zero_grad()
         self.optimizer_d.zero_grad()
@@ -129,22 +141,22 @@ class GANSRModel(ExtSRModel):
     def d_step(self, real_logits: Tensor, fake_logits: Tensor) -> None:
         """Backward of the discriminator, into its own parameters only."""
         with self.precision.autocast():
-            on_real, on_fake = self.objective.discriminator_losses(real_logits, fake_logits)
-        self.share(on_real + on_fake).backward(inputs=self.trainable(self.net_d))
-        self.add_losses(
-            {
-                'l_d_real': on_real,
-                'l_d_fake': on_fake,
-                'out_d_real': real_logits.mean(),
-                'out_d_fake': fake_logits.mean(),
-            }
-        )
+            losses = self.objective.discriminator_losses(real_logits, fake_logits)
+        self.share(total(losses)).backward(inputs=self.trainable(self.net_d))
+        self.add_losses({**losses, 'out_d_real': real_logits.mean(), 'out_d_fake': fake_logits.mean()})
 
     # ------------------------------------------------------------------ logging and saving
+    def step_state(self) -> dict[str, Any]:
+        return {'objective': self.objective.state_dict()}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state['objective'])
+
     def log_tensors(self) -> dict[str, Tensor]:
         scalars = OrderedDict(super().log_tensors())
-        for view in self.views:
-            scalars.update(view.statistics())
+        for component in (*self.views, self.objective):
+            if hasattr(component, 'statistics'):
+                scalars.update(component.statistics())
         return scalars
 
     def panels(self) -> dict[str, Tensor]:

@@ -13,110 +13,14 @@ of the last experiment's error, with that experiment's mask_opt or its defaults.
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
-from ext_core import yaml_safe
 from ext_core.errors import UserError
+from ext_core.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 from ext_core.registration import register_all
-
-METRICS: dict[str, dict] = {
-    'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
-    'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
-    'niqe': {'type': 'calculate_niqe'},
-    'lpips': {'type': 'calculate_lpips'},
-}
-
-
-@dataclass
-class Method:
-    """A column: a name, a generator (None: bicubic) and the metrics of its images."""
-
-    name: str
-    scale: int
-    net: torch.nn.Module | None = None
-    mask_opt: dict = field(default_factory=lambda: {'type': 'ErrorMask'})
-    values: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
-
-
-def load_experiment(folder: Path) -> tuple[Method, dict]:
-    """The generator of a finished experiment, and its options."""
-    from basicsr.archs import build_network
-
-    from ext_core.checkpoint import load_checkpoint
-    from ext_core.weights import select_weights, weights_problem
-
-    files = [path for path in folder.glob('*.yml') if path.stem == folder.name]
-    weights = folder / 'models' / 'net_g_latest.pth'
-    if not files or not weights.is_file():
-        raise UserError(
-            f'{folder} is not a finished experiment: {folder.name}.yml or models/net_g_latest.pth is '
-            'missing. Train it first.'
-        )
-    opt = yaml_safe.read(files[0])
-    net = build_network(opt['network_g'])
-    _, saved = select_weights(load_checkpoint(weights), 'params_ema', str(weights))
-    problem = weights_problem(net, saved, str(weights), 'g')
-    if problem:
-        raise UserError(problem)
-    net.load_state_dict(saved)
-    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
-    return Method(folder.name, opt['scale'], net.eval(), mask_opt), opt
-
-
-def pairs(opt: dict, gt: Path | None, lq: Path | None) -> list[tuple[Path, Path]]:
-    """(lq, gt) files of the folders given, or of the experiment's validation sets."""
-    if bool(gt) != bool(lq):
-        raise UserError('--gt and --lq belong together: give both folders, or none for the validation sets.')
-    if gt and lq:
-        folders = [(lq, gt)]
-    else:
-        folders = [
-            (Path(s['dataroot_lq']), Path(s['dataroot_gt']))
-            for key, s in opt['datasets'].items()
-            if key.startswith('val')
-        ]
-    found = [
-        (lq_folder / path.name, path) for lq_folder, gt_folder in folders for path in sorted(gt_folder.glob('*.png'))
-    ]
-    missing = [str(low) for low, _ in found if not low.is_file()]
-    if not found or missing:
-        raise UserError(f'no pairs of equally named .png files: {missing or folders}.')
-    return found
-
-
-def read(path: Path) -> np.ndarray:
-    """A file as uint8 BGR (h, w, 3)."""
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UserError(f'{path} cannot be read as an image.')
-    return image
-
-
-@torch.inference_mode()
-def upscale(method: Method, low: np.ndarray) -> np.ndarray:
-    """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3)."""
-    from basicsr.utils import img2tensor, tensor2img
-    from basicsr.utils.matlab_functions import imresize
-
-    low = low.astype(np.float32) / 255
-    if method.net is None:
-        return (imresize(low, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
-    return tensor2img([method.net(img2tensor(low)[None])])
-
-
-def measure(image: np.ndarray, gt: np.ndarray, border: int) -> dict[str, float]:
-    """All metrics of one image; NaN where one cannot be computed for so small an image."""
-    from basicsr.metrics import calculate_metric
-
-    return {
-        name: float(calculate_metric({'img': image, 'img2': gt}, {**options, 'crop_border': border}))
-        for name, options in METRICS.items()
-    }
 
 
 def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:

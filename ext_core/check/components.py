@@ -192,22 +192,25 @@ def _metrics(opt: dict) -> Iterator[str]:
     metrics = section(opt, 'val').get('metrics')
     if metrics is not None and not isinstance(metrics, dict):
         yield f"val:metrics must be a section of metrics by name, but is '{metrics}'."
-    for key, arguments in section(opt, 'val', 'metrics').items():
+    for key, options in section(opt, 'val', 'metrics').items():
         where = f'val:metrics:{key}'
-        name = arguments.get('type') if isinstance(arguments, dict) else None
+        name = options.get('type') if isinstance(options, dict) else None
         metric = look_up(METRIC_REGISTRY, name)
         if metric is None:
             yield unknown_type(where, name, 'metric', METRIC_REGISTRY)
             continue
-        arguments = {k: v for k, v in arguments.items() if k != 'better'}
-        faults = list(call_problems(where, metric, arguments, _METRIC_IMAGES))
-        yield from faults or trial(where, getattr(metric, 'check_ready', None), arguments)
-        border = arguments.get('crop_border', 0)
+        faults = list(call_problems(where, metric, _metric_arguments(options), _METRIC_IMAGES))
+        yield from faults
+        if not faults and not options.get('optional'):
+            yield from _metric_trial(where, options)
+        border = options.get('crop_border', 0)
         if not isinstance(border, int) or border < 0:
             yield f"{where}:crop_border must be a whole number, 0 or more, but is '{border}'."
-        better = section(opt, 'val', 'metrics', key).get('better', 'higher')
+        better = options.get('better', 'higher')
         if better not in ('higher', 'lower'):
             yield f"{where}:better must be 'higher' or 'lower', but is '{better}'."
+        if not isinstance(options.get('optional', False), bool):
+            yield f"{where}:optional must be true or false, but is '{options['optional']}'."
         if 'img2' in inspect.signature(metric).parameters:
             for phase in without_gt:
                 yield (
@@ -215,6 +218,42 @@ def _metrics(opt: dict) -> Iterator[str]:
                     '(SingleImageDataset) does not have. Use PairedImageDataset, or a metric without reference '
                     'such as calculate_niqe.'
                 )
+
+
+def leave_out_metrics(opt: dict) -> list[str]:
+    """Take the optional metrics that cannot run on this machine out of checked options.
+
+    A section of ``val:metrics`` is optional if it says ``optional: true``. The word is taken out of those that stay:
+    a metric would get it as an argument.
+
+    Args:
+        opt (dict): Options in which :func:`problems` finds nothing. ``val:metrics`` is changed; None if none is left.
+
+    Returns:
+        list[str]: One message for each metric left out: which, why, the remedy.
+    """
+    metrics, said = section(opt, 'val', 'metrics'), []
+    for key, options in list(metrics.items()):
+        missing = list(_metric_trial(f'val:metrics:{key}', options)) if options.get('optional') else []
+        said += [f'an optional metric is left out of this run. {reason}' for reason in missing]
+        if missing:
+            del metrics[key]
+        else:
+            metrics[key] = {name: value for name, value in options.items() if name != 'optional'}
+    if said and not metrics:
+        opt['val']['metrics'] = None  # an empty section would log empty results
+    return said
+
+
+def _metric_arguments(options: dict) -> dict:
+    """What a metric itself gets of its section; the rest is for those who run it."""
+    return {name: value for name, value in options.items() if name not in ('better', 'optional')}
+
+
+def _metric_trial(where: str, options: dict) -> Iterator[str]:
+    """What a metric lacks on this machine, as far as it can say."""
+    metric = look_up(METRIC_REGISTRY, options['type'])
+    return trial(where, getattr(metric, 'check_ready', None), _metric_arguments(options))
 
 
 def _is_without_gt(name: Any) -> bool:

@@ -9,7 +9,7 @@ from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.file_client import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from ext_core.check import images, pairs, sources
+from ext_core.check import images, pairs, pools, sources
 from ext_core.check.hints import did_you_mean, examples, look_up, section, unknown_type
 from ext_core.check.places import nearby
 
@@ -71,6 +71,8 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
     yield from faults
     if not faults and issubclass(dataset, PairedImageDataset) and _has_pairs(data_opt):
         yield from pairs.problems(opt, where, data_opt)
+    elif not faults and pools.are_in(data_opt):
+        yield from pools.problems(opt, where, data_opt)
 
 
 def _has_pairs(data_opt: dict) -> bool:
@@ -123,11 +125,12 @@ def _backend(where: str, data_opt: dict) -> Iterator[str]:
 # ---------------------------------------------------------------------- files
 def _files(where: str, data_opt: dict, dataset: type) -> Iterator[str]:
     is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
-    plain = issubclass(dataset, PairedImageDataset | SingleImageDataset)
+    lists_folders = issubclass(dataset, PairedImageDataset | SingleImageDataset) or pools.are_in(data_opt)
     for key, value in data_opt.items():
         if str(key).startswith('dataroot') and value is not None:
             for root in value if isinstance(value, list) else [value]:
-                yield from _root(f'{where}:{key}', root, is_lmdb, plain and data_opt.get('meta_info_file') is None)
+                named = data_opt.get('meta_info_file') is not None and key != 'dataroot_real_lq'
+                yield from _root(f'{where}:{key}', root, is_lmdb, lists_folders and not named)
     meta = data_opt.get('meta_info_file')
     if isinstance(meta, str) and not is_lmdb and not Path(meta).is_file():
         remedy = 'Correct the path, or remove the key: the folder is then listed instead.'

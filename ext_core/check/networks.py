@@ -14,7 +14,7 @@ from torch import nn
 from ext_core.check.hints import call_problems, is_number, look_up, section, unknown_type
 from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
-from ext_core.weights import select_weights, weights_problem
+from ext_core.weights import keep_layers, select_weights, weights_problem
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
@@ -105,8 +105,11 @@ def _build(opt: dict, key: str, network: Any) -> Iterator[str]:
 
 def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterator[str]:
     path = opt['path'][f'pretrain_network_{suffix}']
+    kept = f'strict_load_{suffix}_except'
     try:
         _, weights = select_weights(content, opt['path'].get(f'param_key_{suffix}', 'params'), path)
+        if opt['path'].get(kept):
+            weights = keep_layers(net, weights, opt['path'][kept], f'path:{kept}')
     except UserError as error:
         yield f'path:pretrain_network_{suffix}: {error}'
     else:

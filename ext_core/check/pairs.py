@@ -1,15 +1,12 @@
 """Pairs of low-quality and ground-truth images: do they match in number, name and size?"""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ext_core.check import images
+from ext_core.check import crops, images
 from ext_core.check.hints import examples, is_number, section
 from ext_core.check.images import Size
-
-LOOKED_AT = 200  # pairs whose headers are read; of larger sets, that many evenly spaced ones
 
 
 @dataclass
@@ -38,7 +35,7 @@ def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
         faults = _unmatched(where, {key: key for key in gt_sizes}, set(lq_sizes), lq_root, gt_root)
         sample = [
             Pair(f'{key} in {lq_root}', f'{key} in {gt_root}', lq_sizes.get(key), gt_sizes[key])
-            for key in _spread(sorted(gt_sizes))
+            for key in crops.spread(sorted(gt_sizes))
         ]
     else:
         wanted = _wanted(data_opt, gt_root, template)
@@ -46,14 +43,16 @@ def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
         if data_opt.get('meta_info_file') is None:
             faults = _unmatched(where, wanted, set(images.folder_names(lq_root)), lq_root, gt_root)
         else:
-            faults = _absent(where, wanted, lq_root, gt_root)
-        chosen = [] if faults else _spread(list(wanted.items()))
+            files = [path for gt, lq in crops.spread(list(wanted.items())) for path in (gt_root / gt, lq_root / lq)]
+            faults = crops.absent(where, files, 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.')
+        chosen = [] if faults else crops.spread(list(wanted.items()))
         sample = [
             Pair(str(lq_root / lq), str(gt_root / gt), images.file_size(lq_root / lq), images.file_size(gt_root / gt))
             for gt, lq in chosen
         ]
         if where != 'datasets:train':
-            yield from _damaged(where, sample)
+            paths = [path for pair in sample for path in (pair.lq, pair.gt)]
+            yield from crops.damaged(where, paths, 'Replace the file, or delete it and its partner.')
     yield from faults
     if faults:
         return
@@ -61,25 +60,16 @@ def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
     if is_number(scale) and scale >= 1:
         yield from _sizes(where, sample, int(scale))
     if where == 'datasets:train':
-        yield from _crops(data_opt, sample, scale)
-        yield from _batch(opt, data_opt, count)
-
-
-def _spread(items: list) -> list:
-    """At most LOOKED_AT items, evenly spaced."""
-    step = max(1, math.ceil(len(items) / LOOKED_AT))
-    return items[::step]
+        yield from crops.divisible(data_opt.get('gt_size'), scale)
+        yield from crops.fitting(data_opt.get('gt_size'), [(pair.gt, pair.gt_size) for pair in sample])
+        yield from crops.filling(opt, data_opt, count)
 
 
 # ---------------------------------------------------------------------- names
 def _wanted(data_opt: dict, gt_root: Path, template: str) -> dict[str, str]:
     """Ground-truth name to the low-quality name that BasicSR looks for."""
     meta = data_opt.get('meta_info_file')
-    if meta is None:
-        names = images.folder_names(gt_root)
-    else:
-        lines = Path(meta).read_text(encoding='utf-8').splitlines()
-        names = [line.split(' ')[0] for line in lines if line.strip()]
+    names = images.folder_names(gt_root) if meta is None else crops.listed_names(meta)
     return {name: f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in names}
 
 
@@ -107,31 +97,7 @@ def _template_hint(lonely: list[str], extra: list[str]) -> str:
     return ' Add or remove files, or set filename_tmpl to how the low-quality files are named.'
 
 
-def _absent(where: str, wanted: dict[str, str], lq_root: Path, gt_root: Path) -> list[str]:
-    """Files that meta_info_file lists and that do not exist, among those looked at."""
-    if not wanted:
-        return [f'{where}:meta_info_file lists no images. Remove the key: the folder is then listed instead.']
-    files = [path for gt, lq in _spread(list(wanted.items())) for path in (gt_root / gt, lq_root / lq)]
-    absent = [str(path) for path in files if not path.is_file()]
-    return (
-        [
-            f'{where}:meta_info_file lists files that do not exist: {examples(absent)}. Remove the key, or correct '
-            'dataroot_gt, dataroot_lq or filename_tmpl.'
-        ]
-        if absent
-        else []
-    )
-
-
 # ---------------------------------------------------------------------- sizes
-def _damaged(where: str, sample: list[Pair]) -> Iterator[str]:
-    """Validation images: a damaged one would otherwise stop the run at its first validation, hours later."""
-    for path in [path for pair in sample for path in (pair.lq, pair.gt)]:
-        damage = images.file_damage(Path(path))
-        if damage:
-            yield f'{where}: {path} cannot be read: {damage}. Replace the file, or delete it and its partner.'
-
-
 def _sizes(where: str, sample: list[Pair], scale: int) -> Iterator[str]:
     training = where == 'datasets:train'
     known = [(pair, pair.lq_size, pair.gt_size) for pair in sample if pair.lq_size and pair.gt_size]
@@ -156,33 +122,3 @@ def _sizes(where: str, sample: list[Pair], scale: int) -> Iterator[str]:
         f'{where}: {pair.gt} is {gt[0]} x {gt[1]}, which is not scale ({scale}) times {pair.lq}, {lq[0]} x {lq[1]} '
         f'(width x height); so are {len(bad)} of the {len(known)} pairs looked at. {remedy}'
     )
-
-
-def _crops(data_opt: dict, sample: list[Pair], scale: object) -> Iterator[str]:
-    crop = data_opt.get('gt_size')
-    if not is_number(crop):
-        return
-    if is_number(scale) and crop % scale:
-        yield f'datasets:train:gt_size: {crop} is not divisible by scale ({scale}). Choose a multiple of it.'
-    sizes = [(min(pair.gt_size), pair) for pair in sample if pair.gt_size]
-    if sizes:
-        smallest, pair = min(sizes, key=lambda entry: entry[0])
-        if smallest < crop and pair.gt_size:
-            yield (
-                f'datasets:train:gt_size: crops of {crop} do not fit into {pair.gt}, which is {pair.gt_size[0]} x '
-                f'{pair.gt_size[1]}. Lower gt_size to at most {smallest}, or remove the smaller images.'
-            )
-
-
-def _batch(opt: dict, data_opt: dict, count: int) -> Iterator[str]:
-    batch, ratio = data_opt.get('batch_size_per_gpu'), data_opt.get('dataset_enlarge_ratio', 1)
-    gpus = 1 if opt.get('dist') else opt.get('num_gpu', 0)
-    if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
-        return
-    batch *= max(1, gpus)
-    share = math.ceil(count * ratio / opt.get('world_size', 1))
-    if share < batch:
-        yield (
-            f'datasets:train: {count} images times dataset_enlarge_ratio {ratio} do not fill one batch of {batch}. '
-            f'Lower batch_size_per_gpu, or set dataset_enlarge_ratio: {math.ceil(batch * ratio / max(1, share))}.'
-        )

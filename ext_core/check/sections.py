@@ -67,7 +67,7 @@ _KEYS: dict[str, frozenset[str]] = {
         }
     ),
 }
-_PATH_KEY = re.compile(r'(pretrain_network|param_key|strict_load)_(\w+)')
+_PATH_KEY = re.compile(r'(pretrain_network|param_key|strict_load)_(\w+?)(_except)?')
 
 
 class Number(NamedTuple):
@@ -155,7 +155,7 @@ def _choices(opt: dict) -> Iterator[str]:
         '': ('find_unused_parameters',),
     }
     places = {name: (section(opt, name) if name else opt, keys) for name, keys in switches.items()}
-    strict = tuple(key for key in section(opt, 'path') if key.startswith('strict_load'))
+    strict = tuple(key for key in section(opt, 'path') if key.startswith('strict_load') and not key.endswith('_except'))
     places['path'] = (section(opt, 'path'), strict)
     for phase, dataset in section(opt, 'datasets').items():
         if isinstance(dataset, dict):
@@ -207,7 +207,7 @@ def _unknown_paths(opt: dict, model: type, read: Collection[str]) -> Iterator[st
             continue
         match = _PATH_KEY.fullmatch(str(key))
         if match:
-            stem, network = match.groups()
+            stem, network, _ = match.groups()
             if stem == 'pretrain_network' and value is not None and network not in networks:
                 yield f'path:{key}: there is no network_{network} to load it into. Remove it, or add the network.'
         elif key not in read:

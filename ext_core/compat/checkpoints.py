@@ -14,7 +14,7 @@ from torch import nn
 from ext_core.checkpoint import atomic_save, load_checkpoint
 from ext_core.compat.patch import Patch, contains
 from ext_core.errors import UserError
-from ext_core.weights import select_weights, weights_problem
+from ext_core.weights import option_suffix, select_weights, weights_problem
 
 _PREFIX = 'module.'  # of a state dict taken from a wrapped network
 
@@ -104,19 +104,11 @@ def load_network(
         get_root_logger().info(f"'{param_key}' does not exist in {load_path}, use {key or 'the bare state dict'}.")
     get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: [{key}].')
     weights = _bare(weights)
-    problem = weights_problem(net, weights, load_path, _option_suffix(self, net)) if strict else None
+    problem = weights_problem(net, weights, load_path, option_suffix(self, net)) if strict else None
     if problem:
         raise UserError(problem)
     self._print_different_keys_loading(net, weights, strict)
     net.load_state_dict(weights, strict=strict)
-
-
-def _option_suffix(model: Any, net: nn.Module) -> str:
-    """What stands behind 'network_' in the option file for this network: 'g', 'd', ..."""
-    for name, value in vars(model).items():
-        if name.startswith('net_') and isinstance(value, nn.Module) and model.get_bare_model(value) is net:
-            return name.removeprefix('net_').removesuffix('_ema')
-    return 'g'
 
 
 PATCHES = [

@@ -22,9 +22,9 @@ def test_standard_form():
     r, f = real.double().numpy(), fake.double().numpy()
     loss = build_loss({'type': 'AdversarialLoss', 'loss_weight': 0.25})
     assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * softplus(-f).mean(), rel=1e-6)
-    on_real, on_fake = loss.discriminator_losses(real, fake)
-    assert on_real.item() == pytest.approx(softplus(-r).mean(), rel=1e-6)
-    assert on_fake.item() == pytest.approx(softplus(f).mean(), rel=1e-6)
+    parts = loss.discriminator_losses(real, fake)
+    assert parts['l_d_real'].item() == pytest.approx(softplus(-r).mean(), rel=1e-6)
+    assert parts['l_d_fake'].item() == pytest.approx(softplus(f).mean(), rel=1e-6)
 
 
 def test_relativistic_average_form():
@@ -33,9 +33,54 @@ def test_relativistic_average_form():
     loss = build_loss({'type': 'RelativisticAdversarialLoss', 'loss_weight': 0.25})
     expected_g = (softplus(r - f.mean()).mean() + softplus(-(f - r.mean())).mean()) / 2
     assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * expected_g, rel=1e-6)
-    on_real, on_fake = loss.discriminator_losses(real, fake)
-    assert on_real.item() == pytest.approx(softplus(-(r - f.mean())).mean() / 2, rel=1e-6)
-    assert on_fake.item() == pytest.approx(softplus(f - r.mean()).mean() / 2, rel=1e-6)
+    parts = loss.discriminator_losses(real, fake)
+    assert parts['l_d_real'].item() == pytest.approx(softplus(-(r - f.mean())).mean() / 2, rel=1e-6)
+    assert parts['l_d_fake'].item() == pytest.approx(softplus(f - r.mean()).mean() / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 1.0, 2.5])
+def test_focal_relativistic_form(gamma):
+    real, fake = logits()
+    z = (fake - real).double().numpy()  # how much more real the fake looks
+    p = 1 / (1 + np.exp(-z))
+    loss = build_loss({'type': 'FocalRelativisticAdversarialLoss', 'gamma': gamma, 'loss_weight': 0.25})
+    assert loss.generator_loss(real, fake).item() == pytest.approx(
+        0.25 * ((1 - p) ** gamma * softplus(-z)).mean(), rel=1e-6
+    )
+    assert loss.discriminator_losses(real, fake)['l_d'].item() == pytest.approx(softplus(z).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('detach', 'gamma', 'expected'),
+    [
+        # d/dz of sigmoid(-z)^gamma softplus(-z) at z = -3, -1, 0, 1, 3
+        (False, 1.0, [-1.045, -0.793, -0.423, -0.134, -0.004]),
+        (True, 1.0, [-0.907, -0.534, -0.250, -0.072, -0.002]),
+        (False, 0.0, [-0.953, -0.731, -0.500, -0.269, -0.047]),
+    ],
+)
+def test_focal_gradients(detach, gamma, expected):
+    """Where the generator wins its pair the gradient fades; the weight's own gradient strengthens it elsewhere."""
+    fake = torch.tensor([-3.0, -1, 0, 1, 3], dtype=torch.float64, requires_grad=True)
+    arguments = {'gamma': gamma, 'detach_weight': detach}
+    loss = build_loss({'type': 'FocalRelativisticAdversarialLoss', **arguments})
+    # not a mean, but a sum of pairs
+    gradient = torch.autograd.grad(5 * loss.generator_loss(torch.zeros_like(fake), fake), fake)[0]
+    assert gradient.tolist() == pytest.approx(expected, abs=6e-4)
+    if not detach:
+        assert torch.autograd.gradcheck(lambda f: loss.generator_loss(torch.zeros_like(f), f), fake)
+
+
+def test_focal_loss_keeps_gradients_of_hopeless_pairs():
+    fake = torch.full((1, 1), -200.0, requires_grad=True)
+    loss = build_loss({'type': 'FocalRelativisticAdversarialLoss'}).generator_loss(torch.zeros(1, 1), fake)
+    assert loss.item() == pytest.approx(200)
+    assert torch.autograd.grad(loss, fake)[0].item() == pytest.approx(-1)
+
+
+def test_focal_exponent_must_not_be_negative():
+    with pytest.raises(ValueError, match='gamma'):
+        build_loss({'type': 'FocalRelativisticAdversarialLoss', 'gamma': -1})
 
 
 @pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss'])
@@ -45,11 +90,11 @@ def test_equilibrium_values(name):
     loss = build_loss({'type': name})
     scale = 0.5 if name.startswith('Rel') else 1.0
     assert loss.generator_loss(zeros, zeros).item() == pytest.approx(math.log(2))
-    for part in loss.discriminator_losses(zeros, zeros):
+    for part in loss.discriminator_losses(zeros, zeros).values():
         assert part.item() == pytest.approx(scale * math.log(2))
 
 
-@pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss'])
+@pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss', 'FocalRelativisticAdversarialLoss'])
 def test_generator_gradient_reaches_the_fake_logits_only(name):
     real, fake = (value.requires_grad_() for value in logits())
     loss = build_loss({'type': name}).generator_loss(real, fake)

@@ -1,4 +1,6 @@
-"""The mask against its equation in NumPy and its limit cases."""
+"""The mask against its equation in NumPy, and its limit cases."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -18,9 +20,15 @@ def images(size: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def reference(
-    sr: Tensor, gt: Tensor, k: float, b: float, scale: float, window: int, norm: bool = False, per_channel: bool = False
+    sr: Tensor,
+    gt: Tensor,
+    scale: float,
+    window: int,
+    measure: str = 'mse',
+    norm: str = 'none',
+    per_channel: bool = False,
 ) -> np.ndarray:
-    """Eq. 8 in float64, one window at a time."""
+    """Eq. 8 with k = 0.2 and b = 0.5 in float64, one window at a time."""
     error = ((sr.double().numpy() - gt.double().numpy()) * scale) ** 2
     if not per_channel:
         error = error.mean(axis=1, keepdims=True)
@@ -30,22 +38,28 @@ def reference(
     for y in range(error.shape[2]):
         for x in range(error.shape[3]):
             smooth[..., y, x] = padded[..., y : y + window, x : x + window].mean(axis=(2, 3))
-    if norm:
+    if measure == 'rmse':
+        smooth = np.sqrt(smooth)
+    if norm == 'mean':
         smooth /= smooth.mean()
-    return np.clip(k * smooth + b, 0, 1)
+    if norm == 'image_mean':
+        smooth = np.stack([image / image.mean() for image in smooth])
+    return np.clip(0.2 * smooth + 0.5, 0, 1)
 
 
-@pytest.mark.parametrize('window', [1, 3, 7])
-@pytest.mark.parametrize('norm', ['none', 'mean'])
+@pytest.mark.parametrize('window', [1, 7, 15])
+@pytest.mark.parametrize('measure', ['mse', 'rmse'])
+@pytest.mark.parametrize('norm', ['none', 'mean', 'image_mean'])
 @pytest.mark.parametrize('per_channel', [False, True])
-def test_equals_the_equation(window, norm, per_channel):
+def test_equals_the_equation(window, measure, norm, per_channel):
     sr, gt = images()
+    sr[0] = gt[0] + 3 * (sr[0] - gt[0])  # errors of the two images differ, so do their means
     scale = 20.0  # leaves part of the mask unsaturated
-    mask = make(error_scale=scale, window=window, error_norm=norm, per_channel=per_channel).mask(sr, gt)
-    expected = reference(sr, gt, 0.2, 0.5, scale, window, norm == 'mean', per_channel)
+    mask = make(error_scale=scale, error_measure=measure, error_norm=norm, window=window, per_channel=per_channel)
+    expected = reference(sr, gt, scale, window, measure, norm, per_channel)
     assert (expected < 1).any()
     assert (expected > 0.5).any()
-    np.testing.assert_allclose(mask.numpy(), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(mask.mask(sr, gt).numpy(), expected, rtol=0, atol=3e-6)
 
 
 def test_slope_zero_gives_b_everywhere():
@@ -55,8 +69,26 @@ def test_slope_zero_gives_b_everywhere():
 
 def test_error_zero_gives_b_everywhere():
     _, gt = images()
-    assert torch.equal(make(k=0.2, b=0.3).mask(gt, gt), torch.full((2, 1, 16, 16), 0.3))
-    assert torch.equal(make(k=0.2, b=0.3, error_norm='mean').mask(gt, gt), torch.full((2, 1, 16, 16), 0.3))
+    for measure, norm in itertools.product(('mse', 'rmse'), ('none', 'mean', 'image_mean')):
+        mask = make(k=0.2, b=0.3, error_measure=measure, error_norm=norm).mask(gt, gt)
+        assert torch.equal(mask, torch.full((2, 1, 16, 16), 0.3)), (measure, norm)
+
+
+@pytest.mark.parametrize(('k', 'b', 'limit'), [(0.2, 1.5, 1.0), (1e9, 0.5, 1.0), (0.2, -1e9, 0.0), (-1e9, 0.5, 0.0)])
+def test_mask_is_clipped_to_0_and_1(k, b, limit):
+    gt = torch.full((1, 3, 8, 8), 0.5)
+    assert torch.equal(make(k=k, b=b).mask(gt + 0.1, gt), torch.full((1, 1, 8, 8), limit))
+
+
+@pytest.mark.parametrize('measure', ['mse', 'rmse'])
+def test_mask_grows_with_the_error_and_not_with_its_sign(measure):
+    gt = torch.full((1, 3, 8, 8), 0.5)
+    mask = make(error_measure=measure)
+    means = [mask.mask(gt + levels / 255, gt).mean().item() for levels in (0, 0.4, 0.8, 1.2, 1.6, 2.4, 3.2)]
+    strictly = 4 if measure == 'mse' else 5  # up to the clip
+    assert all(low < high for low, high in itertools.pairwise(means[: strictly + 1]))
+    assert all(low <= high for low, high in itertools.pairwise(means))
+    torch.testing.assert_close(mask.mask(gt - 0.8 / 255, gt), mask.mask(gt + 0.8 / 255, gt), rtol=0, atol=1e-4)
 
 
 def test_known_error_in_grey_levels():
@@ -67,6 +99,31 @@ def test_known_error_in_grey_levels():
     assert torch.equal(make().mask(gt + 2 / 255, gt), torch.ones(1, 1, 8, 8))  # 4 * 0.2 + 0.5 is clipped
 
 
+def test_root_measures_in_grey_levels():
+    """With error_measure rmse, the mask is 1 from (1 - b) / k = 2.5 levels on."""
+    gt = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)
+    for levels, value in ((1.0, 0.7), (2.0, 0.9), (2.51, 1.0), (100.0, 1.0)):
+        mask = make(error_measure='rmse').mask(gt + levels / 255, gt)
+        torch.testing.assert_close(mask, torch.full_like(mask, value), rtol=0, atol=1e-12)
+
+
+def test_scale_2_measures_on_images_from_minus_1_to_1():
+    sr, gt = images()
+    on_other_range = make(error_scale=1.0, k=20.0).mask(2 * sr - 1, 2 * gt - 1)
+    torch.testing.assert_close(make(error_scale=2.0, k=20.0).mask(sr, gt), on_other_range, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(('measure', 'power'), [('mse', 2), ('rmse', 1)])
+def test_slope_and_scale_trade_against_each_other(measure, power):
+    """k E[l] is the same for (k, s) and (k / 3^power, 3 s)."""
+    sr, gt = images()
+    masks = [
+        make(k=0.2 / factor**power, error_scale=10.0 * factor, error_measure=measure).mask(sr, gt) for factor in (1, 3)
+    ]
+    assert 0.5 < masks[0].mean() < 1
+    torch.testing.assert_close(*masks, rtol=1e-5, atol=1e-6)
+
+
 def test_unit_range_makes_the_mask_nearly_constant():
     """Why error_scale is 255: on [0, 1] a typical error leaves the mask at b."""
     sr, gt = images()
@@ -74,10 +131,41 @@ def test_unit_range_makes_the_mask_nearly_constant():
     assert make(error_scale=255.0).mask(sr, gt).mean() > 0.9
 
 
-def test_normalised_mask_does_not_depend_on_the_error_scale():
+@pytest.mark.parametrize('measure', ['mse', 'rmse'])
+@pytest.mark.parametrize('norm', ['mean', 'image_mean'])
+def test_normalised_mask_does_not_depend_on_the_error_scale(norm, measure):
     sr, gt = images()
-    masks = [make(error_norm='mean', error_scale=scale).mask(sr, gt) for scale in (1.0, 255.0)]
+    masks = [make(error_norm=norm, error_measure=measure, error_scale=scale).mask(sr, gt) for scale in (1.0, 255.0)]
     torch.testing.assert_close(*masks, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('measure', ['mse', 'rmse'])
+@pytest.mark.parametrize('norm', ['none', 'mean', 'image_mean'])
+def test_error_of_one_image_reaches_the_others_only_through_the_batch_mean(norm, measure):
+    sr, gt = images()
+    mask = make(error_norm=norm, error_measure=measure, error_scale=20.0)
+    before = mask.mask(sr, gt)
+    worse = torch.stack([gt[0] + 5 * (sr[0] - gt[0]), sr[1]])
+    after = mask.mask(worse, gt)
+    same = {'none': (False, True), 'mean': (False, False), 'image_mean': (True, True)}[norm]
+    assert tuple(torch.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(before, after, strict=True)) == same
+
+
+def test_image_mean_does_not_depend_on_how_the_batch_is_split():
+    """One image per process or chunk gives the whole batch's masks; with the batch's mean it does not."""
+    sr, gt = images()
+    sr[0] = gt[0] + 3 * (sr[0] - gt[0])
+    for norm, equal in (('image_mean', True), ('mean', False)):
+        mask = make(error_norm=norm)
+        split = torch.cat([mask.mask(sr[i : i + 1], gt[i : i + 1]) for i in range(2)])
+        assert torch.allclose(split, mask.mask(sr, gt), rtol=1e-5, atol=1e-6) is equal, norm
+
+
+def test_batch_mean_equals_the_image_mean_of_one_image():
+    sr, gt = (value[:1] for value in images())
+    for per_channel in (False, True):
+        masks = [make(error_norm=norm, per_channel=per_channel).mask(sr, gt) for norm in ('mean', 'image_mean')]
+        torch.testing.assert_close(*masks)
 
 
 def test_views_are_the_images_times_the_mask():
@@ -103,17 +191,53 @@ def test_detached_gradient_is_the_mask():
 
 
 def test_attached_gradient_passes_through_the_mask():
-    """Per pixel and unsaturated: d(m sr)/d sr_c = m + sr_sum * 2 k s^2 e_c / 3, checked against finite differences."""
-    generator = torch.Generator().manual_seed(3)
-    gt = torch.rand(1, 3, 4, 4, generator=generator, dtype=torch.float64).float()
-    sr = (gt + 0.01 * torch.rand(gt.shape, generator=generator)).requires_grad_()
-    mask = make(detach=False, window=1, error_scale=20.0)
+    """Per pixel and unsaturated: d(sum m sr)/d sr_c = m + sum(sr) * 2 k s^2 e_c / 3."""
+    sr, gt = (value.double()[..., :4, :4] for value in images())
+    sr.requires_grad_()
+    mask = make(detach=False, window=1, error_scale=5.0)
     masked, _ = mask(sr, gt)
     (gradient,) = torch.autograd.grad(masked.sum(), sr)
     error = sr.detach() - gt
-    expected = mask.last_mask + sr.detach().sum(1, keepdim=True) * 2 * 0.2 * 20.0**2 * error / 3
-    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    expected = mask.last_mask + sr.detach().sum(1, keepdim=True) * 2 * 0.2 * 5.0**2 * error / 3
+    assert mask.last_mask.max() < 1
+    torch.testing.assert_close(gradient, expected)
     assert (gradient - mask.last_mask).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(('measure', 'scale'), [('mse', 60.0), ('rmse', 130.0)])
+@pytest.mark.parametrize('window', [1, 3])
+@pytest.mark.parametrize('per_channel', [False, True])
+def test_attached_gradient_equals_finite_differences(measure, scale, window, per_channel):
+    sr, gt = (value.double()[..., :4, :4] for value in images())
+    sr.requires_grad_()
+    mask = make(detach=False, error_measure=measure, window=window, per_channel=per_channel, error_scale=scale)
+    assert torch.autograd.gradcheck(lambda x: mask(x, gt), sr)
+    assert 0 < mask.statistics()['mask_at_1'] < 1  # both sides of the clip
+
+
+@pytest.mark.parametrize(('measure', 'power'), [('mse', 2), ('rmse', 1)])
+def test_attached_gradient_does_not_pass_through_the_mean(measure, power):
+    """Dividing by a detached mean is a change of the error's scale."""
+    sr, gt = (value.double() for value in images())
+    sr.requires_grad_()
+    options = {'detach': False, 'error_measure': measure}
+    mean = make(**options, error_scale=1.0).error_map(sr, gt).mean().item()
+    gradients = [
+        torch.autograd.grad(make(**options, **scaling)(sr, gt)[0].sum(), sr)[0]
+        for scaling in ({'error_norm': 'mean'}, {'error_scale': mean ** (-1 / power)})
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize('norm', ['none', 'mean', 'image_mean'])
+@pytest.mark.parametrize('measure', ['mse', 'rmse'])
+def test_attached_gradient_is_b_where_there_is_no_error(norm, measure):
+    """The root has no slope at 0; it must not make the gradient NaN."""
+    _, gt = images()
+    sr = gt.clone().requires_grad_()
+    masked, _ = make(b=0.25, detach=False, error_norm=norm, error_measure=measure)(sr, gt)
+    (gradient,) = torch.autograd.grad(masked.sum(), sr)
+    assert torch.equal(gradient, torch.full_like(gt, 0.25))
 
 
 def test_statistics_count_the_saturated_shares():
@@ -134,7 +258,23 @@ def test_half_precision_images_give_the_float_mask():
 
 
 @pytest.mark.parametrize(
-    ('option', 'value'), [('window', 4), ('window', 0), ('error_norm', 'max'), ('apply_to', 'real')]
+    ('measure', 'norm', 'value'),
+    [('mse', 'none', 0.25), ('rmse', 'none', 0.25), ('mse', 'mean', 0.5), ('rmse', 'image_mean', 0.5)],
+)
+def test_error_panel_shows_the_root_mean_square(measure, norm, value):
+    """An even error of 8 levels: a quarter of 32 levels, half of twice the mean."""
+    gt = torch.full((1, 3, 8, 8), 0.5)
+    mask = make(error_measure=measure, error_norm=norm)
+    assert mask.panels() == {}
+    mask(gt + 8 / 255, gt)
+    panels = mask.panels()
+    torch.testing.assert_close(panels['error'], torch.full((1, 1, 8, 8), value), rtol=0, atol=1e-4)
+    assert torch.equal(panels['mask'], mask.last_mask)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [('window', 4), ('window', 0), ('error_measure', 'l1'), ('error_norm', 'max'), ('apply_to', 'real')],
 )
 def test_unknown_readings_are_refused(option, value):
     with pytest.raises(ValueError, match=option):

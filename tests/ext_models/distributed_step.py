@@ -12,12 +12,22 @@ from ext_core.registration import register_all
 
 register_all()
 
+import tiny_energy  # noqa: E402, F401, registers TinyEnergy
 from recipes import PIXEL, batches, build, options, run  # noqa: E402
 
 SCENARIOS = {
     'standard': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}},
     'relativistic, masked': {
         'gan_opt': {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3, 'global_mean': True},
+        'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
+    },
+    'focal, masked, high-pass': {
+        'gan_opt': {'type': 'FocalRelativisticAdversarialLoss', 'loss_weight': 5e-3},
+        'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
+        'highpass_opt': {'type': 'HighPassView'},
+    },
+    'energy, masked': {
+        'gan_opt': {'type': 'EnergyGANLoss'},
         'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
     },
     'accumulated': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'accumulate': 2},
@@ -30,6 +40,8 @@ def train(scenario: str, world_size: int, rank: int) -> dict:
     opt = options(
         'GANSRModel', pixel_opt=PIXEL, discriminator='UNetDiscriminatorSN', ema_decay=0.5, **SCENARIOS[scenario]
     )
+    if opt['train']['gan_opt']['type'] == 'EnergyGANLoss':
+        opt['network_d'] = {'type': 'TinyEnergy'}
     opt['train']['optim_g'] = opt['train']['optim_d'] = {'type': 'SGD', 'lr': 0.01}
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
     model = build(opt)
@@ -44,6 +56,7 @@ def train(scenario: str, world_size: int, rank: int) -> dict:
         'net_g': model.get_bare_model(model.net_g).state_dict(),
         'net_d': model.get_bare_model(model.net_d).state_dict(),
         'ema': model.net_g_ema.state_dict(),
+        'objective': model.objective.state_dict(),
     }
 
 

@@ -1,0 +1,117 @@
+"""Evaluation of a tiny finished experiment on demo images made here."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_psnr
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from ext_core import evaluation, yaml_safe
+from ext_core.errors import UserError
+from ext_data.preparation.demo import ensure_demo_data
+
+NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+PSNR = {'psnr': {'type': 'calculate_psnr', 'crop_border': 2}}
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory) -> evaluation.Folders:
+    data = ensure_demo_data(tmp_path_factory.mktemp('data'))
+    return data / 'val' / 'gt', data / 'val' / 'lq_x4'
+
+
+@pytest.fixture
+def experiment(tmp_path) -> Path:
+    folder = tmp_path / 'tiny'
+    (folder / 'models').mkdir(parents=True)
+    (folder / 'tiny.yml').write_text(yaml_safe.dump({'scale': 4, 'network_g': NETWORK, 'train': {}}))
+    plain, average = build_network(NETWORK), build_network(NETWORK)
+    for parameter in average.parameters():
+        torch.nn.init.zeros_(parameter)  # leaves the bilinear base image
+    content = {'params': plain.state_dict(), 'params_ema': average.state_dict()}
+    torch.save(content, folder / 'models' / 'net_g_latest.pth')
+    return folder
+
+
+def test_command_writes_every_images_metrics_with_ema_weights(experiment, folders, tmp_path):
+    output = tmp_path / 'result.json'
+    place = f'demo={folders[0]}:{folders[1]}'
+    command = ['--experiment', str(experiment), '--set', place, '--metrics', json.dumps(PSNR), '--output', str(output)]
+    assert evaluation.main(command) == 0
+    result = json.loads(output.read_text())
+    names = sorted(path.name for path in folders[0].glob('*.png'))
+    assert sorted(result['demo']['psnr']) == names
+    low, gt = (evaluation.read(folder / names[0]) for folder in reversed(folders))
+    image = torch.from_numpy(low / 255.0).permute(2, 0, 1)[None]
+    bilinear = torch.nn.functional.interpolate(image, scale_factor=4, mode='bilinear', align_corners=False)
+    expected = (bilinear[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    assert result['demo']['psnr'][names[0]] == pytest.approx(calculate_psnr(expected, gt, crop_border=2), abs=0.01)
+
+
+def test_command_explains_an_unfinished_experiment(folders, tmp_path, capsys):
+    place = f'demo={folders[0]}:{folders[1]}'
+    command = ['--experiment', str(tmp_path / 'none'), '--set', place, '--output', str(tmp_path / 'x.json')]
+    assert evaluation.main(command) == 1
+    assert 'not a finished experiment' in capsys.readouterr().err
+
+
+def test_metrics_get_the_scale_as_border_unless_they_say_theirs(monkeypatch):
+    borders = {}
+
+    def spy(img, img2, crop_border, name):
+        borders[name] = crop_border
+        return float('nan')
+
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'spy', spy)
+    image = np.zeros((8, 8, 3), np.uint8)
+    metrics = {'a': {'type': 'spy', 'name': 'a'}, 'b': {'type': 'spy', 'name': 'b', 'crop_border': 0}}
+    assert np.isnan(evaluation.measure(image, image, 4, metrics)['a'])
+    assert borders == {'a': 4, 'b': 0}
+
+
+def test_what_cannot_be_measured_is_none(monkeypatch, folders):
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'nothing', lambda **kwargs: float('nan'))
+    result = evaluation.evaluate(evaluation.Method('bicubic', 4), {'demo': folders}, {'x': {'type': 'nothing'}})
+    assert set(result['demo']['x'].values()) == {None}
+
+
+def test_metric_without_its_weights_is_left_out_with_the_reason(monkeypatch):
+    def metric(**kwargs):
+        raise AssertionError('not to be called')
+
+    def check_ready(better, net='small'):
+        raise UserError(f'no weights for {net}')
+
+    metric.check_ready = check_ready
+    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'weighty', metric)
+    metrics = {**PSNR, 'w': {'type': 'weighty', 'net': 'large', 'better': 'lower'}}
+    assert evaluation.usable_metrics(metrics) == (PSNR, {'w': 'no weights for large'})
+    with pytest.raises(UserError, match='val:metrics:x'):
+        evaluation.usable_metrics({'x': {'type': 'calculate_nonsense'}})
+
+
+def test_validation_sets_have_both_folders():
+    sections = {
+        'train': {'name': 'T', 'dataroot_gt': 'a', 'dataroot_lq': 'b'},
+        'val': {'name': 'V', 'dataroot_gt': 'c', 'dataroot_lq': 'd'},
+        'val_2': {'dataroot_gt': 'e', 'dataroot_lq': 'f'},
+        'val_3': {'name': 'unpaired', 'dataroot_lq': 'g'},
+    }
+    expected = {'V': (Path('c'), Path('d')), 'val_2': (Path('e'), Path('f'))}
+    assert evaluation.validation_sets({'datasets': sections}) == expected
+
+
+def test_folders_without_pairs_are_named(tmp_path):
+    with pytest.raises(UserError, match=r'no pairs.*gt and .*lq'):
+        evaluation.image_pairs([(tmp_path / 'gt', tmp_path / 'lq')])
+
+
+@pytest.mark.parametrize('text', ['Set5', 'Set5=gt', 'Set5=gt:', '=gt:lq'])
+def test_malformed_sets_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        evaluation.main(['--experiment', 'x', '--output', 'y', '--set', text])
+    assert 'NAME=GT_DIR:LQ_DIR' in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""The script that shows what the readings of the mask do, on images with known errors."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import pytest
+import torch
+from basicsr.losses import build_loss
+from torch import Tensor
+
+SCRIPTS = Path(__file__).resolve().parents[2] / 'scripts'
+
+
+@pytest.fixture
+def script(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module('mask_readings')
+
+
+def noisy_image() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(2, 3, 24, 24, generator=generator)
+    return (gt + 0.02 * torch.randn(gt.shape, generator=generator)).clamp(0, 1), gt
+
+
+def even_errors() -> list[tuple[Tensor, Tensor]]:
+    """Grey images with an error of one level, 64 pixels, and of two levels, 128 pixels."""
+    grey = [torch.full((1, 3, 8, width), 0.5) for width in (8, 16)]
+    return [(grey[0] + 1 / 255, grey[0]), (grey[1] + 2 / 255, grey[1])]
+
+
+def test_script_shows_every_choice(script):
+    shown = list(script.READINGS.values())
+    assert shown[0] == {}
+    for option in ('error_measure', 'error_norm'):
+        choices = type(build_loss({'type': 'ErrorMask'})).CHOICES[option]
+        assert {reading.get(option, choices[0]) for reading in shown} == set(choices)
+    assert {reading.get('window', 7) for reading in shown} == {1, 7, 15}
+
+
+def test_script_takes_the_images_as_one_batch(script):
+    """The mean of E is (64 * 1 + 128 * 4) / 192 = 3."""
+    images = even_errors()
+    mask = script.build_masks(images, 0.2, 0.5)['error_norm: mean']
+    for pair, error in zip(images, (1, 4), strict=True):
+        torch.testing.assert_close(mask.mask(*pair).mean().item(), 0.5 + 0.2 * error / 3, rtol=0, atol=1e-4)
+
+
+def test_script_figures_in_closed_form(script):
+    """One level: E = 1, the mask is 0.7, and it reaches 1 for k = (1 - b) / 1."""
+    images = even_errors()[:1]
+    values = script.statistics(script.build_masks(images, 0.2, 0.5)['default'], images)
+    expected = {'mask_mean': 0.7, 'mask_std': 0, 'mask_at_0': 0, 'mask_at_1': 0, 'darker': 0.3, 'k_for_10_percent': 0.5}
+    assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-3)
+    # through the mask: the sum of the channels times 2 k s^2 e / 3, over the mask
+    via_mask = 3 * (0.5 + 1 / 255) * 2 * 0.2 * 255 / 3 / 0.7
+    assert values['via_mask'] == pytest.approx(via_mask, rel=1e-3)
+
+
+def test_script_writes_table_picture_and_figures(script, tmp_path, monkeypatch, capsys):
+    sr, gt = noisy_image()
+    monkeypatch.setattr(script, 'load_images', lambda *_: [(sr[:1], gt[:1]), (sr[1:], gt[1:])])
+    picture, figures = tmp_path / 'new' / 'masks.png', tmp_path / 'masks.json'
+    arguments = ['--experiment', 'any', '--output', str(picture), '--json', str(figures), '--rows', '1']
+    assert script.main([*arguments, '-b', '0.25']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('reading (k = 0.2, b = 0.25)')
+    assert [line.split('  ')[0] for line in lines[1:-1]] == list(script.READINGS)
+    assert json.loads(figures.read_text()).keys() == script.READINGS.keys()
+    height, width, _ = cv2.imread(str(picture)).shape
+    assert width / 6 == pytest.approx(175)  # 3 rows of 6 panels
+    assert height / 3 == pytest.approx(220)
+
+
+def test_script_refuses_what_is_no_experiment(script, tmp_path, capsys):
+    assert script.main(['--experiment', str(tmp_path / 'none')]) == 1
+    assert 'not a finished experiment' in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""Every training recipe, shrunk: it trains, saves, validates, and a resumed run equals the uninterrupted one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ext_core import launch, options, yaml_safe
+
+PROJECT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((PROJECT / 'options').glob('train_*.yml'))
+PAIRS = [path for path in RECIPES if path.with_name(path.name.replace('train_', 'train_mask_')).exists()]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def gpu_is_hidden():
+    """The same numbers on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        yield
+
+
+def shrunk(recipe: Path, folder: Path) -> Path:
+    """An option file that inherits the recipe and takes four iterations of a tiny network, three of them before the
+    adversarial phase where there is one before it."""
+    opt = options.load(recipe)
+    small: dict = {
+        '_base_': str(recipe),
+        'datasets': {'train': {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}},
+        'network_g': {key: value for key, value in {'num_feat': 4, 'num_block': 1}.items() if key in opt['network_g']},
+        'train': {'total_iter': 4},
+        'val': {'val_freq': 4, 'save_img': False, 'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr'}}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2},
+    }
+    small['val']['metrics']['psnr']['crop_border'] = 2
+    if 'network_d' in opt:
+        small['network_d'] = {'num_feat': 4}
+        if opt['network_d']['type'] == 'PESRDiscriminator':  # the other takes crops of 128 or 256 px only
+            small['network_d'].update(input_size=32, num_hidden=8)
+            small['datasets']['train']['gt_size'] = 32
+    else:
+        small['datasets']['train']['gt_size'] = 32
+    if 'perceptual_opt' in opt['train']:
+        small['train']['perceptual_opt'] = {'weights': 'random'}
+    if 'pretrain_iters' in opt['train']:
+        small['train']['pretrain_iters'] = 3
+    file = folder / f'{recipe.stem}.yml'
+    file.write_text(yaml_safe.dump(small))
+    return file
+
+
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
+def test_trains_validates_and_resumes_exactly(recipe, tmp_path, monkeypatch, fresh_logger):
+    monkeypatch.chdir(PROJECT)
+    command = ['-opt', str(shrunk(recipe, tmp_path)), '--demo']
+    assert launch.train(tmp_path, command) == 0
+    experiment = tmp_path / 'experiments' / f'demo_{recipe.stem}'
+    log = next(experiment.glob('*.log')).read_text()
+    assert '# psnr' in log
+    if 'pretrain_iters' in options.load(recipe)['train']:
+        lines = [line for line in log.splitlines() if '[eta: ' in line]
+        assert ['l_g_pretrain' in line for line in lines] == [True, True, True, False]
+        assert ['l_g_gan' in line for line in lines] == [False, False, False, True]
+
+    models = experiment / 'models'
+    uninterrupted = {path.name: torch.load(path, weights_only=True) for path in models.glob('*_4.pth')}
+    assert uninterrupted
+    for path in [*models.glob('*_4.pth'), *models.glob('*latest.pth'), experiment / 'training_states' / '4.state']:
+        path.unlink()
+    assert launch.train(tmp_path, [*command, '--auto_resume']) == 0
+    for name, expected in uninterrupted.items():
+        resumed = torch.load(models / name, weights_only=True)
+        for key, tensors in expected.items():
+            for weight, value in tensors.items():
+                assert torch.equal(resumed[key][weight], value), (name, key, weight)
+    shutil.rmtree(tmp_path / 'experiments')
+
+
+@pytest.mark.parametrize('recipe', PAIRS, ids=lambda path: path.stem)
+def test_the_mask_is_the_only_difference(recipe):
+    """Also of the test recipes: the generator's file."""
+    plain = options.load(recipe)
+    masked = options.load(recipe.with_name(recipe.name.replace('train_', 'train_mask_')))
+    assert masked.pop('name') == plain.pop('name').replace('train_', 'train_mask_')
+    assert masked['train'].pop('mask_opt') == {'type': 'ErrorMask', 'k': 0.2, 'b': 0.5}
+    assert masked == plain
+
+
+def test_there_is_a_pair_of_recipes_for_each_base_of_the_paper():
+    assert {path.stem for path in PAIRS} == {'train_esrgan', 'train_pesr', 'train_edsr_gan'}
+
+
+@pytest.mark.parametrize('recipe', sorted((PROJECT / 'options').glob('test_*.yml')), ids=lambda path: path.stem)
+def test_evaluation_fits_the_training(recipe):
+    """A test recipe has the generator of the training recipe whose weights it loads."""
+    opt = options.load(recipe)
+    weights = Path(opt['path']['pretrain_network_g'])
+    trained = options.load(PROJECT / 'options' / f'{weights.parts[1]}.yml')
+    assert opt['network_g'] == trained['network_g']
+    assert opt['scale'] == trained['scale']
+    assert [entry['name'] for entry in opt['datasets'].values()][:3] == ['Set5', 'Set14', 'BSD100']
