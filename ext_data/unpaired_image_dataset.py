@@ -1,0 +1,200 @@
+"""High-resolution images and real low-resolution photographs of other scenes, side by side."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+from basicsr.data.transforms import augment, mod_crop
+from basicsr.utils import FileClient, get_root_logger, imfrombytes, img2tensor, scandir
+from basicsr.utils.matlab_functions import imresize
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ext_core.errors import UserError
+
+REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
+
+
+@DATASET_REGISTRY.register()
+class UnpairedImageDataset(Dataset):
+    """HR images and real LR images that do not belong together, for unpaired training.
+
+    Both pools are folders, or both LMDBs. Files are read as colour, as by BasicSR's PairedImageDataset: grey is
+    repeated to three channels, alpha is dropped, 16 bit is reduced to 8.
+
+    **Training.** The index chooses the HR image. The real LR image is drawn at random for each sample, with its own
+    crop, flips and rotation, so over the epochs every HR image meets every real one. All draws come from Python's
+    global generator, which ``ext_data.samples.SeededDataset`` seeds by (seed, epoch, index). An unreadable real LR
+    image is reported once and another one drawn; an unreadable HR image is the caller's business.
+
+    **Validation.** Nothing is random and nothing is cropped, but for HR, which is cut to a multiple of the scale. There
+    are as many samples as real LR images; the n-th has the n-th HR image of the sorted pool, starting over where there
+    are fewer (HR images beyond the number of real ones are not used). They are held-out images to compare sets of
+    images with: no ``gt`` belongs to a ``real_lq``.
+
+    Args:
+        opt (dict): Section of the option file, with
+
+            * dataroot_gt (str): HR images.
+            * dataroot_real_lq (str): Real LR images.
+            * io_backend (dict): ``type: disk`` or ``type: lmdb``, for both.
+            * meta_info_file (str): Text file whose lines begin with the HR file names to use, relative to dataroot_gt
+              (folders only). Default: all files.
+            * make_lq (bool): Make the bicubic LR image; false where the model makes it on its device. Default: True.
+            * gt_size (int): Training only: side of the HR crop in pixels, a multiple of the scale.
+            * use_hflip, use_rot (bool): Training only: flips and rotations by 90 degrees. Default: True.
+            * scale (int), phase (str): 'train' or other; added by BasicSR.
+
+    Returns:
+        dict: Of each sample. Images are RGB, float32, range [0, 1]:
+
+            * gt: (3, gt_size, gt_size), or whole in validation.
+            * lq: (3, gt_size / scale, gt_size / scale), MATLAB-style bicubic of ``gt``, neither rounded nor clipped;
+              equal to ``ext_arch.resize.bicubic_downscale``. Absent with ``make_lq: false``.
+            * real_lq: (3, gt_size / scale, gt_size / scale), or whole in validation.
+            * gt_path, real_lq_path (str): Files, or keys of the LMDBs.
+            * lq_path (str): The same as gt_path, where BasicSR's models look for a name.
+
+    Raises:
+        UserError: If a pool does not exist or is empty, or gt_size does not fit the scale or (in ``__getitem__``) an
+            image.
+    """
+
+    NEEDS = frozenset({'dataroot_gt', 'dataroot_real_lq', 'io_backend'})
+
+    def __init__(self, opt: dict):
+        self.opt = opt
+        self.scale: int = opt['scale']
+        self.training = opt['phase'] == 'train'
+        self.make_lq = opt.get('make_lq', True)
+        gt_paths = _pool(opt, 'dataroot_gt', opt.get('meta_info_file'))
+        self.real_lq_paths = _pool(opt, 'dataroot_real_lq', None)
+        if self.training:
+            self.gt_size = _crop_size(opt)
+            self.paths = [{'gt_path': path} for path in gt_paths]
+        else:
+            self.paths = [
+                {'gt_path': gt_paths[number % len(gt_paths)], 'real_lq_path': path}
+                for number, path in enumerate(self.real_lq_paths)
+            ]
+        self._reported: set[str] = set()
+        self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict:
+        gt_path = self.paths[index]['gt_path']
+        gt = self._read(gt_path, 'gt')
+        if self.training:
+            gt = self._augmented(_random_crop(gt, self.gt_size, gt_path))
+            real_lq, real_lq_path = self._random_real_lq()
+        else:
+            gt = mod_crop(gt, self.scale)
+            real_lq_path = self.paths[index]['real_lq_path']
+            real_lq = self._read(real_lq_path, 'real_lq')
+        sample = {
+            'gt': _tensor(gt),
+            'real_lq': _tensor(real_lq),
+            'gt_path': gt_path,
+            'lq_path': gt_path,
+            'real_lq_path': real_lq_path,
+        }
+        if self.make_lq:
+            sample['lq'] = imresize(sample['gt'], 1 / self.scale)
+        return sample
+
+    def _random_real_lq(self) -> tuple[np.ndarray, str]:
+        """A crop of any real LR image, and its path.
+
+        Which one depends on the random generator and on the files alone, not on what has failed before: so it is the
+        same whatever the number of workers, and in a resumed run.
+        """
+        for _ in range(REDRAWS):
+            path = random.choice(self.real_lq_paths)
+            try:
+                crop = _random_crop(self._read(path, 'real_lq'), self.gt_size // self.scale, path)
+                return self._augmented(crop), path
+            except Exception as error:
+                self._report(path, error)
+        raise UserError(
+            f'datasets:train:dataroot_real_lq: {REDRAWS} real LR images in a row cannot be used, the last one is '
+            f'{path}. Check {self.opt["dataroot_real_lq"]}.'
+        )
+
+    def _report(self, path: str, error: Exception) -> None:
+        if path not in self._reported:
+            self._reported.add(path)
+            get_root_logger().warning(
+                f'Real LR image skipped: {path} cannot be used: {type(error).__name__}: {error} Replace or delete it.'
+            )
+
+    def _augmented(self, image: np.ndarray) -> np.ndarray:
+        return augment(image, self.opt.get('use_hflip', True), self.opt.get('use_rot', True))
+
+    def _read(self, path: str, pool: str) -> np.ndarray:
+        """(h, w, 3), BGR, float32, range [0, 1]."""
+        if self._client is None:
+            self._client = _file_client(self.opt)
+        content = self._client.get(path, pool)
+        image = imfrombytes(content) if content else None
+        if image is None:
+            raise UserError(f'{path} does not decode: damaged, cut short, or not an image.')
+        return image.astype(np.float32) / 255.0
+
+
+def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:
+    """Files or LMDB keys of a pool, sorted, so that a seed means the same on every file system."""
+    root = Path(opt[key])
+    is_lmdb = opt['io_backend']['type'] == 'lmdb'
+    listing = root / 'meta_info.txt' if is_lmdb else meta_info_file
+    where = f'datasets:{opt["phase"]}'
+    try:
+        if listing is None:
+            paths = sorted(scandir(str(root), full_path=True))
+        else:
+            lines = [line.strip() for line in Path(listing).read_text(encoding='utf-8').splitlines()]
+            names = sorted(line for line in lines if line)
+            # an LMDB's key ends at the first dot, a file's name at the first space
+            paths = [line.split('.')[0] if is_lmdb else str(root / line.split(' ')[0]) for line in names]
+    except OSError as error:
+        kind = 'LMDB' if is_lmdb else 'folder'
+        raise UserError(
+            f'{where}:{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
+        ) from error
+    if not paths:
+        raise UserError(f'{where}:{key}: no images in {listing or root}. Put images there, or correct the path.')
+    return paths
+
+
+def _crop_size(opt: dict) -> int:
+    size, scale = opt.get('gt_size'), opt['scale']
+    if not isinstance(size, int) or size < scale or size % scale:
+        raise UserError(
+            f'datasets:train:gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.'
+        )
+    return size
+
+
+def _file_client(opt: dict) -> FileClient:
+    backend = dict(opt['io_backend'])
+    kind = backend.pop('type')
+    if kind == 'lmdb':
+        backend |= {'db_paths': [opt['dataroot_gt'], opt['dataroot_real_lq']], 'client_keys': ['gt', 'real_lq']}
+    return FileClient(kind, **backend)
+
+
+def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise UserError(
+            f'{path} is {width} x {height} (width x height), smaller than the crop of {size}. Remove it, or lower '
+            'datasets:train:gt_size.'
+        )
+    top, left = random.randint(0, height - size), random.randint(0, width - size)
+    return image[top : top + size, left : left + size].copy()  # augment flips in place
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return img2tensor(image, bgr2rgb=True, float32=True)

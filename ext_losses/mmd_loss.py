@@ -1,0 +1,201 @@
+"""Maximum mean discrepancy of generated and real images, the loss that closes a domain gap without pairs."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.distributed.nn.functional as distributed
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from torch import Tensor, nn
+
+from ext_core.errors import UserError
+from ext_losses.frequency import HighPass
+from ext_losses.mmd import Kernel, check_estimator, check_sets, draw_frequencies, fourier_difference, mmd2
+
+SPACES = ('image', 'patch', 'pixel', 'feature')
+HIGHPASS: Mapping[str, Any] = MappingProxyType({'kernel_size': 7, 'sigma': 1.0})
+
+
+@LOSS_REGISTRY.register()
+class MMDLoss(nn.Module):
+    """Squared maximum mean discrepancy of two batches of images that need not show the same things.
+
+    MMD^2(P, Q) = E k(x, x') + E k(y, y') - 2 E k(x, y),   x, x' ~ P,  y, y' ~ Q
+
+    Everything is computed in float32 (float64 where the images are), also under autocast. See ``ext_losses.mmd`` for
+    the kernels and estimators; :func:`ext_losses.mmd.mmd2` measures sets of tens of thousands of samples.
+
+    The published loss says neither what a sample is nor which kernel is meant. The defaults take the most common
+    reading, each image a sample, with DAN's five Gaussian kernels and the biased estimate. **The high-pass filter is
+    ours**: of raw images the loss sees content and colour, and hardly the degradation. ``highpass: ~`` is the literal
+    loss, and ``kernel: linear``, ``squared: false`` the difference of means as the equation prints it.
+
+    Args:
+        loss_weight (float): Factor on the result. Default: 1.0.
+        space (str): What a sample is. ``image``: the whole image; ``patch``: a square of it; ``pixel``: the channels
+            of one pixel; ``feature``: those of one position in a layer of VGG. Default: ``image``.
+        patch_size, stride (int): Side and distance of patches in px, for ``patch``. Default: 8, 8.
+        highpass (Mapping | None): Options of ``HighPass``, which filters the images first, in ``feature`` space too
+            (set it to null there for VGG on ordinary images); null: none. Default: {kernel_size: 7, sigma: 1.0}.
+        kernel (str): ``rbf``, ``linear`` or ``poly2``. Default: ``rbf``.
+        kernel_mul (float): Ratio of the bandwidths of ``rbf``. Default: 2.0.
+        kernel_num (int): Number of the bandwidths of ``rbf``. Default: 5.
+        bandwidth (str | float): Middle bandwidth of ``rbf``, a squared distance: ``mean`` or ``median`` of those in
+            the batch, without gradient, or a number. Images are far apart: of 64 x 64 px a number near 1 gives neither
+            value nor gradient. Default: ``mean``.
+        estimator (str): ``biased``; ``unbiased``, which needs two samples of each set and may be negative; ``rff``,
+            random Fourier features, for many samples. Default: ``biased``.
+        squared (bool): MMD^2; else sqrt(MMD^2 + 1e-8), not for ``unbiased``. Default: True.
+        normalize_kernels (bool): Mean instead of sum over the bandwidths. Default: False.
+        max_samples (int): Random subsets of min(n, m, max_samples) samples are taken of both sets. Default: 1024.
+        num_features (int): Frequencies of ``rff``, drawn anew in each call. Default: 1024.
+        sync (bool): In distributed training, estimate from the samples of all ranks (max_samples in total), so that N
+            processes compute what one does on the whole batch; all ranks must have batches of one size. The ranks'
+            gradients are to be averaged, as DDP does. Default: False, each rank its own.
+        feature_layer (str): Layer of VGG, for ``feature``. Default: ``relu3_3``.
+        vgg_type (str): ``vgg19`` or ``vgg16``, for ``feature``. Default: ``vgg19``.
+        weights (str | None): VGG's weights, as in ``VGGFeatureLoss``. Default: None.
+
+    Shape:
+        x: (n, c, h, w), generated, RGB in [0, 1]. y: (m, c, h, w), real; h and w may differ from x's except in
+        ``image`` space, which also takes vectors, (n, d) and (m, d), where ``highpass`` is null. Output: scalar.
+        Gradients reach whichever input requires them.
+
+    Raises:
+        UserError: If an option is unknown, options contradict each other, or the batches do not fit them.
+
+    Reference: two-stage domain adaptation, eq. 3; Gretton et al., A Kernel Two-Sample Test, JMLR 2012; Long et al.
+    (DAN), ICML 2015.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        space: str = 'image',
+        patch_size: int = 8,
+        stride: int = 8,
+        highpass: Mapping[str, Any] | None = HIGHPASS,
+        kernel: str = 'rbf',
+        kernel_mul: float = 2.0,
+        kernel_num: int = 5,
+        bandwidth: str | float = 'mean',
+        estimator: str = 'biased',
+        squared: bool = True,
+        normalize_kernels: bool = False,
+        max_samples: int = 1024,
+        num_features: int = 1024,
+        sync: bool = False,
+        feature_layer: str = 'relu3_3',
+        vgg_type: str = 'vgg19',
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if space not in SPACES:
+            raise UserError(f'space: {space!r} is not supported; there are {", ".join(SPACES)}.')
+        sizes = {'patch_size': patch_size, 'stride': stride, 'max_samples': max_samples, 'num_features': num_features}
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(f'{name}: must be 1 or more, but is {size}.')
+        self.kernel = Kernel(kernel, bandwidth, kernel_mul, kernel_num, normalize_kernels)
+        check_estimator(self.kernel, estimator)
+        if estimator == 'unbiased' and not squared:
+            raise UserError('squared: false needs estimator: biased or rff; the unbiased one may be negative.')
+        self.loss_weight = loss_weight
+        self.space = space
+        self.patch_size, self.stride = (patch_size, stride) if space == 'patch' else (1, 1)
+        self.estimator = estimator
+        self.squared = squared
+        self.max_samples = max_samples
+        self.num_features = num_features
+        self.sync = sync
+        self.highpass = None if highpass is None else HighPass(**highpass)
+        self.feature_layer = feature_layer
+        self.vgg = None
+        if space == 'feature':
+            self.vgg = ARCH_REGISTRY.get('VGGFeatures')(layers=[feature_layer], vgg_type=vgg_type, weights=weights)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Loss of generated ``x`` against real ``y``, see the class."""
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            x, y = self._grid(x.to(dtype)), self._grid(y.to(dtype))
+            ranks = self._ranks()
+            count = min(sample_count(x), sample_count(y), max(1, self.max_samples // ranks))
+            value = self._mmd2(take_samples(x, count), take_samples(y, count), ranks)
+            if not self.squared:
+                value = (value.clamp_min(0) + 1e-8).sqrt()  # the gradient of a root is infinite at 0
+            return self.loss_weight * value
+
+    def _grid(self, images: Tensor) -> Tensor:
+        """All samples of a batch in three dimensions of place and three of content, see :func:`patch_grid`."""
+        if images.ndim != 4 and (images.ndim != 2 or self.space != 'image' or self.highpass is not None):
+            raise UserError(
+                f'MMDLoss needs images (n, c, h, w), but got {tuple(images.shape)}; vectors (n, d) need space: image '
+                'and highpass: ~.'
+            )
+        if self.highpass is not None:
+            images = self.highpass(images)
+        if self.vgg is not None:
+            images = self.vgg(images)[self.feature_layer]
+        if self.space == 'image':
+            return images.reshape(len(images), 1, 1, -1, 1, 1)
+        return patch_grid(images, self.patch_size, self.stride)
+
+    def _ranks(self) -> int:
+        synchronised = self.sync and torch.distributed.is_available() and torch.distributed.is_initialized()
+        return torch.distributed.get_world_size() if synchronised else 1
+
+    def _mmd2(self, x: Tensor, y: Tensor, ranks: int) -> Tensor:
+        if ranks == 1:
+            return mmd2(x, y, self.kernel, self.estimator, num_features=self.num_features)
+        check_sets(x, y, 'biased')
+        if self.estimator != 'rff':
+            return mmd2(gather(x), gather(y), self.kernel, self.estimator)
+        bandwidths = self.kernel.bandwidths(gather(x.detach()), gather(y.detach()))
+        frequencies = draw_frequencies(x, self.num_features)
+        torch.distributed.broadcast(frequencies, src=0)
+        difference = fourier_difference(x, y, self.kernel, bandwidths, frequencies)
+        return (distributed.all_reduce(difference) / ranks).square().sum()
+
+
+def patch_grid(images: Tensor, size: int, stride: int) -> Tensor:
+    """All patches of a batch, as a view that copies nothing.
+
+    Args:
+        images (Tensor): (n, c, h, w).
+        size (int): Side of a patch in px.
+        stride (int): Distance of neighbouring patches in px. A remainder at the right and lower border is left out.
+
+    Returns:
+        Tensor: (n, rows, columns, c, size, size).
+
+    Raises:
+        UserError: If the images are smaller than a patch.
+    """
+    if min(images.shape[-2:]) < size:
+        raise UserError(
+            f'patch_size: {size} is larger than the images of {images.shape[-2]}x{images.shape[-1]} px: '
+            'lower it, or enlarge gt_size.'
+        )
+    return images.unfold(2, size, stride).unfold(3, size, stride).permute(0, 2, 3, 1, 4, 5)
+
+
+def sample_count(grid: Tensor) -> int:
+    """Number of samples in a grid, see :func:`patch_grid`."""
+    return grid.shape[:3].numel()
+
+
+def take_samples(grid: Tensor, count: int) -> Tensor:
+    """Take ``count`` samples of a grid: (count, d). All in order, or a random subset, of which only it is copied."""
+    total = sample_count(grid)
+    if count == total:
+        return grid.reshape(total, -1)
+    chosen = torch.randperm(total, device=grid.device)[:count]
+    image, row, column = torch.unravel_index(chosen, grid.shape[:3])
+    return grid[image, row, column].flatten(1)
+
+
+def gather(samples: Tensor) -> Tensor:
+    """The samples of all ranks, one after the other; its backward sums over ranks, which DDP's averaging undoes."""
+    return torch.cat(distributed.all_gather(samples))

@@ -1,0 +1,167 @@
+"""DegradationNet: sizes, parameters, where it is centred, and that the pixel loss teaches the half-pixel shift."""
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ext_arch.resize import bicubic_downscale, bicubic_upscale
+
+
+def make(**arguments):
+    return build_network({'type': 'DegradationNet', **arguments})
+
+
+@pytest.mark.parametrize(
+    ('kernels', 'shared', 'channel'),
+    [
+        ([3, 5, 3, 3], 109_822, 109_987),
+        ([5, 5, 3, 3], 112_510, 112_675),
+        ([3, 5, 1, 3], 84_734, 84_899),
+        ([3, 5, 3, 1], 108_478, 108_643),
+        ([5, 5, 5, 5], 165_374, 165_539),
+        ([1, 5, 1, 1], 82_046, 82_211),
+    ],
+)
+def test_parameter_counts(kernels, shared, channel):
+    for prelu, expected in (('shared', shared), ('channel', channel)):
+        net = make(kernel_sizes=kernels, prelu=prelu)
+        assert sum(p.numel() for p in net.parameters()) == expected
+
+
+def test_defaults_are_the_first_row():
+    net = make()
+    counts = [sum(p.numel() for p in layer.parameters()) for layer in net.body]
+    assert counts == [1568, 1, 78_456, 1, 28_280, 1, 1515]
+    assert [layer.weight.item() for layer in net.body if isinstance(layer, nn.PReLU)] == [0.25] * 3
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('strided', [5, 7])
+@pytest.mark.parametrize('size', [(1, 1), (5, 8)])
+def test_output_is_exactly_the_input_divided_by_the_scale(scale, strided, size):
+    net = make(scale=scale, num_feat=4, kernel_sizes=[3, strided, 3, 3])
+    assert net(torch.rand(2, 3, scale * size[0], scale * size[1])).shape == (2, 3, *size)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_other_sizes_are_refused(scale):
+    net = make(scale=scale, num_feat=4)
+    with pytest.raises(ValueError, match=f'{4 * scale} x {4 * scale + 1} .*multiple of {scale}'):
+        net(torch.rand(1, 3, 4 * scale, 4 * scale + 1))
+
+
+def pass_through(scale: int, strided: int = 5) -> nn.Module:
+    """A network whose kernels are one in the centre: it shows which HR pixel an LR pixel is centred on."""
+    net = make(scale=scale, num_feat=3, kernel_sizes=[3, strided, 3, 3])
+    for layer in net.body:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.dirac_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return net
+
+
+@pytest.mark.parametrize(('scale', 'centre'), [(2, 0), (3, 1), (4, 0)])
+@pytest.mark.parametrize('strided', [5, 7])
+def test_centre_of_an_lr_pixel(scale, centre, strided):
+    hr = torch.rand(1, 3, 6 * scale, 7 * scale)
+    assert torch.equal(pass_through(scale, strided)(hr), hr[..., centre::scale, centre::scale])
+
+
+def test_receptive_field_at_scale_4():
+    hr = torch.rand(1, 3, 64, 64, requires_grad=True)
+    torch.manual_seed(0)
+    make(num_feat=8)(hr)[0, :, 8, 8].sum().backward()
+    rows = hr.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
+    assert (rows.min().item(), rows.max().item()) == (32 - 11, 32 + 11)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('prelu', ['shared', 'channel'])
+def test_gradient_reaches_every_parameter(scale, prelu):
+    torch.manual_seed(0)
+    net = make(scale=scale, num_feat=8, prelu=prelu)
+    net(torch.rand(2, 3, 4 * scale, 4 * scale)).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_grey_to_colour_and_float64(scale):
+    net = make(scale=scale, num_in_ch=1, num_out_ch=3, num_feat=4).double()
+    hr = torch.rand(1, 1, 2 * scale, 2 * scale, dtype=torch.float64)
+    assert net(hr).shape == (1, 3, 2, 2)
+    assert torch.equal(net(hr), net(hr))
+
+
+def test_output_activations():
+    torch.manual_seed(0)
+    hr = 40 * torch.randn(1, 3, 32, 32)
+    nets = {act: make(num_feat=8, output_act=act) for act in ('none', 'sigmoid', 'clamp')}
+    for net in nets.values():
+        net.load_state_dict(nets['none'].state_dict())
+    linear = nets['none'](hr)
+    assert linear.min() < 0
+    assert linear.max() > 1
+    assert torch.equal(nets['sigmoid'](hr), linear.sigmoid())
+    assert torch.equal(nets['clamp'](hr), linear.clamp(0, 1))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'scale': 8}, 'scale must be 2, 3 or 4'),
+        ({'kernel_sizes': [3, 4, 3, 3]}, 'four odd numbers'),
+        ({'kernel_sizes': [3, 5, 3]}, 'four odd numbers'),
+        ({'kernel_sizes': [3, 3, 3, 3]}, 'skip pixels at scale 4. Choose at least 5'),
+        ({'kernel_sizes': [3, 1, 3, 3], 'scale': 3}, 'Choose at least 3'),
+        ({'prelu': 'each'}, 'prelu must be'),
+        ({'output_act': 'tanh'}, 'output_act must be'),
+    ],
+)
+def test_refuses(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        make(**arguments)
+
+
+# ---------------------------------------------------------------------- alignment
+def pictures(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Blurred noise in [0, 1]: something at all positions and directions."""
+    return bicubic_upscale(torch.rand(count, 3, size // 4, size // 4, generator=generator), 4).clamp(0, 1)
+
+
+def shift_of(lr: Tensor, bicubic: Tensor, scale: int) -> tuple[int, int]:
+    """Where the cross-correlation of two LR images peaks, in HR pixels, down and to the right."""
+    border = 2 * scale
+    fixed, moved = (bicubic_upscale(x - x.mean(), scale) for x in (bicubic, lr))
+    fixed = fixed[..., border:-border, border:-border]
+    height, width = fixed.shape[-2:]
+    reach = range(-scale, scale + 1)
+
+    def correlation(down: int, right: int) -> Tensor:
+        window = moved[..., border + down :, border + right :][..., :height, :width]
+        return F.cosine_similarity(fixed.flatten(), window.flatten(), dim=0)
+
+    return max(((down, right) for down in reach for right in reach), key=lambda shift: correlation(*shift).item())
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_pixel_loss_teaches_the_half_pixel_shift(scale):
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    held_out = pictures(2, 24 * scale, generator)
+    bicubic = bicubic_downscale(held_out, scale)
+    if scale != 3:  # without learning it is off by 0.5 or 1.5 HR pixels: the measurement below can tell
+        assert min(shift_of(pass_through(scale)(held_out), bicubic, scale)) > 0
+    net = make(scale=scale, num_feat=16)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(300):
+        hr = pictures(4, 8 * scale, generator)
+        optimizer.zero_grad()
+        F.l1_loss(net(hr), bicubic_downscale(hr, scale)).backward()
+        optimizer.step()
+    with torch.no_grad():
+        lr = net(held_out)
+    assert shift_of(lr, bicubic, scale) == (0, 0)
+    assert torch.corrcoef(torch.stack([lr.flatten(), bicubic.flatten()]))[0, 1] > 0.95

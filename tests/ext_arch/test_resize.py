@@ -1,0 +1,94 @@
+"""Bicubic resizing on tensors against BasicSR's port of MATLAB's imresize."""
+
+import math
+
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+from torch.autograd import gradcheck
+
+from ext_arch.resize import bicubic_downscale, bicubic_upscale
+
+SIZES = [(2, 3), (7, 16), (65, 101)]  # of the low-resolution image; the first is the smallest that is allowed
+
+
+def noise(height: int, width: int, channels: int = 3) -> torch.Tensor:
+    """White noise: the hardest image for a filter."""
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('size', SIZES)
+def test_downscale_equals_matlab_everywhere(scale, size):
+    hr = noise(scale * size[0], scale * size[1])
+    expected = torch.stack([imresize(image, 1 / scale) for image in hr])
+    torch.testing.assert_close(bicubic_downscale(hr, scale), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('size', SIZES)
+def test_upscale_equals_matlab_everywhere(scale, size):
+    lr = noise(*size)
+    # the reference computes coordinates in float32, which thirds do not fit
+    expected = torch.stack([imresize(image, scale) for image in lr])
+    torch.testing.assert_close(bicubic_upscale(lr, scale), expected, rtol=0, atol=2e-5 if scale == 3 else 1e-6)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_photograph_equals_matlab(shared_data, scale):
+    import cv2
+
+    image = cv2.imread(str(shared_data / 'bench/Set5/X4/HR/img003.png'))
+    if image is None:
+        pytest.skip('needs bench/Set5/X4/HR/img003.png in ../shared/data')
+    size = 48 * scale
+    hr = torch.from_numpy(image[:size, :size].copy()).permute(2, 0, 1).float() / 255
+    lr = bicubic_downscale(hr[None], scale)
+    torch.testing.assert_close(lr[0], imresize(hr, 1 / scale), rtol=0, atol=1e-6)
+    torch.testing.assert_close(bicubic_upscale(lr, scale)[0], imresize(lr[0], scale), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize('resize', [bicubic_downscale, bicubic_upscale])
+@pytest.mark.parametrize('scale', [1, 2, 3, 4])
+def test_constants_and_linear_ramps(resize, scale):
+    """Weights sum to one, and pixel centres are mapped as MATLAB does: no shift of half a pixel."""
+    assert torch.allclose(resize(torch.full((1, 1, 24, 24), 0.3), scale), torch.tensor(0.3), atol=1e-6)
+    ramp = torch.arange(24.0, dtype=torch.float64).expand(1, 1, 24, 24)
+    factor = scale if resize is bicubic_downscale else 1 / scale
+    result = resize(ramp, scale)[0, 0, 0]
+    expected = (torch.arange(len(result)) + 0.5) * factor - 0.5
+    inside = slice(2 * math.ceil(1 / factor), -2 * math.ceil(1 / factor))
+    torch.testing.assert_close(result[inside], expected[inside].double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('resize', [bicubic_downscale, bicubic_upscale])
+def test_gradient(resize):
+    x = noise(6, 9, channels=1).double().requires_grad_()
+    assert gradcheck(lambda image: resize(image, 3), (x,))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_halves_are_computed_in_float32(dtype):
+    x = noise(16, 16).to(dtype)
+    assert torch.equal(bicubic_downscale(x, 4), bicubic_downscale(x.float(), 4))
+    assert torch.equal(bicubic_upscale(x, 2), bicubic_upscale(x.float(), 2))
+
+
+@pytest.mark.parametrize(
+    ('x', 'scale', 'words'),
+    [
+        (torch.zeros(1, 3, 16, 18), 4, '16 x 18 .* multiples of 4'),
+        (torch.zeros(1, 3, 4, 8), 4, 'at least 8'),
+        (torch.zeros(3, 16, 16), 4, r'\(n, c, h, w\)'),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), 4, 'floating point'),
+        (torch.zeros(1, 3, 16, 16), 0, 'at least 1'),
+    ],
+)
+def test_refuses(x, scale, words):
+    with pytest.raises(ValueError, match=words):
+        bicubic_downscale(x, scale)
+
+
+def test_upscale_refuses_a_single_pixel():
+    with pytest.raises(ValueError, match='at least 2'):
+        bicubic_upscale(torch.zeros(1, 3, 1, 5), 2)

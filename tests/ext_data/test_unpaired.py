@@ -1,0 +1,396 @@
+"""UnpairedImageDataset: what a sample holds, what it depends on, and what is refused before training."""
+
+import copy
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataset
+from basicsr.utils.matlab_functions import imresize
+from torch.utils.data import DataLoader
+
+from ext_arch.resize import bicubic_downscale
+from ext_core.check import datasets as check
+from ext_core.errors import UserError
+from ext_core.loaders import TrainingBatches, evaluation_loaders
+from ext_data.samples import SeededDataset, SeededSampler
+
+HR, LR = (28, 34), (11, 9)  # height, width; nothing is square or a multiple of the scale
+HR_NAMES, LR_NAMES = ('h0', 'h1', 'h2'), ('l0', 'l1', 'l2', 'l3')
+
+
+def coded(size: tuple[int, int], number: int) -> np.ndarray:
+    """BGR: row, column and number of the image in the channels, so that a crop tells where it is from."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return np.stack([rows, columns, np.full(size, number)], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture(params=['disk', 'lmdb'])
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, names, size in (('hr', HR_NAMES, HR), ('real', LR_NAMES, LR)):
+        Path(folder).mkdir()
+        for number, name in enumerate(names):
+            cv2.imwrite(f'{folder}/{name}.png', coded(size, number))
+
+
+@pytest.fixture
+def lmdbs(folders):
+    for folder in ('hr', 'real'):
+        write_lmdb(folder)
+
+
+def write_lmdb(folder: str) -> None:
+    import lmdb
+
+    with lmdb.open(f'{folder}.lmdb', map_size=1 << 22) as environment, environment.begin(write=True) as transaction:
+        for path in sorted(Path(folder).iterdir()):
+            transaction.put(path.stem.encode(), path.read_bytes())
+    lines = [f'{p.name} ({",".join(map(str, cv2.imread(str(p)).shape))}) 1' for p in sorted(Path(folder).iterdir())]
+    Path(f'{folder}.lmdb/meta_info.txt').write_text('\n'.join(reversed(lines)) + '\n\n')  # order must not matter
+
+
+def section(backend: str = 'disk', **changes) -> dict:
+    end = '.lmdb' if backend == 'lmdb' else ''
+    return {
+        'name': 'test',
+        'type': 'UnpairedImageDataset',
+        'dataroot_gt': f'hr{end}',
+        'dataroot_real_lq': f'real{end}',
+        'io_backend': {'type': backend},
+        'gt_size': 16,
+        'scale': 4,
+        'phase': 'train',
+        'batch_size_per_gpu': 3,
+        'num_worker_per_gpu': 0,
+    } | changes
+
+
+def number_of(image: torch.Tensor) -> int:
+    return round(image[0].mean().item() * 255)  # red is the last BGR channel
+
+
+# ---------------------------------------------------------------------- samples
+@pytest.mark.usefixtures('lmdbs')
+@pytest.mark.parametrize('scale', [2, 4])
+def test_training_sample(backend, scale):
+    dataset = build_dataset(section(backend, scale=scale))
+    assert len(dataset) == 3
+    sample = dataset[1]
+    assert sample['gt'].shape == (3, 16, 16)
+    assert sample['lq'].shape == sample['real_lq'].shape == (3, 16 // scale, 16 // scale)
+    assert {sample[key].dtype for key in ('gt', 'lq', 'real_lq')} == {torch.float32}
+    path = '{}' if backend == 'lmdb' else 'hr/{}.png'
+    assert sample['gt_path'] == sample['lq_path'] == path.format('h1')
+    assert number_of(sample['gt']) == 1
+    assert Path(sample['real_lq_path']).stem == LR_NAMES[number_of(sample['real_lq'])]
+
+
+@pytest.mark.usefixtures('folders')
+def test_crops_are_contiguous_parts_in_rgb():
+    sample = build_dataset(section(use_hflip=False, use_rot=False))[2]
+    for image, (height, width) in ((sample['gt'], HR), (sample['real_lq'], LR)):
+        columns, rows = (image[1:] * 255).round().int()
+        assert torch.equal(rows, rows[:1, :1] + torch.arange(len(rows))[:, None].expand_as(rows).int())
+        assert torch.equal(columns, columns[:1, :1] + torch.arange(len(rows)).expand_as(rows).int())
+        assert rows.max() < height
+        assert columns.max() < width
+
+
+@pytest.mark.usefixtures('folders')
+@pytest.mark.parametrize('scale', [2, 4])
+def test_lq_is_matlab_bicubic_of_the_crop_and_equals_the_device_path(scale):
+    sample = build_dataset(section(scale=scale))[0]
+    assert torch.equal(sample['lq'], imresize(sample['gt'], 1 / scale))
+    torch.testing.assert_close(bicubic_downscale(sample['gt'][None], scale)[0], sample['lq'], rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures('folders')
+def test_lq_may_be_left_to_the_model():
+    for phase in ('train', 'val'):
+        sample = build_dataset(section(make_lq=False, phase=phase))[0]
+        assert set(sample) == {'gt', 'real_lq', 'gt_path', 'lq_path', 'real_lq_path'}
+
+
+@pytest.mark.usefixtures('folders')
+def test_meta_info_file_chooses_hr_images():
+    Path('list.txt').write_text('h2.png (28,34,3)\n\nh0.png (28,34,3)\n')
+    dataset = build_dataset(section(meta_info_file='list.txt'))
+    assert [dataset[index]['gt_path'] for index in range(len(dataset))] == ['hr/h0.png', 'hr/h2.png']
+
+
+@pytest.mark.usefixtures('folders')
+def test_grey_alpha_and_16_bit():
+    cv2.imwrite('hr/h0.png', np.full(HR, 100, np.uint8))
+    cv2.imwrite('hr/h1.png', np.full((*HR, 4), 50, np.uint8))
+    cv2.imwrite('hr/h2.png', np.full((*HR, 3), 200 * 257, np.uint16))
+    dataset = build_dataset(section())
+    for index, level in enumerate((100, 50, 200)):
+        assert torch.equal((dataset[index]['gt'] * 255).round(), torch.full((3, 16, 16), float(level)))
+
+
+# ---------------------------------------------------------------------- validation
+@pytest.mark.usefixtures('lmdbs')
+def test_validation_goes_through_the_real_images(backend):
+    dataset = build_dataset(section(backend, phase='val'))
+    assert len(dataset) == len(LR_NAMES) == 4
+    for index, sample in enumerate(dataset[i] for i in range(4)):
+        assert Path(sample['real_lq_path']).stem == f'l{index}'
+        assert Path(sample['gt_path']).stem == f'h{index % 3}'
+        assert torch.equal(sample['real_lq'][0] * 255, torch.full(LR, float(index)))
+        assert sample['gt'].shape == (3, 28, 32)
+        assert sample['lq'].shape == (3, 7, 8)
+        whole = torch.from_numpy(coded(HR, index % 3)[:28, :32].copy()).permute(2, 0, 1).flip(0) / 255
+        torch.testing.assert_close(sample['gt'], whole)
+
+
+# ---------------------------------------------------------------------- what the draws depend on
+def drawn(dataset, epochs: int, workers: int = 0, seed: int = 0) -> dict[str, list]:
+    """Samples of some epochs in the sampler's order, batched."""
+    sampler = SeededSampler(len(dataset), seed=seed, ratio=4)
+    loader = DataLoader(SeededDataset(dataset, seed), batch_size=3, sampler=sampler, num_workers=workers)
+    found: dict[str, list] = {}
+    for epoch in range(epochs):
+        sampler.set_position(epoch)
+        for batch in loader:
+            for key, value in batch.items():
+                found.setdefault(key, []).extend(value)
+    return found
+
+
+@pytest.mark.usefixtures('lmdbs')
+def test_any_number_of_workers_draws_the_same(backend):
+    alone = drawn(build_dataset(section(backend)), epochs=2)
+    with_workers = drawn(build_dataset(section(backend)), epochs=2, workers=2)
+    for key, values in alone.items():
+        if isinstance(values[0], str):
+            assert values == with_workers[key]
+        else:
+            assert torch.equal(torch.stack(values), torch.stack(with_workers[key]))
+    other = drawn(build_dataset(section(backend)), epochs=2, seed=1)
+    assert other['real_lq_path'] != alone['real_lq_path']
+
+
+@pytest.mark.usefixtures('folders')
+def test_every_hr_image_meets_every_real_one_equally_often():
+    found = drawn(build_dataset(section()), epochs=50)  # 50 epochs of 4 x 3 samples: 50 of each of the 12 pairs
+    pairs = list(zip(found['gt_path'], found['real_lq_path'], strict=True))
+    counts = np.array([[pairs.count((f'hr/{h}.png', f'real/{real}.png')) for real in LR_NAMES] for h in HR_NAMES])
+    assert counts.sum() == 600
+    assert ((counts - 50) ** 2 / 50).sum() < 31.3  # chi-square, 11 degrees of freedom, 99.9 %
+
+
+@pytest.mark.usefixtures('folders')
+def test_crops_and_flips_of_the_two_images_are_independent():
+    """The eight orientations of one image occur equally often whatever the other's is; likewise positions."""
+    found = drawn(build_dataset(section()), epochs=60)
+
+    def orientation(image: torch.Tensor) -> tuple[bool, bool, bool]:
+        columns = image[1]
+        transposed = bool(columns[0, 0] == columns[0, 1])
+        return transposed, bool(image[1, 0, 0] > image[1, -1, -1]), bool(image[2, 0, 0] > image[2, -1, -1])
+
+    pairs = list(zip(found['gt'], found['real_lq'], strict=True))
+    both = [(orientation(gt), orientation(real)) for gt, real in pairs]
+    values = sorted({gt for gt, _ in both})
+    assert values == sorted({real for _, real in both})
+    assert len(values) == 8
+    counts = np.array([[both.count((gt, real)) for real in values] for gt in values])
+    expected = len(both) / 64
+    assert ((counts - expected) ** 2 / expected).sum() < 103.4  # 63 degrees of freedom, 99.9 %
+    corners = np.array([[x[2].min().item(), y[2].min().item()] for x, y in pairs])
+    assert abs(np.corrcoef(corners.T)[0, 1]) < 0.12  # 720 samples: 3.3 standard deviations around zero
+
+
+@pytest.mark.usefixtures('folders')
+def test_unreadable_real_image_is_reported_once_and_others_take_its_place(caplog):
+    Path('real/l1.png').write_bytes(b'damaged')
+    cv2.imwrite('real/l2.png', coded((3, 9), 2))  # smaller than the crop of 4
+    dataset = build_dataset(section())
+    logger = logging.getLogger('basicsr')  # does not propagate
+    logger.addHandler(caplog.handler)
+    found = drawn(dataset, epochs=10)
+    logger.removeHandler(caplog.handler)
+    assert {Path(path).stem for path in found['real_lq_path']} == {'l0', 'l3'}
+    messages = [record.message for record in caplog.records if 'skipped' in record.message]
+    assert len(messages) == 2
+    assert any('real/l1.png' in text and 'does not decode' in text for text in messages)
+    assert any('real/l2.png is 9 x 3' in text and 'gt_size' in text for text in messages)
+    # a dataset that has not seen the failures draws the same
+    assert drawn(build_dataset(section()), epochs=10)['real_lq_path'] == found['real_lq_path']
+
+
+@pytest.mark.usefixtures('folders')
+def test_all_real_images_unreadable():
+    for name in LR_NAMES:
+        Path(f'real/{name}.png').write_bytes(b'damaged')
+    with pytest.raises(UserError, match=r'dataroot_real_lq: 10 real LR images .* Check real'):
+        build_dataset(section())[0]
+
+
+@pytest.mark.usefixtures('folders')
+def test_unreadable_hr_image_names_itself():
+    Path('hr/h0.png').write_bytes(b'damaged')
+    with pytest.raises(UserError, match=r'hr/h0\.png does not decode'):
+        build_dataset(section())[0]
+    cv2.imwrite('hr/h0.png', coded((15, 40), 0))
+    with pytest.raises(UserError, match=r'hr/h0\.png is 40 x 15 .* crop of 16'):
+        build_dataset(section())[0]
+
+
+# ---------------------------------------------------------------------- loaders
+@pytest.mark.usefixtures('lmdbs')
+@pytest.mark.parametrize(('prefetch', 'workers'), [(None, 0), ('cpu', 1)])
+def test_training_and_evaluation_loaders(backend, prefetch, workers):
+    opt = {
+        'datasets': {
+            'train': section(
+                backend,
+                prefetch_mode=prefetch,
+                num_prefetch_queue=1,
+                num_worker_per_gpu=workers,
+                dataset_enlarge_ratio=2,
+            ),
+            'val': section(backend, phase='val'),
+        },
+        'manual_seed': 3,
+        'world_size': 1,
+        'rank': 0,
+        'num_gpu': 0,
+        'dist': False,
+    }
+    stream = iter(TrainingBatches(opt))
+    batches = [next(stream) for _ in range(5)]
+    stream.close()
+    assert {tuple(batch['real_lq'].shape) for batch in batches} == {(3, 3, 4, 4)}
+    assert {tuple(batch['gt'].shape) for batch in batches} == {(3, 3, 16, 16)}
+    continued = TrainingBatches(opt)
+    continued.set_position(1, 1)
+    resumed = next(stream := iter(continued))
+    stream.close()
+    assert torch.equal(resumed['real_lq'], batches[3]['real_lq'])
+    (loader,) = evaluation_loaders(opt)
+    assert [tuple(batch['real_lq'].shape) for batch in loader] == [(1, 3, *LR)] * 4
+
+
+# ---------------------------------------------------------------------- refused at construction
+@pytest.mark.usefixtures('lmdbs')
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'gt_size': 18}, r'datasets:train:gt_size: 18 is no multiple of scale \(4\)'),
+        ({'gt_size': None}, 'gt_size: None'),
+        ({'gt_size': '16'}, 'gt_size: 16 is no multiple'),
+        ({'dataroot_real_lq': 'nowhere'}, 'datasets:train:dataroot_real_lq: the .* nowhere cannot be listed'),
+        ({'dataroot_gt': 'nowhere', 'phase': 'val'}, 'datasets:val:dataroot_gt: the .* nowhere cannot be listed'),
+    ],
+)
+def test_refused_at_construction(backend, changes, words):
+    with pytest.raises(UserError, match=words):
+        build_dataset(section(backend, **changes))
+
+
+@pytest.mark.usefixtures('lmdbs')
+@pytest.mark.parametrize('key', ['dataroot_gt', 'dataroot_real_lq'])
+def test_empty_pool(backend, key):
+    Path('empty').mkdir()
+    Path('empty/meta_info.txt' if backend == 'lmdb' else 'empty/.hidden').write_text('\n')
+    with pytest.raises(UserError, match=f'datasets:train:{key}: no images in empty'):
+        build_dataset(section(backend, **{key: 'empty'}))
+
+
+# ---------------------------------------------------------------------- refused by the option check
+def problems(train: dict, **sections) -> list[str]:
+    opt = {'scale': train['scale'], 'num_gpu': 0, 'datasets': {'train': train} | sections}
+    return list(check.problems(copy.deepcopy(opt), is_train=True))
+
+
+@pytest.mark.usefixtures('lmdbs')
+def test_good_sections_have_no_problem(backend):
+    train = section(backend, make_lq=False, use_hflip=True, use_rot=False, prefetch_mode='cpu', pin_memory=True)
+    assert problems(train, val=section(backend, phase='val')) == []
+
+
+@pytest.mark.usefixtures('lmdbs')
+def test_small_images_are_found_before_training(backend):
+    cv2.imwrite('hr/h1.png', coded((15, 40), 1))
+    cv2.imwrite('real/l2.png', coded((3, 9), 2))
+    for folder in ('hr', 'real'):
+        write_lmdb(folder)
+    small_hr, small_real = problems(section(backend))
+    name = 'h1 in hr.lmdb' if backend == 'lmdb' else 'hr/h1.png'
+    assert small_hr == (
+        f'datasets:train:gt_size: crops of 16 do not fit into {name}, which is 40 x 15. Lower gt_size to at most 15, '
+        'or remove the smaller images.'
+    )
+    name = 'l2 in real.lmdb' if backend == 'lmdb' else 'real/l2.png'
+    assert small_real == (
+        f'datasets:train:gt_size: crops of 4 do not fit into {name}, which is 9 x 3. Lower gt_size to at most 12, '
+        'or remove the smaller images.'
+    )
+
+
+@pytest.mark.usefixtures('lmdbs')
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'gt_size': 18}, 'datasets:train:gt_size: 18 is not divisible by scale (4)'),
+        ({'gt_size': None}, 'datasets:train:gt_size must be the side of the crops'),
+        ({'dataroot_real_lq': None}, 'datasets:train:dataroot_real_lq is missing: UnpairedImageDataset needs it'),
+        ({'dataroot_real_lq': 'rael'}, "datasets:train:dataroot_real_lq: folder not found: rael. Did you mean 'real"),
+        ({'dataroot_real_lq': 'real.lmdb'}, 'dataroot_real_lq: real.lmdb is an LMDB. Set io_backend:type: lmdb'),
+        ({'io_backend': {'type': 'lmdb'}}, 'dataroot_gt: hr is a folder of images, not an LMDB'),
+        ({'dataroot_gt': 'empty'}, 'datasets:train:dataroot_gt: no images in empty'),
+        ({'dataroot_real_lq': 'empty', 'meta_info_file': 'list'}, 'dataroot_real_lq: no images in empty'),
+        ({'make_lr': False}, "make_lr: unknown key; UnpairedImageDataset would ignore it. Did you mean 'make_lq'"),
+        ({'mean': [0.5]}, 'datasets:train:mean: UnpairedImageDataset ignores it'),
+        ({'color': 'y'}, 'datasets:train:color: UnpairedImageDataset ignores it'),
+        ({'batch_size_per_gpu': 8}, '3 images times dataset_enlarge_ratio 1 do not fill one batch of 8'),
+        ({'meta_info_file': 'nowhere.txt'}, 'datasets:train:meta_info_file: file not found: nowhere.txt'),
+        ({'meta_info_file': 'wrong'}, 'meta_info_file lists files that do not exist: hr/h7.png. Remove the key'),
+        ({'meta_info_file': 'none'}, 'meta_info_file lists no images'),
+    ],
+)
+def test_refused_by_the_option_check(changes, words):
+    Path('empty').mkdir()
+    for name, lines in (('list', 'h0.png (1,1,3)\n' * 3), ('wrong', 'h7.png\n'), ('none', '\n')):
+        Path(name).write_text(lines)
+    found = problems(section(**changes))
+    assert any(words in problem for problem in found), found
+
+
+@pytest.mark.usefixtures('folders')
+def test_damaged_validation_images_are_found_before_training():
+    Path('real/l1.png').write_bytes(b'damaged')
+    (problem,) = problems(section(), val=section(phase='val'))
+    assert 'datasets:val: real/l1.png cannot be read' in problem
+    assert 'Replace or delete the file' in problem
+
+
+# ---------------------------------------------------------------------- photographs
+@pytest.mark.parametrize(('scale', 'size'), [(3, (288, 404)), (4, (216, 303))])
+def test_real_photographs(shared_data, scale, size):
+    roots = {
+        'dataroot_gt': str(shared_data / 'train/BSDS400'),
+        'dataroot_real_lq': str(shared_data / f'realLR/Nikon_train_x{scale}'),
+    }
+    if not all(Path(root).is_dir() for root in roots.values()):
+        pytest.skip('needs train/BSDS400 and realLR in ../shared/data')
+    train = section(**roots, scale=scale, gt_size=48 * scale)
+    assert problems(train) == []
+    sample = SeededDataset(build_dataset(train), 0)[(0, 5)]
+    assert sample['real_lq'].shape == sample['lq'].shape == (3, 48, 48)
+    assert 0 < sample['real_lq'].std() < 0.5
+    held_out = build_dataset(section(**roots, scale=scale, phase='val'))
+    assert len(held_out) == 70
+    whole = held_out[0]
+    assert whole['real_lq'].shape == (3, *size)
+    assert whole['lq'].shape == (3, *(side // scale for side in whole['gt'].shape[1:]))

@@ -1,0 +1,259 @@
+"""MMDLoss: what it takes as samples, precision, and two processes against one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmd_distributed
+import pytest
+import torch
+from basicsr.losses import build_loss
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
+from torch.nn import functional as F
+
+from ext_core.errors import UserError
+from ext_losses import mmd_loss
+from ext_losses.frequency import HighPass
+from ext_losses.mmd import Kernel, mmd2
+from ext_losses.mmd_loss import patch_grid, take_samples
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(**options):
+    return build_loss({'type': 'MMDLoss', **options})
+
+
+def images(n: int = 4, size: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.rand(2, n, 3, size, size, generator=generator)
+    return x, 0.5 * y + 0.3
+
+
+def unfolded(x: Tensor, size: int, stride: int) -> Tensor:
+    """(n L, c size size): F.unfold's columns, image after image."""
+    return F.unfold(x, size, stride=stride).transpose(1, 2).flatten(0, 1)
+
+
+@pytest.mark.parametrize(('size', 'stride'), [(8, 8), (8, 4), (5, 3), (1, 1), (24, 1)])
+def test_patches_equal_unfold(size, stride):
+    x, _ = images()
+    grid = patch_grid(x, size, stride)
+    expected = unfolded(x, size, stride)
+    assert grid.data_ptr() == x.data_ptr(), 'a view'
+    assert torch.equal(take_samples(grid, len(expected)), expected)
+
+
+def test_default_is_high_passed_images_with_the_kernels_of_dan():
+    x, y = images()
+    highpass = HighPass(kernel_size=7, sigma=1.0)
+    torch.testing.assert_close(make()(x, y), mmd2(highpass(x).flatten(1), highpass(y).flatten(1)))
+
+
+def test_options_of_the_high_pass():
+    x, y = images()
+    highpass = HighPass(kernel_size=5, sigma=1.5)
+    expected = mmd2(highpass(x).flatten(1), highpass(y).flatten(1))
+    torch.testing.assert_close(make(highpass={'kernel_size': 5, 'sigma': 1.5})(x, y), expected)
+    assert make(highpass=None)(x, y) != expected
+
+
+@pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
+def test_spaces(estimator):
+    x, y = images(2, 16)
+    common = {'highpass': None, 'estimator': estimator, 'max_samples': 10**6}
+    kernel = Kernel(bandwidth='median', mul=3.0, num=2, normalize=True)
+    options = common | {'bandwidth': 'median', 'kernel_mul': 3.0, 'kernel_num': 2, 'normalize_kernels': True}
+    vgg = ARCH_REGISTRY.get('VGGFeatures')
+    torch.manual_seed(1)
+    features = vgg(layers=['relu2_1'], vgg_type='vgg16', weights='random')
+    torch.manual_seed(1)
+    feature_options = {'feature_layer': 'relu2_1', 'vgg_type': 'vgg16', 'weights': 'random'}
+    losses = {
+        'image': (make(space='image', **options), lambda z: z.flatten(1)),
+        'patch': (make(space='patch', patch_size=5, stride=3, **options), lambda z: unfolded(z, 5, 3)),
+        'pixel': (make(space='pixel', **options), lambda z: unfolded(z, 1, 1)),
+        'feature': (
+            make(space='feature', **options, **feature_options),
+            lambda z: unfolded(features(z)['relu2_1'], 1, 1),
+        ),
+    }
+    for space, (loss, samples) in losses.items():
+        expected = mmd2(samples(x), samples(y), kernel, estimator)
+        assert expected.abs() > 1e-3
+        torch.testing.assert_close(loss(x, y), expected, msg=lambda m, s=space: f'{s}: {m}')
+
+
+def test_weight_and_norm_form():
+    x, y = images()
+    value = make()(x, y)
+    torch.testing.assert_close(make(loss_weight=3.0)(x, y), 3 * value)
+    torch.testing.assert_close(make(loss_weight=3.0, squared=False)(x, y), 3 * (value + 1e-8).sqrt())
+    x.requires_grad_()
+    equal = make(squared=False)(x, x.detach())
+    equal.backward()
+    assert equal.item() == pytest.approx(1e-4)
+    assert x.grad.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize('space', ['image', 'patch', 'pixel'])
+def test_equal_images_give_zero(space):
+    x, _ = images()
+    assert make(space=space, max_samples=10**6)(x, x.clone()).item() == 0
+
+
+@pytest.mark.parametrize('space', ['image', 'patch', 'pixel', 'feature'])
+def test_gradient_reaches_inputs_that_require_it_and_nothing_else(space):
+    x, y = images()
+    loss = make(space=space, vgg_type='vgg16', weights='random', feature_layer='relu1_1')
+    assert not list(loss.parameters())
+    assert not loss(x, y).requires_grad
+    loss(x.requires_grad_(), y).backward()
+    assert x.grad.abs().sum() > 0
+    assert y.grad is None
+    loss(x.detach(), y.requires_grad_()).backward()
+    assert y.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('space', ['image', 'patch'])
+def test_gradients_of_the_whole_loss_equal_finite_differences(space):
+    x, y = (z.double().requires_grad_() for z in images(2, 8))
+    loss = make(space=space, patch_size=4, stride=2, bandwidth=5.0).double()
+    assert torch.autograd.gradcheck(loss, (x, y), fast_mode=True)
+
+
+def test_high_pass_gives_a_gradient_at_the_size_of_training_crops():
+    """6 crops of 3 x 64 x 64: alive by the heuristic, dead at a fixed bandwidth of 2 sigma^2 = 2."""
+    x, y = images(6, 64)
+    gradients = {}
+    for bandwidth in ('mean', 2.0):
+        x.requires_grad_().grad = None
+        make(bandwidth=bandwidth, kernel_num=1)(x, y).backward()
+        gradients[bandwidth] = x.grad.norm().item()
+    assert gradients['mean'] > 1e-3
+    assert gradients[2.0] < 1e-9
+
+
+@pytest.mark.parametrize('space', ['patch', 'pixel'])
+def test_random_subsets_are_bounded_and_repeat_under_a_seed(monkeypatch, space):
+    counts = []
+    monkeypatch.setattr(
+        mmd_loss, 'mmd2', lambda x, y, *_, **__: counts.append((len(x), len(y))) or mmd2(x, y, *_, **__)
+    )
+    x, y = images(4)
+    loss = make(space=space, patch_size=4, stride=2, max_samples=50)
+    values = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        values.append(loss(x, y).item())
+    assert counts == [(50, 50)] * 3
+    assert values[0] == values[1] != values[2]
+    loss.max_samples = 10**6
+    loss(x, y[:1])
+    grid = {'patch': 11 * 11, 'pixel': 24 * 24}[space]
+    assert counts[-1] == (grid, grid), 'both are reduced to the smaller set'
+
+
+def test_subset_is_a_part_without_repetition():
+    grid = patch_grid(torch.arange(72.0).view(2, 1, 6, 6), 1, 1)
+    torch.manual_seed(0)
+    taken = take_samples(grid, 20).flatten().tolist()
+    assert len(set(taken)) == 20
+    assert set(taken) <= set(range(72))
+    assert max(taken) >= 36 > min(taken), 'from both images'
+
+
+def test_vectors():
+    x, y = (z.flatten(1) for z in images(4, 6))
+    torch.testing.assert_close(make(highpass=None)(x, y), mmd2(x, y))
+
+
+@pytest.mark.parametrize('space', ['image', 'patch', 'feature'])
+@pytest.mark.parametrize('estimator', ['biased', 'rff'])
+def test_bfloat16_images_under_autocast_are_computed_in_float32(space, estimator):
+    loss = make(space=space, estimator=estimator, vgg_type='vgg16', weights='random', feature_layer='relu1_2')
+    x, y = (z.bfloat16() for z in images())
+    torch.manual_seed(0)
+    expected = loss(x.float(), y.float())
+    torch.manual_seed(0)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = loss(x.requires_grad_(), y)
+    actual.backward()
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual.detach(), expected)
+    assert x.grad.dtype == torch.bfloat16
+    assert x.grad.abs().sum() > 0
+
+
+def test_float64_stays_float64():
+    x, y = (z.double() for z in images())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = make()(x, y)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(make()(x.float(), y.float()).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'space': 'voxel'}, r"space: 'voxel'.*image, patch, pixel, feature"),
+        ({'kernel': 'cubic'}, r"kernel: 'cubic'"),
+        ({'estimator': 'best'}, r"estimator: 'best'"),
+        ({'estimator': 'rff', 'kernel': 'poly2'}, 'estimator: rff .*poly2'),
+        ({'estimator': 'unbiased', 'squared': False}, 'squared: false needs estimator: biased or rff'),
+        ({'patch_size': 0}, 'patch_size: '),
+        ({'stride': 0}, 'stride: '),
+        ({'max_samples': 0}, 'max_samples: '),
+        ({'num_features': 0}, 'num_features: '),
+        ({'space': 'feature', 'weights': 'random', 'feature_layer': 'conv9_1'}, "no layer 'conv9_1'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        make(**options)
+
+
+def test_images_that_do_not_fit_are_refused():
+    x, y = images()
+    with pytest.raises(UserError, match=r'\(4, 1728\) and \(4, 1452\).*same size'):
+        make()(x, y[..., :22, :22])
+    assert make(space='patch')(x, y[..., :22, :22]) > 0
+    with pytest.raises(UserError, match='patch_size: 32 is larger than the images of 24x24 px'):
+        make(space='patch', patch_size=32)(x, y)
+    with pytest.raises(UserError, match=r'needs images \(n, c, h, w\), but got \(3, 24, 24\)'):
+        make()(x[0], y[0])
+    with pytest.raises(UserError, match='highpass: ~'):
+        make()(x.flatten(1), y.flatten(1))
+    with pytest.raises(UserError, match='unbiased needs at least 2'):
+        make(estimator='unbiased')(x[:1], y[:1])
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory) -> list[dict]:
+    """What two gloo processes computed, by rank and scenario."""
+    folder = tmp_path_factory.mktemp('mmd')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(
+        [*command, mmd_distributed.__file__, str(folder)], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize('scenario', list(mmd_distributed.SCENARIOS))
+def test_two_processes_equal_one_on_the_whole_batch(two_processes, scenario):
+    """Value and averaged gradient, in float64."""
+    expected = mmd_distributed.step(scenario, world_size=1, rank=0)
+    assert expected['weight'].abs().max() > 1e-6
+    for rank in range(2):
+        for name, value in expected.items():
+            torch.testing.assert_close(two_processes[rank][scenario][name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_ranks_with_subsets_agree(two_processes):
+    first, second = (results['subsampled'] for results in two_processes)
+    assert first['value'] == second['value'] > 0
+    assert first['counts'] == second['counts'] == [20], 'max_samples in total, 10 of each rank'
