@@ -40,7 +40,7 @@ def load_resume_state(opt: dict, say=print) -> dict | None:
 def saved_networks(opt: dict) -> list[str]:
     """The ``network_*`` sections whose weights a resumed run loads, as BasicSR's ``check_resume`` has it."""
     ignored = opt['path'].get('ignore_resume_networks') or ()
-    return [key for key in opt if key.startswith('network_') and key not in ignored]
+    return [key for key in opt if key.startswith('network_') and opt[key] is not None and key not in ignored]
 
 
 def _newest_whole_state(opt: dict, say) -> dict | None:

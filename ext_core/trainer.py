@@ -98,11 +98,12 @@ class Trainer:
 
     def _restore_best(self, best: dict) -> None:
         """Best metrics of a former part of the run, as far as the options still ask for them."""
-        metrics = (self.opt.get('val') or {}).get('metrics') or {}
+        wanted = {*((self.opt.get('val') or {}).get('metrics') or {}), *getattr(self.model, 'VALIDATION_FIGURES', ())}
         for dataset, results in best.items():
-            self.model._initialize_best_metric_results(dataset)
-            kept = {name: result for name, result in results.items() if name in metrics}
-            self.model.best_metric_results[dataset].update(kept)
+            kept = {name: result for name, result in results.items() if name in wanted}
+            if kept:
+                self.model._initialize_best_metric_results(dataset)
+                self.model.best_metric_results[dataset].update(kept)
 
     # ------------------------------------------------------------------ the loop
     def run(self) -> int:
@@ -198,10 +199,30 @@ class Trainer:
         self.saved_at = self.iteration
 
     def validate(self) -> None:
-        """Run every validation set."""
+        """Run every validation set, and keep the network if it is the best so far."""
         for loader in self.evaluation:
             evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
         self.validated_at = self.iteration
+        self._save_best()
+
+    def _save_best(self) -> None:
+        """Save ``net_g_best.pth`` if this validation is the best so far by ``val:save_best``.
+
+        The first validation set of the option file decides. Its best value is part of the training state, so a resumed
+        run goes on comparing. As everywhere in BasicSR, equal is as good as better.
+        """
+        metric = self.opt['val'].get('save_best')
+        if metric is None:
+            return
+        dataset = self.evaluation[0].dataset.opt['name']  # type: ignore[attr-defined]
+        best = getattr(self.model, 'best_metric_results', {}).get(dataset, {}).get(metric)  # on rank 0 only
+        if best is None or best['iter'] != self.iteration:
+            return
+        nets = {'params': self.model.net_g}
+        if hasattr(self.model, 'net_g_ema'):
+            nets['params_ema'] = self.model.net_g_ema
+        self.model.save_network(list(nets.values()), 'net_g', 'best', list(nets))
+        self.logger.info(f'Best {metric} on {dataset} so far, {best["val"]:.4f}: saved as net_g_best.pth.')
 
     def _stopped_by(self, number: int) -> int:
         if self.saved_at != self.iteration:

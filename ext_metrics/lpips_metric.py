@@ -89,10 +89,23 @@ def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:
 @functools.cache
 def _lpips(net: str, weights: str | None, device: str) -> nn.Module:
     """The network, built once."""
+    return build_lpips(net, weights).to(device)
+
+
+def build_lpips(net: str, weights: str | None) -> nn.Module:
+    """The package's network, frozen, with the trunk's weights from ``ext_arch.pretrained``, on the CPU.
+
+    Args:
+        net (str): ``alex`` or ``vgg``.
+        weights (str | None): See :func:`calculate_lpips`.
+
+    Raises:
+        UserError: If ``lpips`` or the weights are missing.
+    """
     try:
         import lpips
     except ImportError as error:
-        raise UserError('calculate_lpips needs the package lpips. Install it with: pip install lpips') from error
+        raise UserError('LPIPS needs the package lpips. Install it with: pip install lpips') from error
     state = load_feature_weights(BACKBONES[net], weights)
     # lpips initialises the trunk at random first; a validation must not advance the random state of the training.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -101,4 +114,4 @@ def _lpips(net: str, weights: str | None, device: str) -> nn.Module:
     # lpips cuts torchvision's `features` into slices but keeps the numbers: slice2.5.weight is features.5.weight.
     trunk = {key: state[f'features.{key.split(".", 1)[1]}'] for key in model.net.state_dict()}
     model.net.load_state_dict(trunk)
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).eval()

@@ -2,7 +2,7 @@
 synchronisation in the step."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -20,6 +20,7 @@ from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
 from ext_core.weights import keep_layers, option_suffix, select_weights, weights_problem
 from ext_models.ema import WeightAverage
+from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.precision import Precision
 
@@ -55,6 +56,8 @@ class ExtSRModel(SRModel):
         optim_g: any optimizer of ``torch.optim`` with its arguments.
         scheduler: BasicSR's two, LinearDecayLR, or any of ``torch.optim.lr_scheduler``.
         tv_opt: a loss of the generated image alone, such as BasicSR's WeightedTVLoss.
+        log_gradient_norms (int): Every so many iterations, measure the norm of each loss's gradient at the generated
+            images, and log it as ``grad_pix``, ``grad_percep``, ...: how the losses share the generator.
 
     ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
@@ -62,9 +65,10 @@ class ExtSRModel(SRModel):
     Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1].
     """
 
-    EXTRA_TRAIN_KEYS = frozenset({'amp', 'channels_last', 'compile', 'accumulate', 'grad_clip'})
+    EXTRA_TRAIN_KEYS = frozenset({'amp', 'channels_last', 'compile', 'accumulate', 'grad_clip', 'log_gradient_norms'})
     NEEDS = frozenset({'train:optim_g', 'train:scheduler'})
     LOSS_PREFIX = 'l_'
+    PANELS = {'lq': 'lq', 'sr': 'output', 'gt': 'gt'}  # name in TensorBoard: attribute
 
     # ------------------------------------------------------------------ construction
     def __init__(self, opt: dict):
@@ -90,6 +94,7 @@ class ExtSRModel(SRModel):
     def init_training_settings(self) -> None:
         train_opt = self.opt['train']
         self.accumulate = int(train_opt.get('accumulate', 1))
+        self.gradient_norms = GradientNorms(train_opt.get('log_gradient_norms') or 0, self.precision)
         self.net_g.train()
         self.init_ema(train_opt.get('ema_decay', 0))
         self.init_networks()
@@ -205,9 +210,10 @@ class ExtSRModel(SRModel):
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def optimize_parameters(self, current_iter: int) -> None:
+        self.gradient_norms.start(current_iter)
         self.supervised_step(self.generator_losses)
 
-    def supervised_step(self, losses_of: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
+    def supervised_step(self, losses_of: Callable[[Tensor, Any], dict[str, Tensor]]) -> None:
         """One update of the generator alone, on ``losses_of(sr, gt)``."""
         self.optimizer_g.zero_grad()
         self.loss_dict = OrderedDict()
@@ -216,6 +222,7 @@ class ExtSRModel(SRModel):
             with self.precision.autocast():
                 sr = self.net_g(lq)
                 losses = losses_of(sr, gt)
+            self.measure_gradients(losses, sr)
             self.share(total(losses)).backward()
             self.add_losses(losses)
             outputs.append(sr.detach())
@@ -239,7 +246,7 @@ class ExtSRModel(SRModel):
             losses[f'{self.LOSS_PREFIX}tv'] = self.cri_tv(sr)
         return losses
 
-    def chunks(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Any]]:
         """The batch in ``train:accumulate`` equal parts. Gradients are reduced over ranks with the last one only."""
         batch = self.lq.shape[0]
         if batch % self.accumulate:
@@ -247,12 +254,16 @@ class ExtSRModel(SRModel):
                 f'train:accumulate: a batch of {batch} images cannot be run in {self.accumulate} equal '
                 'chunks. Choose a divisor of batch_size_per_gpu.'
             )
-        parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
+        parts = list(zip(self.lq.chunk(self.accumulate), self.target_chunks(), strict=True))
         with ExitStack() as stack:
             for net in networks:
                 stack.enter_context(self.without_reduction(net))
             yield from parts[:-1]
         yield parts[-1]
+
+    def target_chunks(self) -> Sequence[Any]:
+        """What the chunks' outputs are compared with: ``gt`` of the methods that get a chunk."""
+        return self.gt.chunk(self.accumulate)
 
     @staticmethod
     def without_reduction(net: nn.Module) -> AbstractContextManager:
@@ -262,6 +273,11 @@ class ExtSRModel(SRModel):
     def share(self, loss: Tensor) -> Tensor:
         """A chunk's loss as its part of the batch's, scaled for mixed precision: what ``backward`` is called on."""
         return self.precision.scale(loss / self.accumulate if self.accumulate > 1 else loss)
+
+    def measure_gradients(self, losses: dict[str, Tensor], sr: Tensor) -> None:
+        """Measure the gradients of a chunk's losses at the generated images, where it is time to."""
+        if self.gradient_norms.due:
+            self.gradient_norms.measure({name: self.share(loss) for name, loss in losses.items()}, sr)
 
     def update_ema(self) -> None:
         if self.ema_decay > 0:
@@ -286,7 +302,7 @@ class ExtSRModel(SRModel):
 
     def log_tensors(self) -> dict[str, Tensor]:
         """Scalars for the log, still on the device; asked for when a line is printed, so they may cost a little."""
-        return self.loss_dict
+        return OrderedDict(self.loss_dict, **self.gradient_norms.values)
 
     @torch.no_grad()
     def get_current_log(self) -> dict[str, float]:
@@ -306,9 +322,9 @@ class ExtSRModel(SRModel):
 
     def panels(self) -> dict[str, Tensor]:
         """Images of the last training batch for TensorBoard, (n, c, h, w) in [0, 1]."""
-        if not all(hasattr(self, name) for name in ('lq', 'gt', 'output')):
+        if not all(hasattr(self, attribute) for attribute in self.PANELS.values()):
             return {}
-        return {'lq': self.lq, 'sr': self.output, 'gt': self.gt}
+        return {name: getattr(self, attribute) for name, attribute in self.PANELS.items()}
 
     def validation(self, dataloader, current_iter: int, tb_logger, save_img: bool = False) -> None:
         """BasicSR's validation; before it, panels of the last training batch (first four images) go to TensorBoard."""

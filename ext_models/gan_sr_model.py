@@ -41,6 +41,12 @@ class GANSRModel(ExtSRModel):
 
     # ------------------------------------------------------------------ construction
     def init_networks(self) -> None:
+        self.net_d: Any = None  # where a subclass lets gan_opt be absent, the generator trains without an opponent
+        if self.opt['train'].get('gan_opt'):
+            self.build_discriminator()
+
+    def build_discriminator(self) -> None:
+        """``net_d``, with its pretrained weights where the options name them."""
         path_opt = self.opt['path']
         self.net_d = self.model_to_device(build_network(self.opt['network_d']))
         self.print_network(self.net_d)
@@ -65,7 +71,7 @@ class GANSRModel(ExtSRModel):
         if bool(self.cri_pretrain) != bool(self.pretrain_iters):
             raise ValueError('train: pretrain_iters and pretrain_opt belong together. Give both, or none.')
         self.objective = self.build_loss('gan_opt')
-        if not hasattr(self.objective, 'generator_loss'):
+        if self.objective is not None and not hasattr(self.objective, 'generator_loss'):
             raise ValueError(
                 f"train:gan_opt: type '{train_opt['gan_opt']['type']}' is not an adversarial objective of "
                 'this plugin. Use AdversarialLoss (SRGAN) or RelativisticAdversarialLoss (ESRGAN); both '
@@ -73,19 +79,29 @@ class GANSRModel(ExtSRModel):
             )
         view_opts = [value for key, value in train_opt.items() if key in self.VIEW_KEYS and value]
         self.views: Any = nn.ModuleList(build_loss(view_opt) for view_opt in view_opts).to(self.device)
+        if hasattr(self.objective, 'panels'):  # an objective that is a view too, such as FrequencyGANLoss
+            self.views.append(self.objective)
         self.net_d_iters = train_opt.get('net_d_iters', 1)
         self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
 
     def setup_optimizers(self) -> None:
         super().setup_optimizers()
-        self.optimizer_d = self.add_optimizer('optim_d', self.net_d)
+        if self.net_d is not None:
+            self.optimizer_d = self.add_optimizer('optim_d', self.net_d)
 
     # ------------------------------------------------------------------ the step
     def optimize_parameters(self, current_iter: int) -> None:
+        self.gradient_norms.start(current_iter)
         if current_iter <= self.pretrain_iters:
-            self.supervised_step(lambda sr, gt: {'l_g_pretrain': self.cri_pretrain(sr, gt)})
+            self.supervised_step(self.pretrain_losses)
+        elif self.net_d is None:
+            self.supervised_step(self.generator_losses)
         else:
             self.gan_step(current_iter)
+
+    def pretrain_losses(self, sr: Tensor, gt: Any) -> dict[str, Tensor]:
+        """The generator's losses in the first ``pretrain_iters`` iterations."""
+        return {'l_g_pretrain': self.cri_pretrain(sr, gt)}
 
     def gan_step(self, current_iter: int) -> None:
         """One update of the discriminator and, when it is its turn, of the generator."""
@@ -106,7 +122,7 @@ class GANSRModel(ExtSRModel):
         self.precision.update()
         self.update_ema()
 
-    def adversarial_step(self, sr: Tensor, gt: Tensor, update_g: bool) -> None:
+    def adversarial_step(self, sr: Tensor, gt: Any, update_g: bool) -> None:
         """Gradients of both players on one chunk, from one pass of each image through the discriminator."""
         fake = sr.detach().requires_grad_(update_g)
         with self.precision.autocast():
@@ -118,17 +134,22 @@ class GANSRModel(ExtSRModel):
         self.d_step(real_logits, fake_logits)
 
     def discriminator_views(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
-        """What the discriminator gets of the generated and of the real images."""
+        """What the discriminator gets of the generated and of the real images.
+
+        A subclass whose ``gt`` is no image to be shown (see ``target_chunks``) passes the one that is.
+        """
         for view in self.views:
             sr, gt = view(sr, gt)
         return sr, gt
 
-    def g_step(self, sr: Tensor, gt: Tensor, fake: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+    def g_step(self, sr: Tensor, gt: Any, fake: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
         """Backward of the generator: its own losses, with the adversarial gradient at ``fake`` injected at ``sr``."""
         with self.precision.autocast():
             losses = self.generator_losses(sr, gt)
             adversarial = self.objective.generator_loss(real_logits, fake_logits)
         (gradient,) = torch.autograd.grad(self.share(adversarial), fake, retain_graph=True)
+        self.measure_gradients(losses, sr)
+        self.gradient_norms.add('l_g_gan', gradient)
         # The injected gradient comes first: autograd then adds the terms at ``sr`` in the order BasicSR's graph does.
         roots: list[Tensor] = [sr]
         gradients: list[Tensor | None] = [gradient]
@@ -147,10 +168,11 @@ class GANSRModel(ExtSRModel):
 
     # ------------------------------------------------------------------ logging and saving
     def step_state(self) -> dict[str, Any]:
-        return {'objective': self.objective.state_dict()}
+        return {} if self.objective is None else {'objective': self.objective.state_dict()}
 
     def load_step_state(self, state: dict[str, Any]) -> None:
-        self.objective.load_state_dict(state['objective'])
+        if self.objective is not None:
+            self.objective.load_state_dict(state['objective'])
 
     def log_tensors(self) -> dict[str, Tensor]:
         scalars = OrderedDict(super().log_tensors())
@@ -166,5 +188,6 @@ class GANSRModel(ExtSRModel):
         return panels
 
     def save(self, epoch: int, current_iter: int) -> None:
-        self.save_network(self.net_d, 'net_d', current_iter)
+        if self.net_d is not None:
+            self.save_network(self.net_d, 'net_d', current_iter)
         super().save(epoch, current_iter)

@@ -13,6 +13,7 @@ of the last experiment's error, with that experiment's mask_opt or its defaults.
 import argparse
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -62,7 +63,7 @@ def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
             whole.imshow(picture)
             whole.add_patch(plt.Rectangle((x, y), crop, crop, fill=False, color='yellow', linewidth=1.2))
             zoom.imshow(picture[y : y + crop, x : x + crop], interpolation='nearest')
-            whole.set_title(title, fontsize=9)
+            whole.set_title('\n'.join(textwrap.wrap(title, 28)), fontsize=9)
             for axis in (whole, zoom):
                 axis.set_axis_off()
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,11 @@ or dataset needs no entry in a list here. Classes may say more about themselves,
 * ``EXTRA_TRAIN_KEYS: frozenset[str]`` of a model: keys of ``train`` that it takes.
 * ``NEEDS: frozenset[str]`` of a model: colon paths, such as ``train:gan_opt``, without which it cannot be trained; of a
   dataset: keys that its section must have.
+* ``OPTIONAL: frozenset[str]`` of a model: those of its bases' NEEDS that it can do without.
+* ``option_problems(opt)``, a class method of a model: an iterator of further problems, such as parts that belong
+  together.
+* ``VALIDATION_FIGURES: dict[str, str]`` of a model: figures that its validation yields beside ``val:metrics``, and
+  which is better, 'higher' or 'lower'.
 """
 
 from collections.abc import Iterator

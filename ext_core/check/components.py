@@ -33,11 +33,16 @@ def problems(opt: dict, is_train: bool) -> Iterator[str]:
             yield from _switches(opt)
         yield from _losses(opt)
     yield from _metrics(opt)
+    if is_train:
+        yield from _save_best(opt, model)
+    if hasattr(model, 'option_problems'):
+        yield from model.option_problems(opt)
 
 
 # ---------------------------------------------------------------------- what a model needs
 def _needs(opt: dict, model: type) -> Iterator[str]:
     needs = set().union(*(vars(base).get('NEEDS', ()) for base in model.__mro__))
+    needs -= set().union(*(vars(base).get('OPTIONAL', ()) for base in model.__mro__))
     if model.__module__.startswith('basicsr.'):
         needs |= {'train:optim_g', 'train:scheduler'}
     if issubclass(model, SRGANModel):
@@ -218,6 +223,21 @@ def _metrics(opt: dict) -> Iterator[str]:
                     '(SingleImageDataset) does not have. Use PairedImageDataset, or a metric without reference '
                     'such as calculate_niqe.'
                 )
+
+
+def _save_best(opt: dict, model: Any) -> Iterator[str]:
+    """The metric that decides which network is kept must be measured in every validation."""
+    name, metrics = section(opt, 'val').get('save_best'), section(opt, 'val', 'metrics')
+    if name is None:
+        return
+    known = [*metrics, *getattr(model, 'VALIDATION_FIGURES', ())]
+    if name not in known:
+        hint = did_you_mean(name, known) or f' There are: {", ".join(known) or "none"}.'
+        yield f"val:save_best: there is no metric '{name}' in val:metrics.{hint}"
+    elif section(metrics, name).get('optional'):
+        yield f'val:save_best: val:metrics:{name} is optional, so it may be left out. Remove its optional: true.'
+    if not any(str(phase).split('_')[0] == 'val' for phase in section(opt, 'datasets')):
+        yield 'val:save_best needs a validation set. Add datasets:val, or remove save_best.'
 
 
 def leave_out_metrics(opt: dict) -> list[str]:

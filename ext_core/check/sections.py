@@ -49,7 +49,7 @@ _KEYS: dict[str, frozenset[str]] = {
             'net_d_init_iters',
         }
     ),
-    'val': frozenset({'val_freq', 'save_img', 'suffix', 'metrics', 'pbar'}),
+    'val': frozenset({'val_freq', 'save_img', 'save_best', 'suffix', 'metrics', 'pbar'}),
     'logger': frozenset({'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}),
     'path': frozenset(
         {
@@ -91,6 +91,7 @@ _NUMBERS = {
     'train:net_d_iters': _COUNT,
     'train:net_d_init_iters': _WHOLE,
     'train:accumulate': _COUNT,
+    'train:log_gradient_norms': _WHOLE,
     'val:val_freq': _POSITIVE,
     'logger:print_freq': _POSITIVE,
     'logger:save_checkpoint_freq': _POSITIVE,

@@ -6,6 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from ext_core.errors import UserError
 from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
@@ -18,14 +21,18 @@ TRAIN_WINDOW = Window(size=192, step=96, thresh=24)
 # file: (top, left) of a region with fine detail: the cat's eyes and fur; cup, spoon and grain of the wood
 VAL_REGIONS = {'chelsea.png': (0, 84), 'coffee.png': (100, 204)}
 VAL_SIZE = 288  # NIQE needs at least two blocks of 96 px inside the cropped border
+CAMERA_BLUR = 0.8  # standard deviation in LR pixels
+CAMERA_NOISE = 2.0  # standard deviation in grey levels
 
 
 def ensure_demo_data(root: Path, scale: int = 4) -> Path:
     """Make ``root/datasets/demo`` unless it is there already.
 
     ``train/gt.lmdb`` and ``train/lq_x{scale}.lmdb`` hold overlapping sub-images of three photographs, ``val/gt`` and
-    ``val/lq_x{scale}`` one region each of two others. LR is MATLAB-style bicubic. Several processes may call this at
-    the same time: each part is built aside and renamed, and whoever comes second keeps what is there.
+    ``val/lq_x{scale}`` one region each of two others. LR is MATLAB-style bicubic. ``train/real_x{scale}.lmdb`` and
+    ``val/real_x{scale}`` hold the same as a blurring, noisy camera would give it: the real LR images of unpaired
+    training. Several processes may call this at the same time: each part is built aside and renamed, and whoever
+    comes second keeps what is there.
 
     Args:
         root (Path): Folder under which ``datasets/demo`` is made, usually the project's.
@@ -40,7 +47,8 @@ def ensure_demo_data(root: Path, scale: int = 4) -> Path:
     if scale not in SCALES:
         raise UserError(f'The demo set exists for the scales {SCALES}, not {scale}.')
     demo = Path(root) / 'datasets' / 'demo'
-    parts = ('train/gt.lmdb', f'train/lq_x{scale}.lmdb', 'val/gt', f'val/lq_x{scale}')
+    low = [f'{kind}_x{scale}' for kind in ('lq', 'real')]
+    parts = ('train/gt.lmdb', *(f'train/{name}.lmdb' for name in low), 'val/gt', *(f'val/{name}' for name in low))
     if all((demo / part).is_dir() for part in parts):
         return demo
     photographs = _photograph_folder()
@@ -72,15 +80,16 @@ def _photograph_folder() -> Path:
 
 
 def _build_train(photographs: Path, target: Path, scale: int) -> None:
-    folders = {'gt': target / 'train' / 'gt', f'lq_x{scale}': target / 'train' / f'lq_x{scale}'}
+    folders = {name: target / 'train' / name for name in ('gt', f'lq_x{scale}', f'real_x{scale}')}
     entries: dict[str, list[Entry]] = {name: [] for name in folders}
     for folder in folders.values():
         folder.mkdir(parents=True)
     for file in TRAIN_PHOTOGRAPHS:
         hr = mod_crop(read_image(photographs / file)[0], MULTIPLE)
-        pieces = cut_pair(hr, bicubic_down(hr, scale), scale, TRAIN_WINDOW)
-        for number, pair in enumerate(pieces, start=1):
-            for (name, folder), image in zip(folders.items(), pair, strict=True):
+        pairs = cut_pair(hr, bicubic_down(hr, scale), scale, TRAIN_WINDOW)
+        real = (low for _, low in cut_pair(hr, camera_down(hr, scale), scale, TRAIN_WINDOW))
+        for number, (pair, other) in enumerate(zip(pairs, real, strict=True), start=1):
+            for (name, folder), image in zip(folders.items(), (*pair, other), strict=True):
                 path = folder / f'{Path(file).stem}_s{number:03d}.png'
                 write_png(path, image)
                 entries[name].append(Entry(path, *image.shape[:2]))
@@ -90,14 +99,28 @@ def _build_train(photographs: Path, target: Path, scale: int) -> None:
 
 
 def _build_val(photographs: Path, target: Path, scale: int) -> None:
-    gt_folder, lq_folder = target / 'val' / 'gt', target / 'val' / f'lq_x{scale}'
-    gt_folder.mkdir(parents=True)
-    lq_folder.mkdir(parents=True)
     for file, (top, left) in VAL_REGIONS.items():
         hr = read_image(photographs / file)[0][top : top + VAL_SIZE, left : left + VAL_SIZE]
-        name = f'{Path(file).stem}.png'
-        write_png(gt_folder / name, hr)
-        write_png(lq_folder / name, bicubic_down(hr, scale))
+        images = {'gt': hr, f'lq_x{scale}': bicubic_down(hr, scale), f'real_x{scale}': camera_down(hr, scale)}
+        for part, image in images.items():
+            folder = target / 'val' / part
+            folder.mkdir(parents=True, exist_ok=True)
+            write_png(folder / f'{Path(file).stem}.png', image)
+
+
+def camera_down(hr: np.ndarray, scale: int) -> np.ndarray:
+    """What a camera might make of a scene: a lens's blur, the sampling (bicubic), the sensor's noise.
+
+    Args:
+        hr (np.ndarray): (scale * h, scale * w, 3), uint8.
+        scale (int): Factor, at least 2.
+
+    Returns:
+        np.ndarray: (h, w, 3), uint8. The noise is the same in each call.
+    """
+    low = bicubic_down(cv2.GaussianBlur(hr, (0, 0), CAMERA_BLUR * scale), scale)
+    noise = np.random.default_rng(0).normal(0, CAMERA_NOISE, low.shape)
+    return np.round(np.clip(low + noise, 0, 255)).astype(np.uint8)
 
 
 def _move_unless_there(source: Path, target: Path) -> None:

@@ -159,7 +159,11 @@ def test_debug_mode_is_basicsrs():
     assert opt['val']['val_freq'] == opt['logger']['save_checkpoint_freq'] == 8
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'options').glob('t*.yml')), ids=lambda path: path.stem)
+# train_domain_adaptation.yml names two recipes, and is none
+RECIPES = [path for path in sorted((ROOT / 'options').glob('t*.yml')) if 'model_type' in options.load(path)]
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_resolves_and_shrinks(path):
     is_train = path.stem.startswith('train')
     merged, opt = resolve(path, '--demo', is_train=is_train)

@@ -1,0 +1,172 @@
+"""Use a trained degradation network: low-resolution images of high-resolution ones, whole or in tiles without seams."""
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ext_core import options
+from ext_core.checkpoint import load_checkpoint
+from ext_core.errors import UserError
+from ext_core.weights import select_weights, weights_problem
+
+PROBES = (16, 32, 64, 128)  # sides in LR pixels of the images on which the reach of a network is measured
+
+
+@dataclass
+class Degrader:
+    """A trained degradation network and where it comes from.
+
+    Args:
+        net (nn.Module): On its device, in evaluation mode.
+        scale (int): HR size / LR size.
+        weights (Path): The file of its weights.
+        options (dict): The option file that it was trained with.
+    """
+
+    net: nn.Module
+    scale: int
+    weights: Path
+    options: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What its images depend on: the weights' hash, the network's options, the scale."""
+        digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        return {'weights_sha256': digest, 'network': self.options['network_g'], 'scale': self.scale}
+
+
+def of_experiment(folder: Path) -> tuple[Path, Path]:
+    """Option file and weights of a finished training.
+
+    Raises:
+        UserError: If the folder lacks one of them.
+    """
+    files = folder / f'{folder.name}.yml', folder / 'models' / 'net_g_latest.pth'
+    missing = [str(file.relative_to(folder)) for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f'{folder} is not a finished experiment: {", ".join(missing)} is missing. Train it first.')
+    return files
+
+
+def load_degrader(option_file: Path, weights: Path, device: torch.device | str = 'cpu') -> Degrader:
+    """The degradation network ``network_g`` of an option file, with its EMA weights where the file has them.
+
+    Args:
+        option_file (Path): That of stage 1.
+        weights (Path): Checkpoint of its generator.
+        device (torch.device | str): Where to put it. Default: 'cpu'.
+
+    Raises:
+        UserError: If a file is missing or the weights belong to another network.
+    """
+    from basicsr.archs import build_network
+
+    opt = options.load(option_file)
+    if not isinstance(opt.get('network_g'), dict) or not isinstance(opt.get('scale'), int):
+        raise UserError(f'{option_file} has no network_g or no scale: name the option file of a degradation network.')
+    try:
+        net = build_network(opt['network_g'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{option_file}: network_g cannot be built: {error}') from error
+    _, saved = select_weights(load_checkpoint(weights), 'params_ema', str(weights))
+    saved = {str(name).removeprefix('module.'): value for name, value in saved.items()}
+    problem = weights_problem(net, saved, str(weights), 'g')
+    if problem:
+        raise UserError(problem)
+    net.load_state_dict(saved)
+    return Degrader(net.eval().requires_grad_(False).to(device), opt['scale'], weights, opt)
+
+
+def low_resolution(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
+    """LR images as they would be written and read again: clamped to [0, 1] and rounded to the 256 levels of a file.
+
+    A network whose class says ``INPUT = 'lq'`` gets the bicubic LR image, neither rounded nor clipped, instead of the
+    HR image. Computed in float32, without a graph.
+
+    Args:
+        net (nn.Module): Degradation network in evaluation mode.
+        gt (Tensor): HR images, float32, range [0, 1].
+        scale (int): HR size / LR size.
+
+    Shape:
+        gt: (n, c, h, w), h and w multiples of scale. Output: (n, c, h / scale, w / scale).
+
+    Raises:
+        ValueError: If the network gives another size.
+    """
+    return _raw(net, gt, scale).clamp(0, 1).mul(255).round().div(255)
+
+
+@torch.no_grad()
+def _raw(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
+    from ext_arch.resize import bicubic_downscale
+
+    with torch.autocast(gt.device.type, enabled=False):
+        source = bicubic_downscale(gt, scale) if getattr(net, 'INPUT', 'gt') == 'lq' else gt
+        lr = net(source)
+    wanted = (gt.shape[-2] // scale, gt.shape[-1] // scale)
+    if lr.shape[-2:] != wanted:
+        raise ValueError(
+            f'{type(net).__name__} makes {tuple(lr.shape[-2:])} of {tuple(gt.shape[-2:])} (height, width), but scale '
+            f'{scale} asks for {wanted}. Use a degradation network of that scale.'
+        )
+    return lr
+
+
+def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
+    """As :func:`low_resolution`, with the memory of one tile.
+
+    Each tile is computed with a frame as wide as the network's reach, which is cut off again: so no pixel of the result
+    sees a border that is not the image's.
+
+    Args:
+        net, gt, scale: See :func:`low_resolution`.
+        tile (int): Side of a tile in LR pixels, without its frame; 0 takes the image whole.
+        reach (int): From :func:`reach_of`, in LR pixels.
+    """
+    height, width = gt.shape[-2] // scale, gt.shape[-1] // scale
+    if not tile or max(height, width) <= tile:
+        return low_resolution(net, gt, scale)
+    rows = []
+    for top in range(0, height, tile):
+        first, last = max(top - reach, 0), min(top + tile + reach, height)
+        band = gt[..., first * scale : last * scale, :]
+        pieces = []
+        for left in range(0, width, tile):
+            start, end = max(left - reach, 0), min(left + tile + reach, width)
+            piece = low_resolution(net, band[..., start * scale : end * scale], scale)
+            pieces.append(piece[..., top - first : top - first + tile, left - start : left - start + tile])
+        rows.append(torch.cat(pieces, dim=-1))
+    return torch.cat(rows, dim=-2)
+
+
+def reach_of(net: nn.Module, scale: int) -> int:
+    """How far an HR pixel's influence reaches, in LR pixels: measured, by following a NaN through the network.
+
+    Args:
+        net (nn.Module): Degradation network of three channels in evaluation mode.
+        scale (int): HR size / LR size.
+
+    Returns:
+        int: Largest distance between the LR pixel over an HR pixel and one that depends on it.
+
+    Raises:
+        UserError: If it reaches further than half of the largest probe, as that of global normalisation does.
+    """
+    probe = copy.deepcopy(net).cpu()  # convolutions of a GPU may spread a NaN further than they spread numbers
+    for side in PROBES:
+        centre = side // 2
+        image = torch.zeros(1, 3, side * scale, side * scale)
+        image[..., centre * scale : (centre + 1) * scale, centre * scale : (centre + 1) * scale] = torch.nan
+        touched = _raw(probe, image, scale).isnan().any(dim=1)[0]
+        places = torch.cat([touched.any(dim=0).nonzero(), touched.any(dim=1).nonzero()])
+        if len(places) and places.min() > 0 and places.max() < side - 1:
+            return int((places - centre).abs().max())
+    raise UserError(
+        f'{type(net).__name__} sees further than {PROBES[-1] // 2} LR pixels, so that tiles would show seams. '
+        'Use --tile 0, which takes images whole.'
+    )

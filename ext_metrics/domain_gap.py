@@ -1,0 +1,265 @@
+"""How far two sets of images are apart that show different things: power spectrum, colour, and patches (MMD).
+
+For instance the LR images that a network generates and a camera's own. Images are float tensors (3, h, w), RGB in
+[0, 1], on any device; sizes may differ within and between the sets. Nothing here is random but for fixed seeds: the
+same sets give the same figures.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ext_core.errors import UserError
+from ext_losses.frequency import HighPass
+from ext_losses.mmd import Kernel
+from ext_losses.mmd_loss import patch_grid
+
+Images = Sequence[Tensor]
+
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+BINS = 10
+CROP = 64  # px; side of the windows that spectra are taken of
+FLOOR = 1e-10  # of power, -100 dB; rounding to 8 bits alone gives -59 dB
+PATCH = 8  # px
+MAX_IMAGES = 256
+MAX_PATCHES = 2048  # of each set: kernel matrices of 4096 x 4096
+BLOCK = 512  # rows of the kernel matrix made at a time
+# Images of each set from which on whole images are permuted: 4 and 4 fall into two sets in 70 ways
+MIN_IMAGES = 4
+
+
+# ---------------------------------------------------------------------- power spectrum
+def radial_power_spectrum(image: Tensor, bins: int = BINS, crop: int = CROP) -> Tensor:
+    """Power of an image's luminance by spatial frequency, in dB.
+
+    Windows of crop x crop px, half a window apart, cover the image; of each its mean is taken off and a Hann window
+    applied. The power of a frequency is the mean over the windows, that of a ring the mean over its frequencies:
+
+        10 log10 mean |FFT(w (y - mean y))|^2 / sum w^2
+
+    White noise of variance v is 10 log10 v everywhere. Power below -100 dB counts as -100 dB. A filter adds 20 log10
+    of the magnitude of its transfer function. As all windows are of one size, images of different sizes compare.
+
+    Args:
+        image (Tensor): (3, h, w), RGB in [0, 1].
+        bins (int): Rings of equal width between the frequencies 0 and 0.5 cycles per px. Default: 10.
+        crop (int): Side of the windows in px, more than twice the number of rings. Default: 64.
+
+    Returns:
+        Tensor: (bins,), dB, float64. The first ring is without the frequency 0, the last one includes 0.5.
+
+    Raises:
+        UserError: If the image is no such image or smaller than a window.
+    """
+    _check(image, crop)
+    if crop <= 2 * bins:  # else rings would hold no frequency
+        raise UserError(f'{crop} px are too small for a spectrum of {bins} rings: it needs {2 * bins + 1} px.')
+    weights = torch.tensor(LUMINANCE, dtype=torch.float64, device=image.device)
+    luminance = torch.einsum('c,chw->hw', weights, image.double())
+    windows = patch_grid(luminance[None, None], crop, crop // 2).reshape(-1, crop, crop)
+    hann = torch.hann_window(crop, dtype=torch.float64, device=image.device)
+    taper = hann[:, None] * hann
+    means = (windows * taper).sum((1, 2), keepdim=True) / taper.sum()
+    power = torch.fft.fft2((windows - means) * taper).abs().square().mean(0) / taper.square().sum()
+    return 10 * _ring_means(power, bins).clamp_min(FLOOR).log10()
+
+
+def _ring_means(power: Tensor, bins: int) -> Tensor:
+    """Means of (n, n) over rings of frequencies, without the corners beyond 0.5."""
+    size = len(power)
+    steps = torch.fft.fftfreq(size, 1 / size, device=power.device)  # whole numbers, so that no border is rounded
+    squares = (steps[:, None].square() + steps.square()).long()
+    inside = (squares > 0) & (4 * squares <= size**2)
+    ring = (squares[inside].double().sqrt() * 2 * bins / size).long().clamp_max(bins - 1)
+    totals = torch.zeros(bins, dtype=power.dtype, device=power.device).index_add_(0, ring, power[inside])
+    return totals / torch.bincount(ring, minlength=bins)
+
+
+def mean_spectrum(images: Images, bins: int = BINS, crop: int = CROP) -> Tensor:
+    """Mean over the images of their spectra in dB, (bins,), see :func:`radial_power_spectrum`."""
+    return torch.stack([radial_power_spectrum(image, bins, crop).cpu() for image in images]).mean(0)
+
+
+def spectrum_distance(fake: Images, real: Images, bins: int = BINS) -> tuple[float, float]:
+    """Distance of the mean power spectra of two sets, over all frequencies and in the top band.
+
+    Windows are of 64 px, or of the smallest side of all images where that is less. More contrast in one set raises
+    its spectrum at all frequencies, so content counts; compare with the distance of two halves of one set.
+
+    Args:
+        fake, real (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1], at least 21 px wide and high.
+        bins (int): Number of rings. Default: 10.
+
+    Returns:
+        tuple[float, float]: Root of the mean squared difference over the rings, dB, >= 0; and the last ring's
+        difference ``fake`` less ``real``, dB: with ten rings the power at 0.45 to 0.5 cycles per px. It is positive
+        where ``fake`` is sharper or noisier.
+
+    Raises:
+        UserError: If a set is empty or an image too small.
+    """
+    crop = common_crop(fake, real)
+    difference = mean_spectrum(fake, bins, crop) - mean_spectrum(real, bins, crop)
+    return difference.square().mean().sqrt().item(), difference[-1].item()
+
+
+def common_crop(*sets: Images) -> int:
+    """Side in px of the windows that fit into all images, at most 64.
+
+    Raises:
+        UserError: If a set is empty.
+    """
+    if not all(len(images) for images in sets):
+        raise UserError('The gap between two sets of images needs at least one image of each.')
+    return min(CROP, *(min(image.shape[-2:]) for images in sets for image in images))
+
+
+# ---------------------------------------------------------------------- colour
+def colour_distance(fake: Images, real: Images) -> tuple[float, float]:
+    """Difference of the mean colour of two sets, and of the mean contrast.
+
+    Every image counts the same, whatever its size. Content counts, too, unless both sets show the same.
+
+    Args:
+        fake, real (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1].
+
+    Returns:
+        tuple[float, float]: Of the means of red, green and blue, and of their standard deviations within an image,
+        the root of the mean squared difference over the three, in grey levels (1/255), >= 0.
+    """
+    (fake_mean, fake_std), (real_mean, real_std) = _colours(fake), _colours(real)
+    return _rms(fake_mean - real_mean), _rms(fake_std - real_std)
+
+
+def _colours(images: Images) -> tuple[Tensor, Tensor]:
+    """Means over the images of each channel's mean and standard deviation, grey levels, (3,) each."""
+    flat = [image.detach().double().flatten(1).cpu() * 255 for image in images]
+    means = torch.stack([pixels.mean(1) for pixels in flat])
+    stds = torch.stack([pixels.std(1, correction=0) for pixels in flat])
+    return means.mean(0), stds.mean(0)
+
+
+def _rms(difference: Tensor) -> float:
+    return difference.square().mean().sqrt().item()
+
+
+# ---------------------------------------------------------------------- maximum mean discrepancy
+def mmd_test(x: Images, y: Images, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
+    """Squared maximum mean discrepancy of two sets of images, and how likely chance alone would make it so large.
+
+    Samples are 8 x 8 patches of the high-passed images (Gaussian of 1 px; of raw patches one sees content and colour,
+    and hardly the degradation), the kernel is DAN's sum of five Gaussians about the mean distance of the joint set.
+
+    Patches of one image are alike, so **the unit is the image**: two images compare by the mean of the kernel over
+    pairs of their patches, the unbiased estimate leaves out the pairs within an image, and the permutations deal
+    whole images to two sets. Sets of fewer than four images (then of few permutations, too) have each patch as a unit
+    instead; their p-value is too small, as if patches were independent.
+
+    It sees content, too: of ten photographs and their blurred versions it may not tell the blur, where the spectrum
+    does. Take many images, and compare values with each other and with that of two halves of one set.
+
+    Time and memory are bounded: at most 256 evenly spaced images of a set are used, and 2048 patches, the same number
+    of each image, chosen with a fixed seed.
+
+    Args:
+        x, y (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1], at least 8 px wide and high.
+        permutations (int): Number of random divisions of the joint set. Default: 200.
+        seed (int): Of the permutations. Default: 0.
+
+    Returns:
+        tuple[float, float]: The unbiased estimate of MMD^2, 0 on average for sets of one distribution, and then also
+        negative; and p = (1 + number of permutations with at least that value) / (1 + permutations).
+
+    Raises:
+        UserError: If a set is empty or an image too small.
+
+    Reference: Gretton et al., A Kernel Two-Sample Test, JMLR 2012, eq. 3 and section 5.
+    """
+    kernel, sizes = _unit_kernels(x, y)
+    generator = torch.Generator().manual_seed(seed)
+    identity = torch.arange(sum(sizes))
+    orders = [identity, *(torch.randperm(len(identity), generator=generator) for _ in range(permutations))]
+    chosen = torch.zeros(len(identity), len(orders), dtype=kernel.dtype)
+    for column, order in enumerate(orders):
+        chosen[order[: sizes[0]], column] = 1
+    values = _unbiased(kernel, chosen, *sizes)
+    # equal divisions must count as equal, although their sums are rounded differently
+    at_least = (values[1:] >= values[0] - 1e-9 * kernel.abs().mean()).sum().item()
+    return values[0].item(), (1 + at_least) / (1 + permutations)
+
+
+def gap(fake: Images, real: Images) -> dict[str, float]:
+    """The gap between two sets of images in four figures; of each, nearer to 0 is better.
+
+    Args:
+        fake, real (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1], at least 21 px wide and high.
+
+    Returns:
+        dict[str, float]: ``mmd``: MMD^2, see :func:`mmd_test`; ``spectrum_db`` and ``top_band_db`` (which has a
+        sign): see :func:`spectrum_distance`; ``colour``: distance of the mean colours in grey levels.
+
+    Raises:
+        UserError: If a set is empty or an image too small.
+    """
+    spectrum_db, top_band_db = spectrum_distance(fake, real)
+    return {
+        'mmd': mmd_test(fake, real, permutations=0)[0],
+        'spectrum_db': spectrum_db,
+        'top_band_db': top_band_db,
+        'colour': colour_distance(fake, real)[0],
+    }
+
+
+def _unbiased(kernel: Tensor, chosen: Tensor, n: int, m: int) -> Tensor:
+    """Unbiased MMD^2 for divisions of the units, the columns of ``chosen``: 1 in the first set, 0 in the second."""
+    kernel = kernel - kernel.diagonal().diag()
+    first = (chosen * (kernel @ chosen)).sum(0)
+    others = 1 - chosen
+    second = (others * (kernel @ others)).sum(0)
+    mixed = kernel.sum() - first - second
+    return first / (n * (n - 1)) + second / (m * (m - 1)) - mixed / (n * m)
+
+
+@torch.no_grad()
+def _unit_kernels(x: Images, y: Images) -> tuple[Tensor, tuple[int, int]]:
+    """Kernel between the units of both sets, (n + m, n + m), float64, and n and m."""
+    common_crop(x, y)  # refuses empty sets
+    samples = [_patches(_evenly(x)), _patches(_evenly(y))]
+    n, m = (len(patches) for patches in samples)
+    count = min(len(patches) for of_set in samples for patches in of_set)  # of each image
+    first, second = (torch.cat([patches[:count] for patches in of_set]) for of_set in samples)
+    kernel, joint = Kernel(), torch.cat([first, second])
+    bandwidths = kernel.bandwidths(first, second)
+    if min(n, m) < MIN_IMAGES:
+        n, m, count = n * count, m * count, 1
+    units = torch.zeros(n + m, n + m, dtype=torch.float64)
+    step = max(1, BLOCK // count)
+    for start in range(0, n + m, step):
+        rows = joint[start * count : (start + step) * count]
+        block = kernel.matrix(rows, joint, bandwidths).double()
+        units[start : start + step] = block.unflatten(1, (-1, count)).mean(2).unflatten(0, (-1, count)).mean(1)
+    return units, (n, m)
+
+
+def _evenly(images: Images) -> list[Tensor]:
+    """At most MAX_IMAGES of a set."""
+    count = min(len(images), MAX_IMAGES)
+    return [images[number * len(images) // count] for number in range(count)]
+
+
+def _patches(images: list[Tensor]) -> list[Tensor]:
+    """Random patches of each high-passed image, together at most MAX_PATCHES: (count, 192) each, on the CPU."""
+    high_pass = HighPass('gaussian', kernel_size=7, sigma=1.0)
+    found = []
+    for image in images:
+        _check(image, PATCH)
+        patches = patch_grid(high_pass(image.detach().cpu().float()[None]), PATCH, PATCH).reshape(-1, 3 * PATCH**2)
+        order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))
+        found.append(patches[order[: MAX_PATCHES // len(images)]])
+    return found
+
+
+def _check(image: Tensor, size: int) -> None:
+    if image.ndim != 3 or len(image) != 3 or min(image.shape[-2:]) < size:
+        raise UserError(f'The gap of images needs (3, h, w) of at least {size} px, but got {tuple(image.shape)}.')

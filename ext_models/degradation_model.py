@@ -1,0 +1,206 @@
+"""Stage 1 of two-stage domain adaptation: learn, without pairs, to make LR images as a camera does."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from torch import Tensor
+from tqdm import tqdm
+
+from ext_arch.resize import bicubic_downscale
+from ext_core.errors import UserError
+from ext_metrics.domain_gap import colour_distance, gap
+from ext_models.gan_sr_model import GANSRModel
+
+INPUTS = ('gt', 'lq')
+ADVERSARIAL = ('network_d', 'train:gan_opt', 'train:optim_d')
+LOSSES = ('pixel_opt', 'perceptual_opt', 'mmd_opt', 'gan_opt')
+
+
+class Targets(NamedTuple):
+    """What a chunk's generated LR images are compared with: their own bicubic ones, and real ones of other scenes."""
+
+    bicubic: Tensor
+    real: Tensor
+
+
+@MODEL_REGISTRY.register()
+class DegradationModel(GANSRModel):
+    """Trains ``network_g`` to turn HR images into LR images that look like a camera's.
+
+    L = pixel(LR, bicubic) + perceptual(LR, bicubic) + MMD(LR, real) + adversarial(LR, real)
+
+    The first two keep the content, the others close the gap to real LR images, which show other scenes. Each is left
+    out where its section is absent or ``~``, so the option file alone makes the published method (MMD), a degradation
+    GAN, both, or neither. The step is that of :class:`GANSRModel`, with its accumulation, precision, views and EMA.
+
+    ``network_g`` gets the HR image, or, where its class says ``INPUT = 'lq'``, the bicubic LR image; it returns an LR
+    image. Batches are UnpairedImageDataset's: ``gt`` HR (n, c, scale h, scale w), ``real_lq`` (n, c, h, w), range
+    [0, 1], and ``lq``, the bicubic LR of ``gt``, which is made on the device where ``make_lq: false`` leaves it out.
+    As everywhere, ``self.lq`` is the network's input and ``self.gt`` what its output stays close to: the bicubic LR.
+
+    Keys of ``train``, beside :class:`GANSRModel`'s:
+        mmd_opt: a loss of (generated, real) LR images, ``MMDLoss``. With ``accumulate`` it is the mean over chunks, and
+            in distributed training over ranks, unless its own ``sync`` is true.
+        gan_opt: optional here; with it ``network_d`` and ``optim_d`` are needed. The discriminator judges generated
+            against real LR images, through ``highpass_opt``. ``mask_opt`` needs pairs and is refused.
+        pretrain_iters, pretrain_opt: first learn to be bicubic.
+
+    **Validation** needs no ground truth. Over a whole set, 8-bit as when saved: ``mmd``, ``spectrum_db``, ``colour``
+    (generated to real, ``ext_metrics.domain_gap.gap``), ``colour_drift`` (of the mean colour from bicubic, grey levels)
+    and ``psnr_bicubic`` (RGB, dB). ``val:metrics`` compares each generated image with its bicubic one. A second log
+    line sets the gap of the generated beside that of the bicubic images, where it started.
+
+    Reference: two-stage domain adaptation, section on the degradation network, eq. 1-3; with gan_opt: Fritsche et al.,
+    Frequency Separation for Real-World Super-Resolution, ICCVW 2019.
+    """
+
+    OPTIONAL = frozenset(ADVERSARIAL)
+    PANELS = {'hr': 'hr', 'bicubic': 'gt', 'generated': 'output', 'real': 'real_lq'}
+    VALIDATION_FIGURES = {
+        'mmd': 'lower',
+        'spectrum_db': 'lower',
+        'colour': 'lower',
+        'colour_drift': 'lower',
+        'psnr_bicubic': 'higher',
+    }
+
+    @classmethod
+    def option_problems(cls, opt: dict) -> Iterator[str]:
+        """What is wrong with options that fit this model's parts one by one."""
+        train = opt.get('train') or {}
+        if opt['is_train']:
+            if not any(train.get(key) for key in LOSSES):
+                yield f'train: none of {", ".join(LOSSES)} is given, so {cls.__name__} has no loss. Add one.'
+            yield from _adversarial_problems(opt, train)
+            if train.get('mask_opt'):
+                yield 'train:mask_opt: a mask of errors needs pairs, and real LR images have none. Remove it.'
+        network = (opt.get('network_g') or {}).get('type')
+        wanted = getattr(dict(iter(ARCH_REGISTRY)).get(network), 'INPUT', INPUTS[0])
+        if wanted not in INPUTS:
+            yield f"network_g: {network}.INPUT must be one of {', '.join(INPUTS)}, but is '{wanted}'."
+        for phase, dataset in (opt.get('datasets') or {}).items():
+            if not dataset.get('dataroot_real_lq'):
+                yield (
+                    f'datasets:{phase}:dataroot_real_lq is missing: {cls.__name__} needs real LR images. Use type '
+                    'UnpairedImageDataset.'
+                )
+        for name in (opt.get('val') or {}).get('metrics') or {}:
+            if name in cls.VALIDATION_FIGURES:
+                yield f'val:metrics:{name}: {cls.__name__} has a figure of this name. Choose another.'
+
+    # ------------------------------------------------------------------ construction
+    def init_networks(self) -> None:
+        for problem in self.option_problems(self.opt):
+            raise UserError(problem)
+        super().init_networks()
+
+    def init_losses(self) -> None:
+        super().init_losses()
+        self.cri_mmd = self.build_loss('mmd_opt')
+
+    # ------------------------------------------------------------------ the step
+    def feed_data(self, data: dict) -> None:
+        self.hr = self._to_device(data['gt'])
+        bicubic = data['lq'] if 'lq' in data else bicubic_downscale(self.hr, self.opt['scale'])
+        self.gt = self._to_device(bicubic)
+        self.lq = self.gt if getattr(self.get_bare_model(self.net_g), 'INPUT', INPUTS[0]) == 'lq' else self.hr
+        self.real_lq = self._to_device(data['real_lq'])
+
+    def target_chunks(self) -> Sequence[Targets]:
+        parts = zip(self.gt.chunk(self.accumulate), self.real_lq.chunk(self.accumulate), strict=True)
+        return [Targets(*part) for part in parts]
+
+    def pretrain_losses(self, sr: Tensor, gt: Targets) -> dict[str, Tensor]:
+        return super().pretrain_losses(sr, gt.bicubic)
+
+    def generator_losses(self, sr: Tensor, gt: Any) -> dict[str, Tensor]:
+        losses = super().generator_losses(sr, gt.bicubic)
+        if self.cri_mmd:
+            losses[f'{self.LOSS_PREFIX}mmd'] = self.cri_mmd(sr, gt.real)
+        return losses
+
+    def discriminator_views(self, sr: Tensor, gt: Any) -> tuple[Tensor, Tensor]:
+        return super().discriminator_views(sr, gt.real)
+
+    # ------------------------------------------------------------------ validation
+    def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        name = dataloader.dataset.opt['name']
+        metrics = {'psnr_bicubic': {'type': 'calculate_psnr', 'crop_border': 0}, **self._metrics()}
+        totals = dict.fromkeys(metrics, 0.0)
+        generated: list[Tensor] = []
+        bicubic: list[Tensor] = []
+        real: list[Tensor] = []
+        for data in tqdm(dataloader, unit='image', disable=not self.opt['val'].get('pbar', False)):
+            self.feed_data(data)
+            self.test()
+            for images, batch in ((generated, self.output), (bicubic, self.gt), (real, self.real_lq)):
+                images.append(as_saved(batch[0]))
+            pair = {'img': tensor2img(generated[-1]), 'img2': tensor2img(bicubic[-1])}
+            for key, options in metrics.items():
+                totals[key] += calculate_metric(pair, options)
+            if save_img:
+                imwrite(pair['img'], str(self._image_path(name, data['lq_path'][0], current_iter)))
+        for attribute in {'lq', *self.PANELS.values()}:
+            delattr(self, attribute)  # whole images: their memory is the training's
+        gaps = {'generated': gap(generated, real), 'bicubic': gap(bicubic, real)}
+        self.metric_results = {key: value for key, value in gaps['generated'].items() if key in self.VALIDATION_FIGURES}
+        self.metric_results['colour_drift'] = colour_distance(generated, bicubic)[0]
+        self.metric_results.update({key: value / len(generated) for key, value in totals.items()})
+        self._initialize_best_metric_results(name)
+        for key, value in self.metric_results.items():
+            self._update_best_metric_result(name, key, value, current_iter)
+        self._log_validation_metric_values(current_iter, name, tb_logger)
+        self._log_gaps(name, gaps, current_iter, tb_logger)
+
+    def _metrics(self) -> dict[str, dict]:
+        return self.opt['val'].get('metrics') or {}
+
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """BasicSR's, of the figures too."""
+        if not hasattr(self, 'best_metric_results'):
+            self.best_metric_results: dict[str, dict] = {}
+        better = self.VALIDATION_FIGURES | {key: opt.get('better', 'higher') for key, opt in self._metrics().items()}
+        self.best_metric_results.setdefault(
+            dataset_name,
+            {
+                key: {'better': direction, 'val': float('-inf' if direction == 'higher' else 'inf'), 'iter': -1}
+                for key, direction in better.items()
+            },
+        )
+
+    @staticmethod
+    def _log_gaps(name: str, gaps: dict[str, dict[str, float]], current_iter: int, tb_logger: Any) -> None:
+        lines = [f'Gap to the real images of {name} (0 is none)']
+        for images, figures in gaps.items():
+            lines.append(f'\t{images:9}  ' + '  '.join(f'{key}: {value:.4f}' for key, value in figures.items()))
+            if tb_logger:
+                for key, value in figures.items():
+                    tb_logger.add_scalar(f'gap/{name}/{images}_{key}', value, current_iter)
+        get_root_logger().info('\n'.join(lines))
+
+    def _image_path(self, dataset: str, source: str, current_iter: int) -> Path:
+        """Where BasicSR saves a validation image."""
+        folder, stem = Path(self.opt['path']['visualization']), Path(source).stem
+        if self.opt['is_train']:
+            return folder / stem / f'{stem}_{current_iter}.png'
+        return folder / dataset / f'{stem}_{self.opt["val"].get("suffix") or self.opt["name"]}.png'
+
+
+def as_saved(image: Tensor) -> Tensor:
+    """An image (c, h, w) clamped to [0, 1] and rounded to 8 bits, float32 on the CPU: what is written to disk."""
+    return (image.detach().float().cpu().clamp(0, 1) * 255).round() / 255
+
+
+def _adversarial_problems(opt: dict, train: dict) -> Iterator[str]:
+    """The discriminator, its optimizer and the objective come together or not at all."""
+    given = {path: opt.get(path) or train.get(path.removeprefix('train:')) for path in ADVERSARIAL}
+    if not any(given.values()):
+        return
+    for path, value in given.items():
+        if not value:
+            others = ' and '.join(other for other in ADVERSARIAL if given[other])
+            yield f'{path} is missing: {others} cannot be used without it. Add it, or set {others} to ~.'

@@ -1,0 +1,124 @@
+"""Stage 2 of two-stage domain adaptation: super-resolution on pairs that a degradation network made."""
+
+from collections.abc import Iterator
+
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from ext_core.degrading import low_resolution
+from ext_core.errors import UserError
+from ext_models.gan_sr_model import GANSRModel
+
+ADVERSARIAL = ('network_d', 'train:gan_opt', 'train:optim_d')
+
+
+@MODEL_REGISTRY.register()
+class DomainAdaptationSRModel(GANSRModel):
+    """``GANSRModel`` whose discriminator sees high frequencies, and whose LR images may be made during training.
+
+    **Frequency adversarial loss.** An objective that is a view too, such as ``FrequencyGANLoss``, is applied after the
+    views that the option file names: the discriminator sees (mask, then) high-pass of both images in both its steps.
+    Without the frequency loss, for an ablation: ``gan_opt: {type: AdversarialLoss}`` is a plain GAN on images, and with
+    ``highpass_opt`` beside it filtered after all; ``~`` for gan_opt, network_d and optim_d leaves the content losses.
+
+    **LR images.** Either pairs from disk, written by ``scripts/synthesize_lr.py`` (or bicubic ones, for an ablation).
+    Or, where the option file has ``network_degrade``, that network makes them of each batch's HR images, with no copy
+    on disk: ``HRImageDataset`` gives HR images only; LR images of a paired dataset are ignored in training, while those
+    of validation are used. The network is frozen, in float32 whatever ``amp`` says, and not part of checkpoints. Its
+    images are clamped and rounded as written ones are, hence equal to them, but for
+
+    * the frame of a crop, as wide as the network's reach, where a written crop has seen its surroundings; and
+    * flips and rotations, which here come before the degradation: a scene is turned, not the photograph of it.
+
+    Option keys beside :class:`GANSRModel`'s:
+        network_degrade: the degradation network.
+        path:pretrain_network_degrade: its weights, needed. EMA weights are taken where the file has them.
+        path:ignore_resume_networks: must list network_degrade, because a resumed run looks for the weights of all
+            other networks among its own checkpoints.
+
+    Reference: two-stage domain adaptation for real-world super-resolution, stage 2.
+    """
+
+    OPTIONAL = frozenset(ADVERSARIAL)
+    net_degrade: nn.Module | None = None
+
+    @classmethod
+    def option_problems(cls, opt: dict) -> Iterator[str]:
+        """What is wrong with options that fit this model's parts one by one."""
+        if not opt['is_train']:
+            return
+        train = opt.get('train') or {}
+        given = [path for path in ADVERSARIAL if opt.get(path) or train.get(path.removeprefix('train:'))]
+        missing = [path for path in ADVERSARIAL if path not in given]
+        if given and missing:
+            yield f'{" and ".join(missing)} is missing: it belongs to {" and ".join(given)}. Add it, or set all to ~.'
+        if opt.get('network_degrade'):
+            scale = opt['network_degrade'].get('scale', opt['scale'])
+            if scale != opt['scale']:
+                yield f'network_degrade:scale is {scale}, but scale is {opt["scale"]}. Use a network of that scale.'
+            yield from _path_problems(opt.get('path') or {})
+
+    # ------------------------------------------------------------------ construction
+    def init_networks(self) -> None:
+        for problem in self.option_problems(self.opt):
+            raise UserError(problem)
+        super().init_networks()
+        if self.opt.get('network_degrade'):
+            path_opt = self.opt['path']
+            self.net_degrade = build_network(self.opt['network_degrade']).to(self.device)
+            self.print_network(self.net_degrade)
+            strict = path_opt.get('strict_load_degrade', True)
+            self.load_network(self.net_degrade, path_opt['pretrain_network_degrade'], strict, 'params_ema')
+            self.net_degrade.eval().requires_grad_(False)
+
+    def init_losses(self) -> None:
+        super().init_losses()
+        if hasattr(self.objective, 'panels') and self.opt['train'].get('highpass_opt'):
+            raise ValueError(
+                f'train: {type(self.objective).__name__} filters the images already, but highpass_opt is given too. '
+                'Remove highpass_opt, or use gan_opt: {type: AdversarialLoss}.'
+            )
+        names = [type(view).__name__ for view in self.views]
+        get_root_logger().info(f'The discriminator sees images through: {", ".join(names) or "nothing, as they are"}.')
+
+    # ------------------------------------------------------------------ the step
+    def feed_data(self, data: dict) -> None:
+        if 'lq' in data:
+            super().feed_data(data)
+        elif self.net_degrade is None:
+            raise ValueError(
+                'datasets:train: the batches have no lq. Use PairedImageDataset, or give network_degrade and '
+                'path:pretrain_network_degrade, which make it.'
+            )
+        else:
+            self.gt = self._to_device(data['gt'])
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        if self.net_degrade is not None:
+            self.lq = self.degraded(self.gt)
+        super().optimize_parameters(current_iter)
+
+    def degraded(self, gt: Tensor) -> Tensor:
+        """LR images of HR images (n, c, h, w) in [0, 1], by ``network_degrade``."""
+        assert self.net_degrade is not None
+        return self._to_device(low_resolution(self.net_degrade, gt, self.opt['scale']))
+
+
+def _path_problems(path_opt: dict) -> Iterator[str]:
+    if not path_opt.get('pretrain_network_degrade'):
+        yield (
+            'path:pretrain_network_degrade is missing: network_degrade is used as stage 1 left it. Name its weights, '
+            'such as experiments/train_da_stage1/models/net_g_latest.pth.'
+        )
+    if 'network_degrade' not in (path_opt.get('ignore_resume_networks') or ()):
+        yield (
+            'path:ignore_resume_networks must be [network_degrade]: the network is not saved with the checkpoints, and '
+            'a resumed run would look for it there.'
+        )
+    if path_opt.get('param_key_degrade'):
+        yield (
+            'path:param_key_degrade: remove it. EMA weights are taken where the file has them; a resumed run would '
+            'change the key.'
+        )

@@ -1,0 +1,200 @@
+"""How far bicubic or generated LR images are from a camera's own, which show other things: a table and a plot.
+
+Examples:
+    python scripts/domain_gap.py --hr datasets/DIV2K/valid_HR_x4 --real datasets/RealSR/Nikon_test_LR_real_x4 --scale 4
+    python scripts/domain_gap.py --hr HR --real LR --experiment experiments/train_da_stage1 --output gap.png
+    python scripts/domain_gap.py --lr generated.lmdb --real LR --json gap.json
+
+Sets are folders, or LMDBs (*.lmdb). Rows, each compared with the real images:
+    bicubic            the HR images, reduced by bicubic: the gap before any training
+    each --experiment  the HR images through its degradation network, with EMA weights where it has them
+    each --lr          images that are there already, LR like the real ones
+    real, two halves   every other real image against the rest: what a closed gap looks like
+Columns:
+    MMD^2, p     squared maximum mean discrepancy of high-passed patches (unbiased, 0 on average where there is no gap),
+                 and the share of random divisions into two sets whose value is as large: small p, different sets
+    spectrum     distance of the mean power spectra, dB
+    top band     power at 0.45 to 0.5 cycles per px over that of the real images, dB; above 0 is sharper or noisier
+    colour, std  distance of the mean colours, and of the contrasts, in grey levels
+All see content, too: compare rows of one table. Of larger sets, --images evenly spaced ones are used.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ext_core.degrading import load_degrader, low_resolution, of_experiment
+from ext_core.errors import UserError
+from ext_core.registration import register_all
+
+COLUMNS = {
+    'mmd': 'MMD^2',
+    'p': 'p',
+    'spectrum_db': 'spectrum',
+    'top_band_db': 'top band',
+    'colour': 'colour',
+    'colour_std': 'std',
+}
+FLOOR_ROW = 'real, two halves'
+FEWEST_REAL = 2  # images, so that they have two halves
+
+
+# ---------------------------------------------------------------------- images
+def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
+    """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
+    from ext_core.hr_sources import pictures_of, read_picture
+    from ext_data.preparation.images import ImageError
+
+    pictures = pictures_of(root)
+    count = min(limit, len(pictures))
+    for number in range(count):
+        try:
+            image = read_picture(pictures[number * len(pictures) // count])
+        except ImageError as error:
+            raise UserError(f'{error}. Replace or delete it.') from error
+        yield torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255)
+
+
+def degrade(hr: Tensor, scale: int, net: torch.nn.Module | None) -> Tensor:
+    """LR image of an HR image, rounded to 8 bits as LR files are; bicubic where there is no network."""
+    from ext_arch.resize import bicubic_downscale
+
+    height, width = (side // scale * scale for side in hr.shape[-2:])
+    hr = hr[None, :, :height, :width]
+    if net is None:
+        return (bicubic_downscale(hr, scale)[0].clamp(0, 1) * 255).round() / 255
+    return low_resolution(net, hr.to(next(net.parameters()).device), scale)[0].cpu()
+
+
+def load_networks(experiments: list[Path], scale: int | None) -> tuple[dict[str, torch.nn.Module], int]:
+    """The degradation networks by their folders, and the scale of all of them."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    degraders = {str(folder): load_degrader(*of_experiment(folder), device) for folder in experiments}
+    scales = {degrader.scale for degrader in degraders.values()} | ({scale} if scale else set())
+    if len(scales) > 1:
+        raise UserError(f'--experiment, --scale: scales {sorted(scales)} cannot be mixed: give those of one scale.')
+    if not scales:
+        raise UserError('--hr needs --scale (or an --experiment, which has one).')
+    return {name: degrader.net for name, degrader in degraders.items()}, scales.pop()
+
+
+def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
+    """The sets to compare with the real one, by the names of their rows."""
+    sets: dict[str, list[Tensor]] = {}
+    if args.hr:
+        networks, scale = load_networks(args.experiment, args.scale)
+        rows: dict[str, torch.nn.Module | None] = {'bicubic': None, **networks}
+        sets = {name: [] for name in rows}
+        for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
+            for name, net in rows.items():
+                sets[name].append(degrade(hr, scale, net))
+    elif args.experiment:
+        raise UserError('--experiment needs --hr, the images to put through the network.')
+    sets |= {str(root): list(stored_images(root, args.images)) for root in args.lr}
+    if not sets:
+        raise UserError('Nothing to compare: give --hr with --scale, or --lr.')
+    return sets
+
+
+# ---------------------------------------------------------------------- figures
+def measure(images: list[Tensor], real: list[Tensor], permutations: int) -> dict[str, float]:
+    """The table's row of a set."""
+    from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance
+
+    mmd, p = mmd_test(images, real, permutations)
+    spectrum_db, top_band_db = spectrum_distance(images, real)
+    colour, colour_std = colour_distance(images, real)
+    values = (mmd, p, spectrum_db, top_band_db, colour, colour_std)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    width = max(map(len, results)) + 2
+    lines = [' ' * width + ''.join(f'{column:>10}' for column in COLUMNS.values())]
+    for name, row in results.items():
+        figures = [f'{value:{"10.5f" if column == "mmd" else "10.3f"}}' for column, value in row.items()]
+        lines.append(f'{name:{width}}' + ''.join(figures))
+    return '\n'.join(lines)
+
+
+def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
+    """Mean power spectra of all sets, and each less that of the last one, the real images."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    from ext_metrics.domain_gap import common_crop, mean_spectrum
+
+    crop = common_crop(*sets.values())
+    bins = (crop - 1) // 2
+    frequencies = (np.arange(bins) + 0.5) / (2 * bins)
+    spectra = {name: mean_spectrum(images, bins, crop).numpy() for name, images in sets.items()}
+    real = list(spectra.values())[-1]
+    figure, (power, difference) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
+    for name, spectrum in spectra.items():
+        style = {'color': 'black', 'linewidth': 2} if name == 'real' else {}
+        power.plot(frequencies, spectrum, label=name, **style)
+        difference.plot(frequencies, spectrum - real, **style)
+    power.set(ylabel='power of luminance, dB', title='mean power spectrum')
+    difference.set(ylabel='dB', title='less that of the real images')
+    for axis in (power, difference):
+        axis.set(xlabel='frequency, cycles per px', xlim=(0, 0.5))
+        axis.grid(alpha=0.3)
+    power.legend()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
+# ---------------------------------------------------------------------- command line
+def run(args: argparse.Namespace) -> None:
+    if args.images < 1 or args.permutations < 1:
+        raise UserError('--images and --permutations must be 1 or more.')
+    real = list(stored_images(args.real, args.images))
+    if len(real) < FEWEST_REAL:
+        raise UserError(f'--real: {args.real} must hold at least {FEWEST_REAL} images.')
+    sets = collect(args)
+    results = {name: measure(images, real, args.permutations) for name, images in sets.items()}
+    results[FLOOR_ROW] = measure(real[::2], real[1::2], args.permutations)
+    print(table(results))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(results, indent=1) + '\n')
+    if args.output:
+        draw({**sets, 'real': real}, args.output)
+        print(f'picture: {args.output}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--real', type=Path, required=True, metavar='SET', help='real LR images')
+    parser.add_argument('--hr', type=Path, metavar='SET', help='HR images, of other things or the same')
+    parser.add_argument('--scale', type=int, help='between HR and LR. Default: that of the experiments')
+    parser.add_argument('--experiment', nargs='+', type=Path, default=[], metavar='DIR', help='finished stage 1')
+    parser.add_argument('--lr', nargs='+', type=Path, default=[], metavar='SET', help='LR images made before')
+    parser.add_argument('--images', type=int, default=100, help='at most so many of each set. Default: 100')
+    parser.add_argument('--permutations', type=int, default=200, help='for the p-value. Default: 200')
+    parser.add_argument('--output', type=Path, metavar='PNG', help='also plot the power spectra')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
+    args = parser.parse_args(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    try:
+        run(args)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

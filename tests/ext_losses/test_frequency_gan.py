@@ -1,0 +1,137 @@
+"""The frequency adversarial loss: closed forms of its readings, and that its gradient keeps to the band."""
+
+import math
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+
+from ext_losses.frequency import HighPass, gaussian_kernel
+
+Z = (-3.0, 0.0, 3.0)
+REAL = 0.5  # another image's logit, which only the relativistic form looks at
+
+
+def make(**kwargs):
+    return build_loss({'type': 'FrequencyGANLoss', **kwargs})
+
+
+def sp(z: float) -> float:
+    return math.log1p(math.exp(z))
+
+
+def sigma(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
+VALUES = {
+    'nonsaturating': lambda z: sp(-z),
+    'minimax': lambda z: -sp(z),
+    'ragan': lambda z: (sp(REAL - z) + sp(-(z - REAL))) / 2,
+}
+SLOPES = {
+    'nonsaturating': lambda z: -sigma(-z),
+    'minimax': lambda z: -sigma(z),
+    'ragan': lambda z: -sigma(REAL - z),
+}
+
+
+@pytest.mark.parametrize('gan_form', list(VALUES))
+@pytest.mark.parametrize('z', Z)
+def test_generator_closed_form(gan_form, z):
+    logits = torch.full((2, 1), z, dtype=torch.float64, requires_grad=True)
+    loss = make(gan_form=gan_form, loss_weight=0.5).generator_loss(torch.full_like(logits, REAL), logits)
+    assert loss.item() == pytest.approx(0.5 * VALUES[gan_form](z), rel=1e-12)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.sum().item() == pytest.approx(0.5 * SLOPES[gan_form](z), rel=1e-12)
+
+
+def test_the_printed_form_saturates_where_the_fake_is_recognised():
+    slopes = {form: SLOPES[form](-3.0) for form in ('nonsaturating', 'minimax')}
+    assert slopes == pytest.approx({'nonsaturating': -0.953, 'minimax': -0.047}, abs=5e-4)
+
+
+@pytest.mark.parametrize('gan_form', list(VALUES))
+@pytest.mark.parametrize('z', Z)
+def test_discriminator_closed_form(gan_form, z):
+    losses = make(gan_form=gan_form, loss_weight=0.5).discriminator_losses(
+        torch.full((2, 1), REAL, dtype=torch.float64), torch.full((2, 1), z, dtype=torch.float64)
+    )
+    expected = {'l_d_real': sp(-REAL), 'l_d_fake': sp(z)}
+    if gan_form == 'ragan':
+        expected = {'l_d_real': sp(z - REAL) / 2, 'l_d_fake': sp(z - REAL) / 2}
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-12)
+
+
+def test_extreme_logits_stay_finite():
+    for gan_form in VALUES:
+        logits = torch.tensor([[-1000.0], [1000.0]], requires_grad=True)
+        loss = make(gan_form=gan_form)
+        total = loss.generator_loss(logits.detach(), logits) + sum(
+            loss.discriminator_losses(logits.detach(), logits).values()
+        )
+        (gradient,) = torch.autograd.grad(total, logits)
+        assert total.isfinite()
+        assert gradient.isfinite().all()
+
+
+def photograph(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize('gan_form', list(VALUES))
+def test_generator_gradient_is_confined_to_the_band(gan_form):
+    """Waves that end at the mirrored borders, cos(w y) cos(v x), are eigenvectors of the filter: of each, the gradient
+    at the image holds 1 - G(w) G(v) times what the gradient at the discriminator's input holds, G the kernel's
+    frequency response. That is 1 for fine detail and close to 0 for coarse structures and colour."""
+    torch.manual_seed(0)
+    size, net = 33, build_network({'type': 'PatchDiscriminator', 'num_feat': 4, 'norm': 'none'}).double()
+    loss = make(gan_form=gan_form, loss_weight=1.0)
+    sr = photograph(1, 3, size, size).requires_grad_()
+    fake, real = loss(sr, photograph(1, 3, size, size, seed=1))
+    value = loss.generator_loss(net(real), net(fake))
+    at_image, at_input = torch.autograd.grad(value, [sr, fake])
+    assert at_image.abs().max() > 0
+
+    w = torch.pi * torch.arange(size, dtype=torch.float64) / (size - 1)
+    waves = torch.cos(w[:, None] * torch.arange(size, dtype=torch.float64))
+    kernel = gaussian_kernel(13, 2.0).float().double()
+    response = (kernel[:, None] * torch.cos(w * torch.arange(-6, 7)[:, None])).sum(0)
+    # <wave, HP^T gradient> = <HP wave, gradient>
+    spectrum = waves @ at_image @ waves.T
+    expected = (1 - response[:, None] * response) * (waves @ at_input @ waves.T)
+    torch.testing.assert_close(spectrum, expected, rtol=1e-6, atol=1e-9)
+    coarse, fine = spectrum[..., :2, :2].abs().max(), spectrum[..., 8:, 8:].abs().max()
+    assert coarse < 0.05 * fine
+    assert at_image.sum((2, 3)).abs().max() < 1e-6 * at_image.abs().sum()  # of colour, nothing
+
+
+def test_brightness_changes_nothing():
+    torch.manual_seed(0)
+    net = build_network({'type': 'PatchDiscriminator', 'num_feat': 4}).double()
+    loss = make()
+    sr, gt = photograph(2, 3, 24, 24), photograph(2, 3, 24, 24, seed=1)
+    values = []
+    for shift in (0.0, 0.3):
+        fake, real = loss(sr + shift, gt)
+        values.append(loss.generator_loss(net(real), net(fake)))
+    torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=0)
+    values.append(make(pad='zero').generator_loss(net(gt), net(make(pad='zero')(sr + 0.3, gt)[0])))
+    assert not torch.isclose(values[2], values[0], rtol=1e-4)
+
+
+def test_filter_options_reach_the_filter():
+    sr, gt = photograph(1, 3, 24, 24).float(), photograph(1, 3, 24, 24, seed=1).float()
+    options = {'filter': 'average', 'kernel_size': 5, 'pad': 'zero', 'shift': True}
+    fake, real = make(**options)(sr, gt)
+    assert torch.equal(fake, HighPass(**options)(sr))
+    assert torch.equal(real, HighPass(**options)(gt))
+    assert torch.equal(make(kernel_size=7, sigma=1.0)(sr, gt)[0], HighPass(kernel_size=7, sigma=1.0)(sr))
+    assert not make().state_dict()
+    assert {buffer.dtype for buffer in make().buffers()} == {torch.float32}
+
+
+def test_unknown_forms_are_refused():
+    with pytest.raises(ValueError, match='gan_opt: gan_form must be one of nonsaturating, minimax, ragan'):
+        make(gan_form='lsgan')

@@ -1,0 +1,145 @@
+"""The table of domain gaps: its rows, the networks between two sets, folders and LMDBs."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.utils.matlab_functions import imresize
+from script_loader import load_script
+
+from ext_core import yaml_safe
+from ext_data.preparation.demo import ensure_demo_data
+from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+
+script = load_script('domain_gap')
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory) -> dict[str, Path]:
+    """HR images and 'real' LR images of the same scenes, which are blurred; the latter also as LMDB."""
+    root = tmp_path_factory.mktemp('gap')
+    hr, real = root / 'hr', root / 'real'
+    hr.mkdir()
+    real.mkdir()
+    demo = ensure_demo_data(root) / 'val' / 'gt'
+    for path in sorted(demo.iterdir()):
+        image = cv2.imread(str(path))
+        for number, half in enumerate((image[:, :143], image[:, 145:])):  # 143: no multiple of the scale
+            cv2.imwrite(str(hr / f'{path.stem}_{number}.png'), half)
+            soft = cv2.GaussianBlur(half[:, :140], (0, 0), 4)
+            low = (imresize(soft.astype(np.float32) / 255, 0.25).clip(0, 1) * 255).round().astype(np.uint8)
+            cv2.imwrite(str(real / f'{path.stem}_{number}.png'), low)
+    entries = [Entry(path, 72, 35) for path in sorted(real.iterdir())]
+    write_lmdb(root / 'real.lmdb', entries)
+    return {'hr': hr, 'real': real, 'lmdb': root / 'real.lmdb'}
+
+
+def experiment(root: Path, network: dict) -> Path:
+    """What training leaves: an option file and weights, of a network whose last layer gives one grey."""
+    folder = root / 'experiments' / network['type']
+    (folder / 'models').mkdir(parents=True)
+    (folder / f'{folder.name}.yml').write_text(yaml_safe.dump({'scale': 4, 'network_g': network, 'train': {}}))
+    net = build_network(network)
+    last = net.tail if network['type'] == 'DSGANGenerator' else net.body[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, 0.0)
+    torch.save({'params': net.state_dict()}, folder / 'models' / 'net_g_latest.pth')
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return script.main([*map(str, arguments), '--permutations', '19'])
+
+
+def test_table_picture_and_figures(sets, tmp_path, capsys):
+    picture, figures = tmp_path / 'new' / 'gap.png', tmp_path / 'other' / 'gap.json'
+    status = run(
+        '--hr', sets['hr'], '--real', sets['real'], '--scale', 4, '--lr', sets['lmdb'],
+        '--output', picture, '--json', figures,
+    )  # fmt: skip
+    assert status == 0
+    output = capsys.readouterr().out
+    assert f'picture: {picture}' in output
+    assert cv2.imread(str(picture)).shape[1] > 600
+    rows = json.loads(figures.read_text())
+    assert list(rows) == ['bicubic', str(sets['lmdb']), 'real, two halves']
+    assert all(name in output for name in rows)
+    bicubic, same, halves = rows.values()
+    assert bicubic['top_band_db'] > 10  # the real ones are blurred
+    assert bicubic['spectrum_db'] > 5
+    assert bicubic['colour'] < 2
+    assert (same['spectrum_db'], same['top_band_db'], same['colour'], same['p']) == (0, 0, 0, 1)
+    assert 0 < halves['spectrum_db'] < 20
+
+
+def test_networks_get_what_they_take(sets, tmp_path, capsys):
+    """From HR or from bicubic LR; the output is clipped and rounded like a file."""
+    folders = [
+        experiment(tmp_path, {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}),
+        experiment(tmp_path, {'type': 'DSGANGenerator', 'num_feat': 4, 'num_block': 1}),
+    ]
+    figures = tmp_path / 'gap.json'
+    status = run('--hr', sets['hr'], '--real', sets['real'], '--experiment', *folders, '--json', figures)
+    assert status == 0, capsys.readouterr().err
+    rows = json.loads(figures.read_text())
+    assert list(rows) == ['bicubic', *map(str, folders), 'real, two halves']
+    real = np.array([cv2.imread(str(path)).mean((0, 1)) for path in sets['real'].iterdir()]).mean(0)
+    for folder, level in zip(folders, (0, 128), strict=True):  # black; sigmoid(0), rounded
+        assert rows[str(folder)]['colour'] == pytest.approx(np.sqrt(((real - level) ** 2).mean()), abs=1e-4)
+
+
+def test_bicubic_is_basicsrs(sets):
+    hr = next(script.stored_images(sets['hr'], 1))
+    assert hr.shape == (3, 288, 143)
+    expected = (imresize(hr[..., :140], 0.25).clamp(0, 1) * 255).round() / 255
+    found = script.degrade(hr, 4, None)
+    assert found.shape == (3, 72, 35)
+    assert (found - expected).abs().max() <= 1 / 255 + 1e-6
+    assert (found != expected).float().mean() < 0.001  # values halfway between two levels
+
+
+def test_images_are_rgb_and_evenly_spaced(sets):
+    paths = sorted(sets['real'].iterdir())
+    for root in (sets['real'], sets['lmdb']):
+        chosen = list(script.stored_images(root, 2))
+        assert len(chosen) == 2
+        for image, path in zip(chosen, (paths[0], paths[2]), strict=True):
+            expected = cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1)
+            assert np.array_equal((image.numpy() * 255).round().astype(np.uint8), expected)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--hr', '{hr}'], '--hr needs --scale'),
+        ([], 'Nothing to compare'),
+        (['--experiment', 'x'], '--experiment needs --hr'),
+        (['--hr', '{hr}', '--experiment', 'none', '--scale', '4'], 'none is not a finished experiment'),
+        (['--lr', 'absent'], 'absent: there is no such folder'),
+        (['--lr', 'absent.lmdb'], 'absent.lmdb'),
+        (['--lr', '{real}', '--images', '0'], '--images and --permutations'),
+        (['--lr', '{real}', '--images', '1'], 'must hold at least 2'),
+    ],
+)
+def test_mistakes_are_explained(arguments, message, sets, capsys):
+    filled = [argument.format(**sets) for argument in arguments]
+    assert run('--real', sets['real'], *filled) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_experiments_of_another_scale(sets, tmp_path, capsys):
+    folder = experiment(tmp_path, {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4})
+    assert run('--hr', sets['hr'], '--real', sets['real'], '--experiment', folder, '--scale', 2) == 1
+    assert 'scales [2, 4] cannot be mixed' in capsys.readouterr().err
+
+
+def test_damaged_and_missing_images_are_named(sets, tmp_path, capsys):
+    assert run('--real', sets['real'], '--lr', tmp_path) == 1
+    assert 'holds no images' in capsys.readouterr().err
+    (tmp_path / 'broken.png').write_bytes(b'no image')
+    assert run('--real', sets['real'], '--lr', tmp_path) == 1
+    assert 'broken.png' in capsys.readouterr().err

@@ -1,0 +1,269 @@
+"""Synthesized pairs: the right pixels, fitting pairs, exact resuming, several processes, nothing overwritten."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.data import build_dataset
+from script_loader import SCRIPTS, load_script
+
+from ext_core import synthesis, yaml_safe
+from ext_core.degrading import load_degrader, low_resolution, of_experiment
+from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+
+NETWORK = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
+SIZES = {'a': (48, 64), 'b': (72, 40), 'c.1': (32, 32)}  # height, width; the last one's key is c_1
+
+
+@pytest.fixture(autouse=True)
+def gpu_is_hidden(monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+
+@pytest.fixture
+def stage1(tmp_path) -> Path:
+    """A finished experiment of stage 1."""
+    return make_experiment(tmp_path / 'stage1', seed=0)
+
+
+def make_experiment(folder: Path, seed: int) -> Path:
+    (folder / 'models').mkdir(parents=True, exist_ok=True)
+    (folder / f'{folder.name}.yml').write_text(yaml_safe.dump({'name': folder.name, 'scale': 4, 'network_g': NETWORK}))
+    torch.manual_seed(seed)
+    net = build_network(NETWORK)
+    torch.nn.init.constant_(net.body[-1].bias, 0.5)
+    torch.save({'params': net.state_dict()}, folder / 'models' / 'net_g_latest.pth')
+    return folder
+
+
+@pytest.fixture
+def hr(tmp_path) -> Path:
+    """A folder of HR images."""
+    folder = tmp_path / 'hr'
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        cv2.imwrite(str(folder / f'{name}.png'), generator.integers(0, 256, (*size, 3), dtype=np.uint8))
+    return folder
+
+
+def run(stage1: Path, hr: Path, *arguments: object) -> int:
+    return load_script('synthesize_lr').main(
+        ['--experiment', str(stage1), '--hr', str(hr), '--device', 'cpu', *map(str, arguments)]
+    )
+
+
+def stored(folder: Path) -> dict[str, np.ndarray]:
+    """Images of an LMDB, read from a copy: this process may have the folder open."""
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copy(folder / 'data.mdb', copy)
+        with lmdb.open(copy, readonly=True, lock=False) as environment, environment.begin() as transaction:
+            found = transaction.cursor()
+            return {key.decode(): cv2.imdecode(np.frombuffer(value, np.uint8), -1) for key, value in found}
+
+
+def expected(stage1: Path, path: Path) -> np.ndarray:
+    """The LR image of an HR file, uint8 BGR, by the plain path."""
+    degrader = load_degrader(*of_experiment(stage1))
+    image = cv2.imread(str(path))
+    image = image[: image.shape[0] // 4 * 4, : image.shape[1] // 4 * 4]
+    gt = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    lr = low_resolution(degrader.net, gt, 4)[0].permute(1, 2, 0).mul(255).round().byte().numpy()
+    return lr[..., ::-1]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith('.')]
+
+
+@pytest.mark.parametrize('tile', [0, 6])
+def test_lmdb_and_folder_hold_the_networks_images(stage1, hr, tmp_path, tile, capsys):
+    out = tmp_path / 'out'
+    assert run(stage1, hr, '--output', out / 'LR.lmdb', '--output-folder', out / 'LR', '--tile', tile) == 0
+    images = stored(out / 'LR.lmdb')
+    assert set(images) == {'a', 'b', 'c_1'}
+    for path in hr.iterdir():
+        key = path.stem.replace('.', '_')
+        assert np.array_equal(images[key], expected(stage1, path))
+        assert np.array_equal(cv2.imread(str(out / 'LR' / f'{key}.png')), images[key])
+    assert leftovers(out) == []
+    assert '3 LR images, 3 of them made now' in capsys.readouterr().out
+
+
+def test_lmdbs_are_pairs_for_training(stage1, hr, tmp_path):
+    """Odd HR images too; and an HR LMDB as the source gives the same LR images under its keys."""
+    cv2.imwrite(str(hr / 'odd.png'), np.random.default_rng(1).integers(0, 256, (43, 38, 3), dtype=np.uint8))
+    places = {'dataroot_lq': tmp_path / 'LR.lmdb', 'dataroot_gt': tmp_path / 'HR.lmdb'}
+    assert run(stage1, hr, '--output', places['dataroot_lq'], '--output-hr', places['dataroot_gt']) == 0
+    opt = {'name': 'x', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'lmdb'}}
+    pairs = build_dataset(opt | {key: str(place) for key, place in places.items()})
+    sizes = {pair['lq_path']: (pair['lq'].shape[1:], pair['gt'].shape[1:]) for pair in pairs}
+    assert sizes['odd'] == ((10, 9), (40, 36))
+    assert len(sizes) == 4
+    assert np.array_equal(stored(places['dataroot_lq'])['odd'], expected(stage1, hr / 'odd.png'))
+
+    again = tmp_path / 'from_lmdb.lmdb'
+    assert run(stage1, places['dataroot_gt'], '--output', again) == 0
+    first, second = stored(places['dataroot_lq']), stored(again)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+    assert (again / 'meta_info.txt').read_text() == (places['dataroot_lq'] / 'meta_info.txt').read_text()
+
+
+def test_provenance(stage1, hr, tmp_path):
+    assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 0
+    record = json.loads((tmp_path / 'LR.lmdb.json').read_text())
+    assert record['weights_sha256'] == load_degrader(*of_experiment(stage1)).identity()['weights_sha256']
+    assert record['complete'] is True
+    assert record['images'] == 3
+    assert record['options']['network_g'] == NETWORK
+    assert record['versions']['torch']
+    assert record['date'].endswith('+00:00')
+
+
+def test_an_interrupted_run_continues(stage1, hr, tmp_path, monkeypatch):
+    made = []
+    write = synthesis.write_png
+
+    def write_two(path, image):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(path.name)
+        write(path, image)
+
+    target = tmp_path / 'LR.lmdb'
+    monkeypatch.setattr(synthesis, 'write_png', write_two)
+    assert run(stage1, hr, '--output', target) == 130
+    assert not target.exists()
+    first = list(made)
+
+    def write_rest(path, image):
+        made.append(path.name)
+        write(path, image)
+
+    monkeypatch.setattr(synthesis, 'write_png', write_rest)
+    assert run(stage1, hr, '--output', target) == 0
+    assert sorted(made) == ['a.png', 'b.png', 'c_1.png']
+    assert made[:2] == first
+    assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
+
+
+def test_a_changed_image_is_made_anew_when_continuing(stage1, hr, tmp_path, monkeypatch):
+    target = tmp_path / 'LR.lmdb'
+    with monkeypatch.context() as patch:
+        patch.setattr(synthesis, 'write_lmdb', lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(stage1, hr, '--output', target) == 130
+    cv2.imwrite(str(hr / 'b.png'), np.zeros((48, 48, 3), np.uint8))
+    assert run(stage1, hr, '--output', target) == 0
+    assert np.array_equal(stored(target)['b'], expected(stage1, hr / 'b.png'))
+
+
+def test_complete_outputs_stay_until_the_weights_change(stage1, hr, tmp_path, capsys):
+    target = tmp_path / 'LR.lmdb'
+    assert run(stage1, hr, '--output', target) == 0
+    before, stamp = stored(target), (target / 'data.mdb').stat().st_mtime_ns
+    assert run(stage1, hr, '--output', target) == 0
+    assert 'complete, nothing to do' in capsys.readouterr().out
+    assert (target / 'data.mdb').stat().st_mtime_ns == stamp
+    make_experiment(stage1, seed=1)
+    assert run(stage1, hr, '--output', target) == 0
+    assert not np.array_equal(stored(target)['a'], before['a'])
+
+
+def test_work_of_other_weights_is_not_continued(stage1, hr, tmp_path, monkeypatch):
+    target = tmp_path / 'LR.lmdb'
+    with monkeypatch.context() as patch:
+        patch.setattr(synthesis, 'write_lmdb', lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(stage1, hr, '--output', target) == 130
+    make_experiment(stage1, seed=1)
+    assert run(stage1, hr, '--output', target) == 0
+    assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
+
+
+def test_two_processes_equal_one(stage1, hr, tmp_path):
+    assert run(stage1, hr, '--output', tmp_path / 'one.lmdb') == 0
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
+    command += [str(SCRIPTS / 'synthesize_lr.py'), '--experiment', str(stage1), '--hr', str(hr), '--device', 'cpu']
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    target = ['--output', str(tmp_path / 'two.lmdb')]
+    done = subprocess.run([*command, *target], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('3 LR images, 3 of them made now') == 1
+    one, two = stored(tmp_path / 'one.lmdb'), stored(tmp_path / 'two.lmdb')
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    assert leftovers(tmp_path) == []
+
+    (hr / 'b.png').write_bytes(b'no image')  # the second process's share; the message comes once
+    target = ['--output', str(tmp_path / 'three.lmdb')]
+    done = subprocess.run([*command, *target], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.count('1 of 3 images cannot be used') == 1
+    assert 'Traceback (most recent call last):\n  File "' + str(SCRIPTS) not in done.stderr
+    assert not (tmp_path / 'three.lmdb').exists()
+
+
+# ---------------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'Give --output NAME.lmdb'),
+        (['--output', 'LR'], 'whose name ends in .lmdb'),
+        (['--output', 'LR.lmdb', '--output-hr', 'LR.lmdb'], 'with different names'),
+        (['--output-folder', 'LR', '--output-hr', 'HR.lmdb'], 'give both'),
+        (['--output', 'LR.lmdb', '--weights', 'x.pth'], 'Give either --experiment DIR'),
+        (['--output', 'LR.lmdb', '--tile', '-1'], '--tile -1'),
+    ],
+)
+def test_arguments_that_mean_nothing(stage1, hr, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(stage1, hr, *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_odd_sizes_need_an_hr_output(stage1, hr, tmp_path, capsys):
+    cv2.imwrite(str(hr / 'odd.png'), np.zeros((43, 38, 3), np.uint8))
+    assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 1
+    message = capsys.readouterr().err
+    assert '1 of 4 HR images are no multiple of the scale (4)' in message
+    assert 'odd.png is 38 x 43' in message
+    assert '--output-hr' in message
+    assert leftovers(tmp_path) == []
+
+
+def test_nothing_of_others_is_overwritten(stage1, hr, tmp_path, capsys):
+    write_lmdb(tmp_path / 'theirs.lmdb', [Entry(hr / 'a.png', *SIZES['a'])])
+    assert run(stage1, hr, '--output', tmp_path / 'theirs.lmdb') == 1
+    assert 'was not written by this command' in capsys.readouterr().err
+    assert run(stage1, tmp_path / 'theirs.lmdb', '--output', tmp_path / 'theirs.lmdb') == 1
+    assert 'holds the HR images' in capsys.readouterr().err
+    assert run(stage1, hr, '--output-folder', hr) == 1
+    assert 'holds the HR images' in capsys.readouterr().err
+    (tmp_path / 'lq').mkdir()
+    (tmp_path / 'lq' / 'a.png').write_bytes(b'mine')
+    assert run(stage1, hr, '--output-folder', tmp_path / 'lq') == 1
+    assert 'was not written by this command' in capsys.readouterr().err
+    assert (tmp_path / 'lq' / 'a.png').read_bytes() == b'mine'
+
+
+def test_damaged_images_are_listed_and_the_rest_kept(stage1, hr, tmp_path, capsys):
+    (hr / 'broken.png').write_bytes(b'no image')
+    target = tmp_path / 'LR.lmdb'
+    assert run(stage1, hr, '--output', target) == 1
+    message = capsys.readouterr().err
+    assert '1 of 4 images cannot be used' in message
+    assert 'broken.png: does not decode' in message
+    assert not target.exists()
+    (hr / 'broken.png').unlink()
+    assert run(stage1, hr, '--output', target) == 0
+    assert '3 LR images, 0 of them made now' in capsys.readouterr().out
