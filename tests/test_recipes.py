@@ -9,7 +9,7 @@ import torch
 from ext_core import launch, options, yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[1]
-RECIPES = sorted((PROJECT / 'options').glob('train_*.yml'))
+RECIPES = [path for path in sorted((PROJECT / 'options').glob('train_*.yml')) if 'model_type' in options.load(path)]
 PAIRS = [path for path in RECIPES if path.with_name(path.name.replace('train_', 'train_mask_')).exists()]
 
 

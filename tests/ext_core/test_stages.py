@@ -119,7 +119,7 @@ def test_two_runs_at_the_same_time_are_refused(tmp_path):
     (tmp_path / 'job').mkdir()
     with open(tmp_path / 'job' / '.lock', 'w') as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match='another run of job is at work'):
+        with pytest.raises(UserError, match='another run of job, or a command that outlived one'):
             run_in_order(lambda: plan(tmp_path, step(tmp_path, 'a')), quiet)
     assert log(tmp_path) == []
 

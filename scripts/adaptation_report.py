@@ -1,0 +1,201 @@
+"""Report on a two-stage domain adaptation: how far stage 1 closed the gap, what stage 2 gains over bicubic upsampling.
+
+Example:
+    python scripts/adaptation_report.py experiments/train_domain_adaptation
+
+The folder is one that scripts/train_domain_adaptation.py made, which calls this at its end. It gets report.md,
+report.json and crops.png. Stage 2 is measured on its validation images by the metrics of val:metrics, those without
+reference where there are no true images.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ext_core import yaml_safe
+from ext_core.checkpoint import atomic_write_text
+from ext_core.errors import UserError
+from ext_core.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
+from ext_core.registration import register_all
+from ext_core.study_report import lower_is_better, mean
+
+ROWS = 4  # images in the picture
+CROP = 96  # px of HR
+ZOOM = 2
+LEGEND = (
+    'MMD^2 of high-passed patches and its p-value; distance of the power spectra, and of their top band, dB; distance '
+    'of the mean colours and contrasts, grey levels. 0 is no gap; the last row compares two halves of the real images.'
+)
+Images = dict[str, np.ndarray]
+
+
+# ---------------------------------------------------------------------- figures
+def samples_of(opt: dict, phase: str) -> Any:
+    """The validation images of stage 2, as its training reads them."""
+    from basicsr.data import build_dataset
+
+    from ext_core.adaptation_options import resolve
+
+    _, complete = resolve(opt, [], Path())
+    return build_dataset(complete['datasets'][phase])
+
+
+def images_of(sample: dict, methods: list[Method]) -> Images:
+    """What the methods make of a validation image, and the true one last where there is one; uint8 BGR."""
+    from basicsr.utils import tensor2img
+
+    low = tensor2img(sample['lq'])
+    images = {method.name: upscale(method, low) for method in methods}
+    if 'gt' in sample:
+        height, width = images[methods[0].name].shape[:2]
+        images['HR'] = tensor2img(sample['gt'])[:height, :width]
+    return images
+
+
+def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
+    """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures."""
+    from ext_core.adaptation_options import needs_gt
+
+    methods = [Method('bicubic', method.scale), method]
+    metrics, reasons = usable_metrics((opt.get('val') or {}).get('metrics') or METRICS)
+    for name, reason in reasons.items():
+        print(f'{name} is left out. {reason}', file=sys.stderr)
+    metrics = {name: {k: v for k, v in options.items() if k != 'optional'} for name, options in metrics.items()}
+    results: dict[str, dict] = {}
+    rows: list[Images] = []
+    for phase, section in opt['datasets'].items():
+        if not phase.startswith('val'):
+            continue
+        values: dict[str, dict[str, list]] = {m.name: {name: [] for name in metrics} for m in methods}
+        for sample in samples_of(opt, phase):
+            images = images_of(sample, methods)
+            usable = {name: value for name, value in metrics.items() if 'HR' in images or not needs_gt(value)}
+            for m in methods:
+                # metrics without reference take no notice of the second image
+                found = measure(images[m.name], images.get('HR', images[m.name]), m.scale, usable)
+                for name, value in found.items():
+                    values[m.name][name].append(None if np.isnan(value) else value)
+            if len(rows) < ROWS:
+                rows.append(cropped(images))
+        means = {name: {metric: mean(v) for metric, v in of.items() if v} for name, of in values.items()}
+        results[str(section.get('name', phase))] = means
+    return results, metrics, rows
+
+
+# ---------------------------------------------------------------------- picture
+def cropped(images: Images) -> Images:
+    """The square of the last image that has the most detail, of all."""
+    grey = cv2.cvtColor(list(images.values())[-1], cv2.COLOR_BGR2GRAY)
+    size = min(CROP, *grey.shape)
+    detail = cv2.integral(np.abs(cv2.Laplacian(grey, cv2.CV_32F)))
+    sums = detail[size:, size:] - detail[size:, :-size] - detail[:-size, size:] + detail[:-size, :-size]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return {name: image[top : top + size, left : left + size] for name, image in images.items()}
+
+
+def draw(rows: list[Images], output: Path) -> None:
+    """A row for each image, a column for each method, titled."""
+    lines = []
+    for row in rows:
+        tiles = [cv2.resize(image, (CROP * ZOOM,) * 2, interpolation=cv2.INTER_NEAREST) for image in row.values()]
+        for title, tile in zip(row, tiles, strict=True):
+            cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
+            cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        lines.append(np.hstack(tiles))
+    widest = max(line.shape[1] for line in lines)
+    cv2.imwrite(str(output), np.vstack([np.pad(x, ((0, 0), (0, widest - x.shape[1]), (0, 0))) for x in lines]))
+
+
+# ---------------------------------------------------------------------- text
+def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> str:
+    """Markdown; ``heads`` are the titles of the columns that any row has."""
+    columns = [key for key in heads if any(key in row for row in rows.values())]
+    lines = [['', *(heads[key] for key in columns)], ['---'] * (len(columns) + 1)]
+    for name, row in rows.items():
+        values = [row.get(key) for key in columns]
+        lines.append([name, *('–' if value is None else f'{value:.4g}' for value in values)])
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def figures(report: dict[str, Any], metrics: dict[str, dict]) -> str:
+    """The tables, in Markdown."""
+    gap = report['gap']
+    lines = ['## Stage 1: gap between LR images and real ones', '']
+    lines += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', '']
+    lines += [table(gap, {key: key for row in gap.values() for key in row}), '', '![power spectra](gap.png)', '']
+    arrows = {name: f'{name} {"↓" if lower_is_better(value) else "↑"}' for name, value in metrics.items()}
+    for name, rows in report['super_resolution'].items():
+        lines += [f'## Stage 2: super-resolution of {name}', '', table(rows, arrows), '']
+    return '\n'.join([*lines, '![crops](crops.png)', ''])
+
+
+def markdown(report: dict[str, Any], tables: str) -> str:
+    """The whole report."""
+    lines = [f'# {report["name"]}', '', tables, '## Files', '']
+    lines += [f'- {what}: `{path}`' for what, path in report['checkpoints'].items()]
+    lines += ['', '## Step by step', '', 'As scripts/train_domain_adaptation.py ran it:', '', '```']
+    return '\n'.join([*lines, *report['commands'], '```', ''])
+
+
+def make(folder: Path) -> None:
+    """Measure, and write the report into the folder."""
+    from ext_core.adaptation import COMMANDS
+    from ext_core.adaptation_options import shown
+
+    stages = [yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2)]
+    experiments = [folder.parent / stage['name'] for stage in stages]
+    try:
+        gap = json.loads((folder / 'gap.json').read_text(encoding='utf-8'))
+        commands = (folder / COMMANDS).read_text(encoding='utf-8')
+    except (OSError, ValueError) as error:
+        raise UserError(f'{folder} cannot be reported on: {error}. Run scripts/train_domain_adaptation.py.') from error
+    method, _ = load_experiment(experiments[1])
+    method.name = 'stage 2'
+    if method.net is not None and torch.cuda.is_available():
+        method.net.cuda()
+    results, metrics, rows = super_resolution(stages[1], method)
+    val = stages[0]['datasets']['val']
+    names = ('degradation network', 'super-resolution network')
+    report = {
+        'name': folder.name,
+        'hr': val['dataroot_gt'],
+        'real': val['dataroot_real_lq'],
+        'gap': {'stage 1' if Path(name).name == stages[0]['name'] else name: row for name, row in gap.items()},
+        'super_resolution': results,
+        'checkpoints': {
+            name: shown(experiment / 'models' / 'net_g_latest.pth')
+            for name, experiment in zip(names, experiments, strict=True)
+        },
+        'commands': commands.splitlines(),
+    }
+    draw(rows, folder / 'crops.png')
+    atomic_write_text(json.dumps(report, indent=1) + '\n', folder / 'report.json')
+    tables = figures(report, metrics)
+    atomic_write_text(markdown(report, tables), folder / 'report.md')
+    print(f'{tables}\nreport: {shown(folder / "report.md")}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path, metavar='DIR', help='experiments/<name>')
+    args = parser.parse_args(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    try:
+        make(args.folder)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Two-stage domain adaptation in one command: stage 1, the hand-over to stage 2, stage 2, figures and a report.
+
+Examples:
+    python scripts/train_domain_adaptation.py -opt options/train_domain_adaptation.yml --demo
+    python scripts/train_domain_adaptation.py -opt options/train_domain_adaptation.yml
+    torchrun --nproc_per_node=2 scripts/train_domain_adaptation.py -opt options/train_domain_adaptation.yml
+
+The option file names two recipes and the images; its comments explain the keys. The experiments are
+experiments/<name>_stage1 and experiments/<name>_stage2; experiments/<name> gets their option files, the written pairs,
+commands.txt (the same step by step), and report.md with report.json, gap.png and crops.png.
+
+Repeat the command to continue: what has finished is kept, what was interrupted resumes. Ctrl-C and SIGTERM let a
+training save its state; the exit status is then 128 + the signal's number. Under torchrun every process trains and
+degrades its share, on one or several machines that share experiments/ and the images; only the first measures and
+reports. There BasicSR's batch_size_per_gpu counts for each process.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ext_core.errors import UserError
+from ext_core.registration import register_all
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('-opt', type=Path, required=True, metavar='FILE', help='option file (YAML)')
+    parser.add_argument('--demo', action='store_true', help='shrink the recipes, take embedded photographs')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='A:B=C', help='override keys of the option file')
+    args = parser.parse_args(argv)
+    register_all()
+    from ext_core.adaptation import plan
+    from ext_core.stages import run_in_order
+
+    rank, torchrun = os.environ.get('RANK', '0'), None
+    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        torchrun = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    try:
+        status = run_in_order(
+            lambda: plan(ROOT, args.opt, args.force_yml, args.demo, torchrun), lambda line: print(line, flush=True)
+        )
+    except UserError as error:
+        print(f'{f"[rank {rank}] " if rank != "0" else ""}error: {error}', file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if status > 128 and rank == '0':
+        print('stopped; repeat the command to continue', file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
