@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ext_core.errors import UserError
 from ext_losses.frequency import HighPass
 from ext_losses.mmd import Kernel, check_estimator, check_sets, draw_frequencies, fourier_difference, mmd2
+from ext_losses.spectrum import relative_spectrum
 
-SPACES = ('image', 'patch', 'pixel', 'feature')
+SPACES = ('image', 'patch', 'pixel', 'feature', 'spectrum')
 HIGHPASS: Mapping[str, Any] = MappingProxyType({'kernel_size': 7, 'sigma': 1.0})
 
 
@@ -31,13 +32,20 @@ class MMDLoss(nn.Module):
     ours**: of raw images the loss sees content and colour, and hardly the degradation. ``highpass: ~`` is the literal
     loss, and ``kernel: linear``, ``squared: false`` the difference of means as the equation prints it.
 
+    Whole images lie so far apart that the kernels see little of them but their energy: a network can match it by
+    damping the middle frequencies, where most of it is, instead of the high ones that the camera lost. ``space:
+    spectrum`` compares the shape of the power spectrum (``ext_losses.spectrum.relative_spectrum``), which blur changes
+    and contrast does not.
+
     Args:
         loss_weight (float): Factor on the result. Default: 1.0.
         space (str): What a sample is. ``image``: the whole image; ``patch``: a square of it; ``pixel``: the channels
-            of one pixel; ``feature``: those of one position in a layer of VGG. Default: ``image``.
+            of one pixel; ``feature``: those of one position in a layer of VGG; ``spectrum``: the image's power by
+            spatial frequency, relative to that at low ones (ours, see below). Default: ``image``.
         patch_size, stride (int): Side and distance of patches in px, for ``patch``. Default: 8, 8.
         highpass (Mapping | None): Options of ``HighPass``, which filters the images first, in ``feature`` space too
-            (set it to null there for VGG on ordinary images); null: none. Default: {kernel_size: 7, sigma: 1.0}.
+            (set it to null there for VGG on ordinary images), not in ``spectrum``; null: none.
+            Default: {kernel_size: 7, sigma: 1.0}.
         kernel (str): ``rbf``, ``linear`` or ``poly2``. Default: ``rbf``.
         kernel_mul (float): Ratio of the bandwidths of ``rbf``. Default: 2.0.
         kernel_num (int): Number of the bandwidths of ``rbf``. Default: 5.
@@ -109,7 +117,8 @@ class MMDLoss(nn.Module):
         self.max_samples = max_samples
         self.num_features = num_features
         self.sync = sync
-        self.highpass = None if highpass is None else HighPass(**highpass)
+        # a relative spectrum needs the low frequencies
+        self.highpass = None if highpass is None or space == 'spectrum' else HighPass(**highpass)
         self.feature_layer = feature_layer
         self.vgg = None
         if space == 'feature':
@@ -138,7 +147,9 @@ class MMDLoss(nn.Module):
             images = self.highpass(images)
         if self.vgg is not None:
             images = self.vgg(images)[self.feature_layer]
-        if self.space == 'image':
+        if self.space == 'spectrum':
+            images = relative_spectrum(images)
+        if self.space in ('image', 'spectrum'):
             return images.reshape(len(images), 1, 1, -1, 1, 1)
         return patch_grid(images, self.patch_size, self.stride)
 

@@ -14,10 +14,10 @@ from ext_core.errors import UserError
 from ext_losses.frequency import HighPass
 from ext_losses.mmd import Kernel
 from ext_losses.mmd_loss import patch_grid
+from ext_losses.spectrum import luminance, ring_means, window_power
 
 Images = Sequence[Tensor]
 
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BINS = 10
 CROP = 64  # px; side of the windows that spectra are taken of
 FLOOR = 1e-10  # of power, -100 dB; rounding to 8 bits alone gives -59 dB
@@ -53,27 +53,9 @@ def radial_power_spectrum(image: Tensor, bins: int = BINS, crop: int = CROP) -> 
         UserError: If the image is no such image or smaller than a window.
     """
     _check(image, crop)
-    if crop <= 2 * bins:  # else rings would hold no frequency
-        raise UserError(f'{crop} px are too small for a spectrum of {bins} rings: it needs {2 * bins + 1} px.')
-    weights = torch.tensor(LUMINANCE, dtype=torch.float64, device=image.device)
-    luminance = torch.einsum('c,chw->hw', weights, image.double())
-    windows = patch_grid(luminance[None, None], crop, crop // 2).reshape(-1, crop, crop)
-    hann = torch.hann_window(crop, dtype=torch.float64, device=image.device)
-    taper = hann[:, None] * hann
-    means = (windows * taper).sum((1, 2), keepdim=True) / taper.sum()
-    power = torch.fft.fft2((windows - means) * taper).abs().square().mean(0) / taper.square().sum()
-    return 10 * _ring_means(power, bins).clamp_min(FLOOR).log10()
-
-
-def _ring_means(power: Tensor, bins: int) -> Tensor:
-    """Means of (n, n) over rings of frequencies, without the corners beyond 0.5."""
-    size = len(power)
-    steps = torch.fft.fftfreq(size, 1 / size, device=power.device)  # whole numbers, so that no border is rounded
-    squares = (steps[:, None].square() + steps.square()).long()
-    inside = (squares > 0) & (4 * squares <= size**2)
-    ring = (squares[inside].double().sqrt() * 2 * bins / size).long().clamp_max(bins - 1)
-    totals = torch.zeros(bins, dtype=power.dtype, device=power.device).index_add_(0, ring, power[inside])
-    return totals / torch.bincount(ring, minlength=bins)
+    windows = patch_grid(luminance(image[None].double())[:, None], crop, crop // 2).reshape(-1, crop, crop)
+    power = window_power(windows).mean(0, keepdim=True)
+    return 10 * ring_means(power, bins)[0].clamp_min(FLOOR).log10()
 
 
 def mean_spectrum(images: Images, bins: int = BINS, crop: int = CROP) -> Tensor:
