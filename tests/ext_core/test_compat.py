@@ -203,7 +203,7 @@ def _two_processes(folder: Path, state: str) -> list[str]:
     ]
     for process in ranks:
         try:
-            process.wait(timeout=60)
+            process.wait(timeout=240)  # a busy machine takes that long to import
         except subprocess.TimeoutExpired:
             process.kill()
     files = [folder / f'{rank}.json' for rank in '01']
