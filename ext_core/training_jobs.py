@@ -89,8 +89,8 @@ def refuse_foreign_experiment(root: Path, opt: dict) -> None:
     differing = [path for path in sorted(paths) if _leaf(there, path) != _leaf(ours, path)]
     if differing:
         raise UserError(
-            f'{folder} holds a training with other options ({", ".join(differing)}). Choose another name or --output, or move '
-            'that folder away.'
+            f'{folder} holds a training with other options ({", ".join(differing)}). Choose another name or '
+            '--output, or move that folder away.'
         )
 
 

@@ -1,6 +1,5 @@
 """UnpairedImageDataset: what a sample holds, what it depends on, and what is refused before training."""
 
-import copy
 import logging
 from pathlib import Path
 
@@ -11,71 +10,12 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
+from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, problems, section
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.check import datasets as check
 from ext_core.errors import UserError
 from ext_core.loaders import TrainingBatches, evaluation_loaders
 from ext_data.samples import SeededDataset, SeededSampler
-
-HR, LR = (28, 34), (11, 9)  # height, width; nothing is square or a multiple of the scale
-HR_NAMES, LR_NAMES = ('h0', 'h1', 'h2'), ('l0', 'l1', 'l2', 'l3')
-
-
-def coded(size: tuple[int, int], number: int) -> np.ndarray:
-    """BGR: row, column and number of the image in the channels, so that a crop tells where it is from."""
-    rows, columns = np.mgrid[: size[0], : size[1]]
-    return np.stack([rows, columns, np.full(size, number)], axis=-1).astype(np.uint8)
-
-
-@pytest.fixture(params=['disk', 'lmdb'])
-def backend(request):
-    return request.param
-
-
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for folder, names, size in (('hr', HR_NAMES, HR), ('real', LR_NAMES, LR)):
-        Path(folder).mkdir()
-        for number, name in enumerate(names):
-            cv2.imwrite(f'{folder}/{name}.png', coded(size, number))
-
-
-@pytest.fixture
-def lmdbs(folders):
-    for folder in ('hr', 'real'):
-        write_lmdb(folder)
-
-
-def write_lmdb(folder: str) -> None:
-    import lmdb
-
-    with lmdb.open(f'{folder}.lmdb', map_size=1 << 22) as environment, environment.begin(write=True) as transaction:
-        for path in sorted(Path(folder).iterdir()):
-            transaction.put(path.stem.encode(), path.read_bytes())
-    lines = [f'{p.name} ({",".join(map(str, cv2.imread(str(p)).shape))}) 1' for p in sorted(Path(folder).iterdir())]
-    Path(f'{folder}.lmdb/meta_info.txt').write_text('\n'.join(reversed(lines)) + '\n\n')  # order must not matter
-
-
-def section(backend: str = 'disk', **changes) -> dict:
-    end = '.lmdb' if backend == 'lmdb' else ''
-    return {
-        'name': 'test',
-        'type': 'UnpairedImageDataset',
-        'dataroot_gt': f'hr{end}',
-        'dataroot_real_lq': f'real{end}',
-        'io_backend': {'type': backend},
-        'gt_size': 16,
-        'scale': 4,
-        'phase': 'train',
-        'batch_size_per_gpu': 3,
-        'num_worker_per_gpu': 0,
-    } | changes
-
-
-def number_of(image: torch.Tensor) -> int:
-    return round(image[0].mean().item() * 255)  # red is the last BGR channel
 
 
 # ---------------------------------------------------------------------- samples
@@ -279,100 +219,6 @@ def test_training_and_evaluation_loaders(backend, prefetch, workers):
     assert torch.equal(resumed['real_lq'], batches[3]['real_lq'])
     (loader,) = evaluation_loaders(opt)
     assert [tuple(batch['real_lq'].shape) for batch in loader] == [(1, 3, *LR)] * 4
-
-
-# ---------------------------------------------------------------------- refused at construction
-@pytest.mark.usefixtures('lmdbs')
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        ({'gt_size': 18}, r'datasets:train:gt_size: 18 is no multiple of scale \(4\)'),
-        ({'gt_size': None}, 'gt_size: None'),
-        ({'gt_size': '16'}, 'gt_size: 16 is no multiple'),
-        ({'dataroot_real_lq': 'nowhere'}, 'datasets:train:dataroot_real_lq: the .* nowhere cannot be listed'),
-        ({'dataroot_gt': 'nowhere', 'phase': 'val'}, 'datasets:val:dataroot_gt: the .* nowhere cannot be listed'),
-    ],
-)
-def test_refused_at_construction(backend, changes, words):
-    with pytest.raises(UserError, match=words):
-        build_dataset(section(backend, **changes))
-
-
-@pytest.mark.usefixtures('lmdbs')
-@pytest.mark.parametrize('key', ['dataroot_gt', 'dataroot_real_lq'])
-def test_empty_pool(backend, key):
-    Path('empty').mkdir()
-    Path('empty/meta_info.txt' if backend == 'lmdb' else 'empty/.hidden').write_text('\n')
-    with pytest.raises(UserError, match=f'datasets:train:{key}: no images in empty'):
-        build_dataset(section(backend, **{key: 'empty'}))
-
-
-# ---------------------------------------------------------------------- refused by the option check
-def problems(train: dict, **sections) -> list[str]:
-    opt = {'scale': train['scale'], 'num_gpu': 0, 'datasets': {'train': train} | sections}
-    return list(check.problems(copy.deepcopy(opt), is_train=True))
-
-
-@pytest.mark.usefixtures('lmdbs')
-def test_good_sections_have_no_problem(backend):
-    train = section(backend, make_lq=False, use_hflip=True, use_rot=False, prefetch_mode='cpu', pin_memory=True)
-    assert problems(train, val=section(backend, phase='val')) == []
-
-
-@pytest.mark.usefixtures('lmdbs')
-def test_small_images_are_found_before_training(backend):
-    cv2.imwrite('hr/h1.png', coded((15, 40), 1))
-    cv2.imwrite('real/l2.png', coded((3, 9), 2))
-    for folder in ('hr', 'real'):
-        write_lmdb(folder)
-    small_hr, small_real = problems(section(backend))
-    name = 'h1 in hr.lmdb' if backend == 'lmdb' else 'hr/h1.png'
-    assert small_hr == (
-        f'datasets:train:gt_size: crops of 16 do not fit into {name}, which is 40 x 15. Lower gt_size to at most 15, '
-        'or remove the smaller images.'
-    )
-    name = 'l2 in real.lmdb' if backend == 'lmdb' else 'real/l2.png'
-    assert small_real == (
-        f'datasets:train:gt_size: crops of 4 do not fit into {name}, which is 9 x 3. Lower gt_size to at most 12, '
-        'or remove the smaller images.'
-    )
-
-
-@pytest.mark.usefixtures('lmdbs')
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        ({'gt_size': 18}, 'datasets:train:gt_size: 18 is not divisible by scale (4)'),
-        ({'gt_size': None}, 'datasets:train:gt_size must be the side of the crops'),
-        ({'dataroot_real_lq': None}, 'datasets:train:dataroot_real_lq is missing: UnpairedImageDataset needs it'),
-        ({'dataroot_real_lq': 'rael'}, "datasets:train:dataroot_real_lq: folder not found: rael. Did you mean 'real"),
-        ({'dataroot_real_lq': 'real.lmdb'}, 'dataroot_real_lq: real.lmdb is an LMDB. Set io_backend:type: lmdb'),
-        ({'io_backend': {'type': 'lmdb'}}, 'dataroot_gt: hr is a folder of images, not an LMDB'),
-        ({'dataroot_gt': 'empty'}, 'datasets:train:dataroot_gt: no images in empty'),
-        ({'dataroot_real_lq': 'empty', 'meta_info_file': 'list'}, 'dataroot_real_lq: no images in empty'),
-        ({'make_lr': False}, "make_lr: unknown key; UnpairedImageDataset would ignore it. Did you mean 'make_lq'"),
-        ({'mean': [0.5]}, 'datasets:train:mean: UnpairedImageDataset ignores it'),
-        ({'color': 'y'}, 'datasets:train:color: UnpairedImageDataset ignores it'),
-        ({'batch_size_per_gpu': 8}, '3 images times dataset_enlarge_ratio 1 do not fill one batch of 8'),
-        ({'meta_info_file': 'nowhere.txt'}, 'datasets:train:meta_info_file: file not found: nowhere.txt'),
-        ({'meta_info_file': 'wrong'}, 'meta_info_file lists files that do not exist: hr/h7.png. Remove the key'),
-        ({'meta_info_file': 'none'}, 'meta_info_file lists no images'),
-    ],
-)
-def test_refused_by_the_option_check(changes, words):
-    Path('empty').mkdir()
-    for name, lines in (('list', 'h0.png (1,1,3)\n' * 3), ('wrong', 'h7.png\n'), ('none', '\n')):
-        Path(name).write_text(lines)
-    found = problems(section(**changes))
-    assert any(words in problem for problem in found), found
-
-
-@pytest.mark.usefixtures('folders')
-def test_damaged_validation_images_are_found_before_training():
-    Path('real/l1.png').write_bytes(b'damaged')
-    (problem,) = problems(section(), val=section(phase='val'))
-    assert 'datasets:val: real/l1.png cannot be read' in problem
-    assert 'Replace or delete the file' in problem
 
 
 # ---------------------------------------------------------------------- photographs

@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
+import pickle
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
-import lmdb
 import numpy as np
 import pytest
 import torch
@@ -63,13 +61,18 @@ def run(stage1: Path, hr: Path, *arguments: object) -> int:
     )
 
 
+READ_LMDB = """
+import lmdb, pickle, sys
+with lmdb.open(sys.argv[1], readonly=True, lock=False) as environment, environment.begin() as transaction:
+    pickle.dump(dict(transaction.cursor()), sys.stdout.buffer)
+"""
+
+
 def stored(folder: Path) -> dict[str, np.ndarray]:
-    """Images of an LMDB, read from a copy: this process may have the folder open."""
-    with tempfile.TemporaryDirectory() as copy:
-        shutil.copy(folder / 'data.mdb', copy)
-        with lmdb.open(copy, readonly=True, lock=False) as environment, environment.begin() as transaction:
-            found = transaction.cursor()
-            return {key.decode(): cv2.imdecode(np.frombuffer(value, np.uint8), -1) for key, value in found}
+    """Images of an LMDB, read by another process: this one may have it open, or one that was in its place."""
+    output = subprocess.run([sys.executable, '-c', READ_LMDB, folder], check=True, capture_output=True).stdout
+    found = pickle.loads(output)
+    return {key.decode(): cv2.imdecode(np.frombuffer(value, np.uint8), -1) for key, value in found.items()}
 
 
 def expected(stage1: Path, path: Path) -> np.ndarray:
