@@ -146,7 +146,9 @@ def _run(pairs: Sequence[Pair], plan: Plan, jobs: int) -> Iterator[Record | str]
     if jobs == 1 or len(pairs) < 2:
         yield from map(partial(_attempt, plan=plan), pairs)
         return
-    executor = ProcessPoolExecutor(min(jobs, len(pairs)), initializer=register_all)
+    # spawned: a forked process hangs where this one has used threads of OpenCV's or PyTorch's before
+    spawned = multiprocessing.get_context('spawn')
+    executor = ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=spawned, initializer=register_all)
     try:
         yield from executor.map(partial(_work, plan=plan), pairs, chunksize=CHUNK)
     except BrokenProcessPool as error:
