@@ -1,5 +1,8 @@
 """The error that a user can mend."""
 
+import sys
+from collections.abc import Callable
+
 
 class UserError(Exception):
     """A problem in the user's options, files or environment.
@@ -7,3 +10,13 @@ class UserError(Exception):
     Its message names the culprit (file or option key) and the remedy. Launchers and scripts print it without a
     traceback and exit with status 1.
     """
+
+
+def exit_status(job: Callable[[], object]) -> int:
+    """Run a script's job: 0, or 1 where a :class:`UserError`, which is printed, ended it."""
+    try:
+        job()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0

@@ -20,7 +20,7 @@ import torch
 
 from ext_core import yaml_safe
 from ext_core.checkpoint import atomic_write_text
-from ext_core.errors import UserError
+from ext_core.errors import UserError, exit_status
 from ext_core.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
 from ext_core.registration import register_all
 from ext_core.study_report import lower_is_better, mean
@@ -189,12 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
-    try:
-        make(args.folder)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: make(args.folder))
 
 
 if __name__ == '__main__':

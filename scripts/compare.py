@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ext_core.errors import UserError
+from ext_core.errors import exit_status
 from ext_core.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 from ext_core.registration import register_all
 
@@ -113,12 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
-    try:
-        compare(args)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: compare(args))
 
 
 if __name__ == '__main__':

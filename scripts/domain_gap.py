@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ext_core.degrading import load_degrader, low_resolution, of_experiment
-from ext_core.errors import UserError
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 
 COLUMNS = {
@@ -188,12 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
-    try:
-        run(args)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ext_core.errors import UserError
+from ext_core.errors import exit_status
 from ext_core.evaluation import load_experiment, pairs, read, upscale
 from ext_core.registration import register_all
 
@@ -203,12 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
-    try:
-        run(args)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == '__main__':
