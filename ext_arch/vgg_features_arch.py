@@ -1,6 +1,6 @@
 """Frozen VGG features: what perceptual losses and feature-space discriminators look at."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -100,12 +100,14 @@ class VGGFeatures(nn.Module):
         save_weights: bool = False,
     ) -> None:
         super().__init__()
+        self.vgg_type = vgg_type
         self.use_input_norm = use_input_norm
         self.range_norm = range_norm
         names = vgg_layers(vgg_type)
         self.layers = frozenset(_check_layers(layers, vgg_type, names))
         depth = 1 + max(names.index(layer) for layer in self.layers)
         self.vgg_net = self._build(names[:depth], load_feature_weights(vgg_type, weights), save_weights)
+        self._keep_layers()
         self.minimum_size = 2 ** sum(name.startswith('pool') for name in names[:depth])
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
@@ -118,8 +120,7 @@ class VGGFeatures(nn.Module):
                 weight, bias = state[f'features.{index}.weight'], state[f'features.{index}.bias']
                 net.add_module(name, FrozenConv2d(weight, bias, save))
             elif name.startswith('relu'):
-                # In place saves a feature map, but would overwrite a convolution's output that was asked for.
-                net.add_module(name, nn.ReLU(inplace=names[index - 1] not in self.layers))
+                net.add_module(name, nn.ReLU())
             else:
                 net.add_module(name, nn.MaxPool2d(2))
         return net
@@ -128,8 +129,46 @@ class VGGFeatures(nn.Module):
         """Stay in evaluation mode, whatever the parent module does."""
         return super().train(False)
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Features of a batch of images, see the class."""
+    def take_also(self, layers: Sequence[str]) -> None:
+        """Return these layers from now on too, for a second user of the same pass.
+
+        Raises:
+            UserError: If one of them is unknown, or deeper than the deepest layer so far.
+        """
+        for layer in layers:
+            if layer not in self.vgg_net._modules:
+                deepest = next(reversed(self.vgg_net._modules))
+                raise UserError(f'These VGG features end at {deepest}, so they do not have {layer!r}.')
+        self.layers |= frozenset(layers)
+        self._keep_layers()
+
+    def difference(self, other: 'VGGFeatures') -> str | None:
+        """Why this network cannot stand in for another, or None where it can, after :meth:`take_also`."""
+        if other.vgg_type != self.vgg_type:
+            return f'one is {self.vgg_type}, the other {other.vgg_type}'
+        missing = [layer for layer in other.layers if layer not in self.vgg_net._modules]
+        if missing:
+            return f'one ends before {", ".join(missing)}'
+        if (other.use_input_norm, other.range_norm) != (self.use_input_norm, self.range_norm):
+            return 'they normalise images differently (use_input_norm, range_norm)'
+        ours, theirs = self.state_of(), other.state_of()
+        same = all(torch.equal(ours[name], weight) for name, weight in theirs.items() if name in ours)
+        return None if same else 'they have different weights'
+
+    def state_of(self) -> dict[str, Tensor]:
+        """The weights by their layers' names, whether they are saved or not."""
+        return dict(self.vgg_net.named_buffers())
+
+    def _keep_layers(self) -> None:
+        """In place a ReLU saves a feature map, but would overwrite a convolution's output that was asked for."""
+        before = None
+        for name, layer in self.vgg_net.named_children():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = before not in self.layers
+            before = name
+
+    def forward(self, x: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Features of a batch of images, see the class; with ``only`` of some of its layers, and no deeper."""
         if min(x.shape[-2:]) < self.minimum_size:
             deepest = next(reversed(self.vgg_net._modules))
             raise UserError(
@@ -141,11 +180,14 @@ class VGGFeatures(nn.Module):
         x = x.expand(-1, 3, -1, -1)  # grey counts as three equal channels
         if self.use_input_norm:
             x = (x - self.mean) / self.std
-        features = {}
+        wanted = self.layers if only is None else frozenset(only)
+        features: dict[str, Tensor] = {}
         for name, layer in self.vgg_net.named_children():
             x = layer(x)
-            if name in self.layers:
+            if name in wanted:
                 features[name] = x
+                if len(features) == len(wanted):
+                    break
         return features
 
 

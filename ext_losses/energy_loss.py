@@ -7,17 +7,27 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+REDUCTIONS = ('sum', 'mean')
 
-def energies(output: Tensor) -> Tensor:
-    """The energy of each image, (n,), at least float32: means over whatever else the discriminator's output has."""
-    return output.to(torch.promote_types(output.dtype, torch.float32)).reshape(len(output), -1).mean(dim=1)
+
+def energies(output: Tensor, reduction: str = 'mean') -> Tensor:
+    """The energy of each image, (n,), at least float32: over whatever else the discriminator's output has."""
+    flat = output.to(torch.promote_types(output.dtype, torch.float32)).reshape(len(output), -1)
+    return flat.sum(dim=1) if reduction == 'sum' else flat.mean(dim=1)
 
 
 @LOSS_REGISTRY.register()
 class EnergyGANLoss(nn.Module):
     """Low energy U for real images, high for generated ones up to a margin; the generator lowers that of its own.
 
-    L_D = E U(real) + E max(0, m - U(fake)),   L_G = loss_weight * E U(fake)
+    L_D = E U(real) + E max(0, m - U(fake)) [+ gradient penalty],   L_G = loss_weight * E U(fake)
+
+    The penalty is ``train:gp_opt``, see ``EnergyGradientPenalty``. Both are read as two explicit objectives: in the one
+    L_GAN that is printed, the discriminator, ascending it, would maximise the penalty.
+
+    **Units.** U is the mean of the discriminator's output in L_D, so that the margin and the penalty's weight do not
+    depend on resolution. In L_G it is the sum (``energy_reduction``): the gradient of the printed 1e-3 is then 0.1 to
+    0.9 of the content loss's; with means it would be 10,000 times weaker, hence absent.
 
     The margin m bounds L_D: beyond it fakes give the discriminator no gradient. Without one,
     L_D = E U(real) - E U(fake), the printed form, whose energies grow without bound unless something else, such as a
@@ -36,17 +46,19 @@ class EnergyGANLoss(nn.Module):
             Default: 'adaptive'.
         margin_ratio (float): Adaptive margin over the average real energy, more than 1. Default: 2.0.
         decay (float): Weight of the past in the average, in [0, 1). Default: 0.99.
+        energy_reduction (str): 'sum' or 'mean' of the discriminator's output in the generator's loss. The same where
+            the output is one number an image. Default: 'sum'.
         loss_weight (float): Factor on the generator's loss; the discriminator's is never scaled. Default: 1e-3.
 
     Shape:
-        real_logits, fake_logits: what the discriminator returns, energies >= 0: (n,), (n, 1), or a map of which the
-        mean is taken. Losses are float32 scalars.
+        real_logits, fake_logits: what the discriminator returns, energies >= 0: (n,), (n, 1), or squared errors
+        (n, c, h, w). Losses are float32 scalars.
 
     Raises:
-        ValueError: If margin, margin_ratio or decay is none of the above.
+        ValueError: If an argument is none of the above.
 
-    Reference: VGG-energy GAN, eq. 3-6, without the gradient penalty (loss_weight 1e-3; margin None); Zhao et al.,
-    Energy-based Generative Adversarial Networks, ICLR 2017, eq. 1-2 (margin).
+    Reference: VGG-energy GAN, eq. 3-6 (loss_weight 1e-3; margin None); Zhao et al., Energy-based Generative Adversarial
+    Networks, ICLR 2017, eq. 1-2 (margin).
     """
 
     real_sum: Tensor
@@ -57,6 +69,7 @@ class EnergyGANLoss(nn.Module):
         margin: str | float | None = 'adaptive',
         margin_ratio: float = 2.0,
         decay: float = 0.99,
+        energy_reduction: str = 'sum',
         loss_weight: float = 1e-3,
     ):
         super().__init__()
@@ -66,9 +79,12 @@ class EnergyGANLoss(nn.Module):
             raise ValueError(f'gan_opt: margin_ratio must be more than 1, but is {margin_ratio}.')
         if not 0 <= decay < 1:
             raise ValueError(f'gan_opt: decay must be in [0, 1), but is {decay}.')
+        if energy_reduction not in REDUCTIONS:
+            raise ValueError(f"gan_opt: energy_reduction must be 'sum' or 'mean', but is {energy_reduction!r}.")
         self.margin = margin
         self.margin_ratio = margin_ratio
         self.decay = decay
+        self.energy_reduction = energy_reduction
         self.loss_weight = loss_weight
         self.last_statistics: dict[str, Tensor] = {}
         if margin == 'adaptive':
@@ -77,7 +93,7 @@ class EnergyGANLoss(nn.Module):
 
     def generator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """L_G. Gradients flow to ``fake_logits`` only."""
-        return self.loss_weight * energies(fake_logits).mean()
+        return self.loss_weight * energies(fake_logits, self.energy_reduction).mean()
 
     def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
         """The two summands of L_D: on real and on generated images. The adaptive margin advances with every call."""

@@ -100,8 +100,14 @@ class VGGFeatureLoss(nn.Module):
     def forward(self, x: Tensor, gt: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Perceptual and style loss of ``x`` against ``gt``, see the class."""
         with torch.no_grad():
-            target = self._features(gt)
-        features = self._features(x)
+            target = self.vgg(gt)
+        return self.compare(self.vgg(x), target)
+
+    def compare(
+        self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The same from features that :attr:`vgg`, or another pass of the same layers, gave for ``x`` and ``gt``."""
+        features, target = self._scaled(features), self._scaled(target)
         percep = style = None
         if self.perceptual_weight > 0:
             percep = self.perceptual_weight * self._distance(features, target)
@@ -111,11 +117,10 @@ class VGGFeatureLoss(nn.Module):
             style = self.style_weight * self._distance(grams, target_grams)
         return percep, style
 
-    def _features(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.vgg(images)
+    def _scaled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.feature_scale == 1:
-            return features
-        return {layer: feature * self.feature_scale for layer, feature in features.items()}
+            return {layer: features[layer] for layer in self.layer_weights}
+        return {layer: features[layer] * self.feature_scale for layer in self.layer_weights}
 
     def _distance(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
         terms = [weight * self.criterion(x[layer], y[layer]) for layer, weight in self.layer_weights.items()]

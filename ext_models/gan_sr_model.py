@@ -130,8 +130,8 @@ class GANSRModel(ExtSRModel):
             real_logits = self.net_d(real_view)
             fake_logits = self.net_d(fake_view)
         if update_g:
-            self.g_step(sr, gt, fake, real_logits, fake_logits)
-        self.d_step(real_logits, fake_logits)
+            self.g_step(sr, gt, fake, self.losses_at_fake(real_logits, fake_logits))
+        self.d_step(self.discriminator_losses(real_logits, fake_logits), real_logits, fake_logits)
 
     def discriminator_views(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminator gets of the generated and of the real images.
@@ -142,14 +142,18 @@ class GANSRModel(ExtSRModel):
             sr, gt = view(sr, gt)
         return sr, gt
 
-    def g_step(self, sr: Tensor, gt: Any, fake: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
-        """Backward of the generator: its own losses, with the adversarial gradient at ``fake`` injected at ``sr``."""
+    def losses_at_fake(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """The generator's losses that depend on it through what the discriminator saw of ``fake``."""
+        with self.precision.autocast():
+            return {'l_g_gan': self.objective.generator_loss(real_logits, fake_logits)}
+
+    def g_step(self, sr: Tensor, gt: Any, fake: Tensor, at_fake: dict[str, Tensor]) -> None:
+        """Backward of the generator: its own losses, with the gradient of others at ``fake`` injected at ``sr``."""
         with self.precision.autocast():
             losses = self.generator_losses(sr, gt)
-            adversarial = self.objective.generator_loss(real_logits, fake_logits)
-        (gradient,) = torch.autograd.grad(self.share(adversarial), fake, retain_graph=True)
+        (gradient,) = torch.autograd.grad(self.share(total(at_fake)), fake, retain_graph=True)
         self.measure_gradients(losses, sr)
-        self.gradient_norms.add('l_g_gan', gradient)
+        self.measure_gradients(at_fake, fake)
         # The injected gradient comes first: autograd then adds the terms at ``sr`` in the order BasicSR's graph does.
         roots: list[Tensor] = [sr]
         gradients: list[Tensor | None] = [gradient]
@@ -157,12 +161,15 @@ class GANSRModel(ExtSRModel):
             roots.append(self.share(total(losses)))
             gradients.append(None)
         torch.autograd.backward(roots, gradients)
-        self.add_losses(OrderedDict(losses, l_g_gan=adversarial))
+        self.add_losses(OrderedDict(losses, **at_fake))
 
-    def d_step(self, real_logits: Tensor, fake_logits: Tensor) -> None:
-        """Backward of the discriminator, into its own parameters only."""
+    def discriminator_losses(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """The discriminator's losses, by their name in the log."""
         with self.precision.autocast():
-            losses = self.objective.discriminator_losses(real_logits, fake_logits)
+            return self.objective.discriminator_losses(real_logits, fake_logits)
+
+    def d_step(self, losses: dict[str, Tensor], real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Backward of the discriminator, into its own parameters only."""
         self.share(total(losses)).backward(inputs=self.trainable(self.net_d))
         self.add_losses({**losses, 'out_d_real': real_logits.mean(), 'out_d_fake': fake_logits.mean()})
 

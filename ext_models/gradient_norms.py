@@ -33,14 +33,8 @@ class GradientNorms:
         """Take the gradients of a chunk's losses, as ``backward`` would get them. Their graphs are kept."""
         for name, loss in losses.items():
             (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
-            self.add(name, gradient)
-
-    def add(self, name: str, gradient: Tensor) -> None:
-        """Add one loss's gradient at a chunk, scaled as the loss was; does nothing where it is not the time to."""
-        if not self.due:
-            return
-        norm = torch.linalg.vector_norm(gradient, dtype=torch.float32)
-        norm = norm / self.precision.scale(torch.ones_like(norm))
-        key = f'grad_{name.removeprefix("l_").removeprefix("g_")}'
-        # the gradient at the whole batch is that at its chunks, side by side
-        self.values[key] = torch.hypot(self.values[key], norm) if key in self.values else norm
+            norm = torch.linalg.vector_norm(gradient, dtype=torch.float32)
+            norm = norm / self.precision.scale(torch.ones_like(norm))
+            key = f'grad_{name.removeprefix("l_").removeprefix("g_")}'
+            # the gradient at the whole batch is that at its chunks, side by side
+            self.values[key] = torch.hypot(self.values[key], norm) if key in self.values else norm

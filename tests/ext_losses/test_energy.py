@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from basicsr.losses import build_loss
-from torch import Tensor, nn
+from torch import Tensor
+from toy_energy import ToyEnergy
 
 
 def make(**kwargs):
@@ -22,22 +23,23 @@ def values(losses: dict[str, Tensor]) -> dict[str, float]:
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def per_image(output: Tensor) -> np.ndarray:
-    return output.double().numpy().reshape(len(output), -1).mean(axis=1)
+def per_image(output: Tensor, reduction: str = 'mean') -> np.ndarray:
+    return getattr(output.double().numpy().reshape(len(output), -1), reduction)(axis=1)
 
 
-@pytest.mark.parametrize('shape', [(5,), (5, 1), (5, 1, 3, 4)])
+@pytest.mark.parametrize('shape', [(5,), (5, 1), (5, 3, 3, 4)])
 @pytest.mark.parametrize('margin', ['adaptive', 1.2, 1, None])
-def test_equals_the_equations(margin, shape):
+@pytest.mark.parametrize('reduction', ['sum', 'mean'])
+def test_equals_the_equations(margin, shape, reduction):
     real, fake = energies(shape=shape)
     u_real, u_fake = per_image(real), per_image(fake)
     m = 2 * u_real.mean() if margin == 'adaptive' else margin
     on_fake = -u_fake.mean() if m is None else np.maximum(0, m - u_fake).mean()
     assert m is None or u_fake.min() < m < u_fake.max()
-    loss = make(margin=margin, loss_weight=0.25)
+    loss = make(margin=margin, loss_weight=0.25, energy_reduction=reduction)
     expected = {'l_d_real': u_real.mean(), 'l_d_fake': on_fake}
     assert values(loss.discriminator_losses(real, fake)) == pytest.approx(expected, rel=1e-6)
-    assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * u_fake.mean(), rel=1e-6)
+    assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * per_image(fake, reduction).mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize('margin', [1.0, None])
@@ -131,22 +133,12 @@ def test_half_precision_energies_are_averaged_in_float32(dtype):
         ('margin_ratio', 1.0),
         ('decay', 1.0),
         ('decay', -0.1),
+        ('energy_reduction', 'median'),
     ],
 )
 def test_unusable_options_are_refused(option, value):
     with pytest.raises(ValueError, match=f'gan_opt: {option} must be'):
         make(**{option: value})
-
-
-class ToyEnergy(nn.Module):
-    """U(x) = (MLP(x))^2 of points (n, 2)."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
-
-    def forward(self, points: Tensor) -> Tensor:
-        return self.net(points).square()
 
 
 @pytest.mark.parametrize('margin', ['adaptive', 1.0])

@@ -13,7 +13,7 @@ from ext_core.registration import register_all
 register_all()
 
 import tiny_energy  # noqa: E402, F401, registers TinyEnergy
-from recipes import PIXEL, batches, build, options, run  # noqa: E402
+from recipes import FEATURE, PIXEL, batches, build, options, run  # noqa: E402
 
 SCENARIOS = {
     'standard': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}},
@@ -30,6 +30,12 @@ SCENARIOS = {
         'gan_opt': {'type': 'EnergyGANLoss'},
         'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
     },
+    'energy, penalty, shared VGG': {
+        'model_type': 'EnergyGANModel',
+        'gan_opt': {'type': 'EnergyGANLoss'},
+        'gp_opt': {'type': 'EnergyGradientPenalty'},
+        'perceptual_opt': {**FEATURE, 'layer_weights': {'relu5_3': 1.0}},
+    },
     'accumulated': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'accumulate': 2},
 }
 
@@ -38,9 +44,12 @@ def train(scenario: str, world_size: int, rank: int) -> dict:
     """Three iterations on a global batch of 4; the discriminator has no BatchNorm, whose statistics are per process."""
     torch.set_num_threads(1)
     opt = options(
-        'GANSRModel', pixel_opt=PIXEL, discriminator='UNetDiscriminatorSN', ema_decay=0.5, **SCENARIOS[scenario]
+        **{'model_type': 'GANSRModel', 'pixel_opt': PIXEL, 'discriminator': 'UNetDiscriminatorSN', 'ema_decay': 0.5}
+        | SCENARIOS[scenario]
     )
-    if opt['train']['gan_opt']['type'] == 'EnergyGANLoss':
+    if opt['model_type'] == 'EnergyGANModel':
+        opt['network_d'] = {'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1}
+    elif opt['train']['gan_opt']['type'] == 'EnergyGANLoss':
         opt['network_d'] = {'type': 'TinyEnergy'}
     opt['train']['optim_g'] = opt['train']['optim_d'] = {'type': 'SGD', 'lr': 0.01}
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)

@@ -1,0 +1,146 @@
+"""The energy GAN: the discriminator's score is a reconstruction error, kept flat at real images."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from ext_models.energy_health import EnergyHealth
+from ext_models.gan_sr_model import GANSRModel
+
+SIZE_MULTIPLE = 16  # of the images that VGGUAE takes
+
+
+@MODEL_REGISTRY.register()
+class EnergyGANModel(GANSRModel):
+    """``GANSRModel`` with a gradient penalty, one VGG pass for energy and content loss, and a watch on the energies.
+
+    J_U = E U(real) + E max(0, m - U(fake)) + penalty,   J_G = content + loss_weight * E U(fake) [+ pixel loss, ...]
+
+    ``network_d`` is an autoencoder such as ``VGGUAE``, ``gan_opt`` an ``EnergyGANLoss``.
+
+    Keys of ``train`` beside :class:`GANSRModel`'s:
+        gp_opt: ``EnergyGradientPenalty`` at real images, as the discriminator sees them; ``~`` for none. On several
+            GPUs the one with respect to the input is that of the global batch; that of the weights each GPU's own.
+        share_vgg (bool): ``perceptual_opt`` takes its features from the encoder's pass in the discriminator. Default:
+            true. It needs the same VGG and weights in both, a discriminator that returns its features, and no views
+            (``mask_opt``, ...), whose images are not those that the content loss compares; where one of these does not
+            hold, the content loss has its own pass, and the log says why.
+
+    Reference: VGG-energy GAN, eq. 1-6 and algorithm 1, with a margin (see ``EnergyGANLoss``).
+    """
+
+    EXTRA_TRAIN_KEYS = frozenset({'share_vgg'})
+    cri_content: Any = None  # perceptual_opt, where it shares the discriminator's features
+    penalise = False
+
+    @classmethod
+    def option_problems(cls, opt: dict) -> Iterator[str]:
+        """What is wrong with options that fit this model's parts one by one."""
+        if not opt['is_train']:
+            return
+        train, crop = opt.get('train') or {}, (opt.get('datasets') or {}).get('train', {}).get('gt_size')
+        if (opt.get('network_d') or {}).get('type') == 'VGGUAE' and isinstance(crop, int) and crop % SIZE_MULTIPLE:
+            nearest = max(1, round(crop / SIZE_MULTIPLE)) * SIZE_MULTIPLE
+            yield (
+                f'datasets:train:gt_size is {crop}, but VGGUAE takes images of multiples of {SIZE_MULTIPLE}. '
+                f'Set it to {nearest}.'
+            )
+        if train.get('gp_opt') and train.get('compile'):
+            yield 'train:compile: compiled networks cannot be differentiated twice, as gp_opt does. Remove one of both.'
+        if train.get('gp_opt') and (train['gp_opt'] or {}).get('type') != 'EnergyGradientPenalty':
+            yield (
+                f"train:gp_opt:type: '{train['gp_opt'].get('type')}' is no penalty of this model. "
+                'Use EnergyGradientPenalty.'
+            )
+
+    # ------------------------------------------------------------------ construction
+    def init_losses(self) -> None:
+        super().init_losses()
+        self.cri_gp = self.build_loss('gp_opt')
+        self.health = EnergyHealth()
+        if self.cri_perceptual is not None and self.opt['train'].get('share_vgg', True):
+            obstacle = self._sharing_obstacle()
+            if obstacle is None:
+                self._share_vgg()
+            else:
+                get_root_logger().info(f'share_vgg: the content loss has its own pass of the VGG: {obstacle}.')
+
+    def _sharing_obstacle(self) -> str | None:
+        """Why the content loss cannot take the discriminator's features, or None."""
+        own = getattr(self.cri_perceptual, 'vgg', None)
+        encoder = getattr(self.get_bare_model(self.net_d), 'encoder', None)
+        if own is None or encoder is None:
+            return 'perceptual_opt is not VGGFeatureLoss, or network_d has no VGG encoder'
+        if len(self.views):
+            return 'the discriminator sees images through a view, the content loss as they are'
+        return encoder.difference(own)
+
+    def _share_vgg(self) -> None:
+        encoder = self.get_bare_model(self.net_d).encoder
+        encoder.take_also(list(self.cri_perceptual.layer_weights))
+        self.cri_perceptual.vgg = encoder  # one copy of the weights
+        self.cri_content, self.cri_perceptual = self.cri_perceptual, None
+
+    # ------------------------------------------------------------------ the step
+    def gan_step(self, current_iter: int) -> None:
+        self.penalise = self.cri_gp is not None and current_iter % self.cri_gp.every == 0
+        super().gan_step(current_iter)
+
+    def adversarial_step(self, sr: Tensor, gt: Any, update_g: bool) -> None:
+        fake = sr.detach().requires_grad_(update_g)
+        with self.precision.autocast():
+            fake_view, real_view = self.discriminator_views(fake, gt)
+            real_view = real_view.detach().requires_grad_(self.penalise and self.cri_gp.wrt == 'input')
+            real_errors, real_features = self.judge(real_view)
+            fake_errors, fake_features = self.judge(fake_view)
+        if update_g:
+            at_fake = self.losses_at_fake(real_errors, fake_errors)
+            if self.cri_content is not None:
+                target = {layer: feature.detach() for layer, feature in real_features.items()}
+                at_fake = OrderedDict(self.content_losses(fake_features, target), **at_fake)
+            self.g_step(sr, gt, fake, at_fake)
+        losses = self.discriminator_losses(real_errors, fake_errors)
+        if self.penalise:
+            losses['l_d_gp'] = self.penalty(real_errors, real_view)
+        self.d_step(losses, real_errors, fake_errors)
+        self.energy_maps = {'energy_real': real_errors.detach(), 'energy_fake': fake_errors.detach()}
+
+    def judge(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's squared errors, and its encoder's features where the content loss needs them."""
+        if self.cri_content is None:
+            return self.net_d(images), {}
+        return self.net_d(images, return_features=True)
+
+    def content_losses(self, features: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
+        """``perceptual_opt`` on features, by the names in the log."""
+        percep, style = self.cri_content.compare(features, target)
+        return {name: loss for name, loss in (('l_g_percep', percep), ('l_g_style', style)) if loss is not None}
+
+    def penalty(self, real_errors: Tensor, real_view: Tensor) -> Tensor:
+        """``gp_opt`` on the present chunk."""
+        variables = real_view if self.cri_gp.wrt == 'input' else self.trainable(self.net_d)
+        with torch.autocast(self.precision.device_type, enabled=False):
+            return self.cri_gp(real_errors, variables)
+
+    # ------------------------------------------------------------------ logging
+    energy_maps: dict[str, Tensor] | None = None  # squared errors of the last chunk
+
+    def panels(self) -> dict[str, Tensor]:
+        """Beside the images: where the energy sits in the last chunk's, on one scale for real and generated ones."""
+        panels = super().panels()
+        if self.energy_maps:
+            maps = {name: errors.float().mean(dim=1, keepdim=True) for name, errors in self.energy_maps.items()}
+            brightest = max(image_map.quantile(0.99).item() for image_map in maps.values())
+            panels.update({name: (image_map / max(brightest, 1e-12)).clamp(0, 1) for name, image_map in maps.items()})
+        return panels
+
+    def get_current_log(self) -> dict[str, float]:
+        log = super().get_current_log()
+        for sentence in self.health.advice(log):
+            get_root_logger().warning(sentence)
+        return log

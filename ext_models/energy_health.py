@@ -1,0 +1,66 @@
+"""What the energies of an energy GAN say about its training, in words."""
+
+import math
+from collections.abc import Mapping
+
+EXPLOSION = 10.0  # times what the energy of real images was at first
+VANISHING = 1e-6  # mean squared error of images in [-1, 1], a tenth of a grey level
+PATIENCE = 3  # log lines in a row
+
+
+class EnergyHealth:
+    """Looks at the energies whenever they are logged, and says what is wrong, once each time that it begins.
+
+    Explosion: an energy is not finite, or more than 10 times what U(real) was at first. Collapse: both energies vanish
+    (the autoencoder copies whatever it gets), or U(fake) is not above U(real) (it does not tell them apart, or the
+    wrong way round), for three log lines in a row.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._lines: dict[str, int] = {}  # in a row with this finding
+
+    def advice(self, log: Mapping[str, float]) -> list[str]:
+        """Sentences for the log, none where all is well.
+
+        Args:
+            log (Mapping[str, float]): With ``out_d_real`` and ``out_d_fake``, U(real) and U(fake) in mean units.
+        """
+        if not {'out_d_real', 'out_d_fake'} <= log.keys():  # the generator trains alone
+            return []
+        real, fake = log['out_d_real'], log['out_d_fake']
+        if self._first is None and math.isfinite(real):
+            self._first = real
+        found = self._finding(real, fake)
+        self._lines = {found: self._lines.get(found, 0) + 1} if found else {}
+        patience = 1 if found == 'explosion' else PATIENCE
+        if not found or self._lines[found] != patience:
+            return []
+        energies = f'U(real) = {real:.3g}, U(fake) = {fake:.3g}'
+        return [f'{_ADVICE[found]} ({energies})']
+
+    def _finding(self, real: float, fake: float) -> str | None:
+        finite = math.isfinite(real) and math.isfinite(fake)
+        if not finite or (self._first is not None and max(real, fake) > EXPLOSION * max(self._first, VANISHING)):
+            return 'explosion'
+        if max(real, fake) < VANISHING:
+            return 'copying'
+        return 'blindness' if fake <= real else None
+
+
+_ADVICE = {
+    'explosion': (
+        'The energy explodes: the discriminator raises the energy of generated images without bound, and the generator '
+        'follows a meaningless gradient. Set gan_opt:margin: adaptive; without a margin give gp_opt a loss_weight of '
+        '100 or more; lower the learning rate of optim_d; set grad_clip.'
+    ),
+    'copying': (
+        'The energies collapse to zero: the autoencoder copies whatever it gets, so the generator has no gradient. '
+        'Take the first level out of network_d:skips, or use one convolution less (num_conv).'
+    ),
+    'blindness': (
+        'The energy collapses: generated images do not get more energy than real ones, so the generator is taught to '
+        'blur or nothing at all. At the start this passes within some hundred iterations; else raise the learning rate '
+        'of optim_d, gan_opt:margin_ratio, or lower the loss_weight of gp_opt.'
+    ),
+}

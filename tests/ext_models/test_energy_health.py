@@ -1,0 +1,52 @@
+"""When the watch on the energies speaks, what it says, and how often."""
+
+import pytest
+
+from ext_models.energy_health import EnergyHealth
+
+
+def said(lines: list[tuple[float, float]]) -> list[str]:
+    """The first words of what is said at each line of (U(real), U(fake)), '' for nothing."""
+    health = EnergyHealth()
+    result = []
+    for real, fake in lines:
+        sentences = health.advice({'out_d_real': real, 'out_d_fake': fake, 'l_g_gan': 1.0})
+        assert len(sentences) <= 1
+        result.append(sentences[0].split(':')[0] if sentences else '')
+    return result
+
+
+WELL = (0.01, 0.02)
+EXPLODES, COPIES, BLIND = 'The energy explodes', 'The energies collapse to zero', 'The energy collapses'
+
+
+@pytest.mark.parametrize(
+    ('lines', 'expected'),
+    [
+        ([WELL, (0.005, 0.006), (0.004, 0.008)], ['', '', '']),
+        ([WELL, (0.02, 0.11)], ['', EXPLODES]),
+        ([WELL, (0.09, 0.0999)], ['', '']),
+        ([(float('nan'), 0.1)], [EXPLODES]),
+        ([WELL, (0.1, float('inf')), (1.0, 5.0), WELL, (1.0, 5.0)], ['', EXPLODES, '', '', EXPLODES]),
+        ([WELL, (1e-7, 2e-7), (1e-7, 2e-7), (1e-7, 2e-7), (1e-7, 2e-7)], ['', '', '', COPIES, '']),
+        ([(0.01, 0.009), (0.01, 0.01), (0.01, 0.008), (0.01, 0.007)], ['', '', BLIND, '']),
+        (
+            [(0.01, 0.009), (0.01, 0.009), WELL, (0.01, 0.009), (0.01, 0.009), (0.01, 0.009)],
+            ['', '', '', '', '', BLIND],
+        ),
+    ],
+)
+def test_says_it_once_when_it_begins(lines, expected):
+    assert said(lines) == expected
+
+
+def test_silent_while_the_generator_trains_alone():
+    assert EnergyHealth().advice({'l_g_pretrain': 1.0}) == []
+
+
+def test_says_the_energies_and_a_remedy():
+    health = EnergyHealth()
+    health.advice({'out_d_real': 0.01, 'out_d_fake': 0.02})
+    (sentence,) = health.advice({'out_d_real': 5.0, 'out_d_fake': 1e12})
+    assert 'margin: adaptive' in sentence
+    assert 'U(real) = 5, U(fake) = 1e+12' in sentence
