@@ -13,13 +13,14 @@ import argparse
 import copy
 import json
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import torch
 
 from ext_core.registration import register_all
+from ext_core.side_by_side import alternate, ratio, shown
 
 GENERATORS = {
     'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
@@ -90,19 +91,10 @@ def build(generator: str, perceptual: bool) -> dict:
     return models
 
 
-def wait(model) -> None:
-    """Until the device has done what it was told."""
-    if model.device.type == 'cuda':
-        torch.cuda.synchronize()
-
-
-def one_step(model, batch: dict, iteration: int) -> float:
-    """Seconds of one training iteration, the device waited for."""
-    started = time.perf_counter()
+def one_step(model, batch: dict) -> None:
+    """One training iteration."""
     model.feed_data(batch)
-    model.optimize_parameters(iteration)
-    wait(model)
-    return time.perf_counter() - started
+    model.optimize_parameters(1)
 
 
 def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> dict:
@@ -112,13 +104,7 @@ def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> d
         'lq': torch.rand(batch_size, 3, GT_SIZE // 4, GT_SIZE // 4),
         'gt': torch.rand(batch_size, 3, GT_SIZE, GT_SIZE),
     }
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    for round_ in range(rounds + 1):
-        order = VARIANTS[round_ % 3 :] + VARIANTS[: round_ % 3]
-        for variant in order:
-            taken = one_step(models[variant], batch, round_ + 1)
-            if round_ > 0:  # the first one allocates
-                seconds[variant].append(taken)
+    seconds = alternate({variant: partial(one_step, model, batch) for variant, model in models.items()}, rounds)
     steps = {'ours / basicsr': ('ours', 'basicsr'), 'masked / unmasked': ('ours + mask', 'ours')}
     result: dict = {
         'generator': generator,
@@ -128,28 +114,18 @@ def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> d
         'basicsr_seconds': statistics.median(seconds['basicsr']),
     }
     for name, (above, below) in steps.items():
-        ratios = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        result[name] = {'median': middle, 'quartiles': [low, high]}
-    mask = models['ours + mask'].views[0]
-    alone = mask_seconds(mask, models['ours'], batch, rounds)
-    result['mask alone / unmasked'] = alone / statistics.median(seconds['ours'])
+        result[name] = ratio(seconds[above], seconds[below])
+    gt = batch['gt'].to(models['ours'].device)
+    alone = alternate({'mask': partial(mask_step, models['ours + mask'].views[0], gt)}, rounds)['mask']
+    result['mask alone / unmasked'] = statistics.median(alone) / statistics.median(seconds['ours'])
     return result
 
 
-def mask_seconds(mask: torch.nn.Module, model, batch: dict, rounds: int) -> float:
-    """Median seconds of the mask's forward and backward by themselves, which resolves what whole steps cannot."""
-    taken = []
-    for _ in range(rounds + 1):
-        gt = batch['gt'].to(model.device)
-        sr = torch.rand_like(gt).requires_grad_()
-        wait(model)
-        started = time.perf_counter()
-        masked_sr, masked_gt = mask(sr, gt)
-        torch.autograd.grad(masked_sr.sum() + masked_gt.sum(), sr)
-        wait(model)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
+def mask_step(mask: torch.nn.Module, gt: torch.Tensor) -> None:
+    """The mask's forward and backward by themselves, which resolves what whole steps cannot."""
+    sr = torch.rand_like(gt).requires_grad_()
+    masked_sr, masked_gt = mask(sr, gt)
+    torch.autograd.grad(masked_sr.sum() + masked_gt.sum(), sr)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -172,10 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     for generator in args.case:
         result = measure(generator, args.perceptual, args.batch, args.rounds)
         results.append(result)
-        cells = [
-            f'{result[name]["median"]:.3f} ({result[name]["quartiles"][0]:.3f} to {result[name]["quartiles"][1]:.3f})'
-            for name in ('ours / basicsr', 'masked / unmasked')
-        ]
+        cells = [shown(result[name]) for name in ('ours / basicsr', 'masked / unmasked')]
         print(
             f'{generator:10} {cells[0]:28} {cells[1]:26} {result["mask alone / unmasked"]:<10.4f} '
             f'{result["basicsr_seconds"]:.3f}',

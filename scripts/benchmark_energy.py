@@ -1,0 +1,122 @@
+"""Time the VGG-energy GAN's step against SRGAN's, and see where the time goes: variants alternate in one run.
+
+Example:
+    python scripts/benchmark_energy.py --json energy.json
+    python scripts/benchmark_energy.py --batch 4 --crop 96 --rounds 20
+
+The figures are medians over rounds of the ratio to SRGAN's step within a round, with the quartiles. The networks are
+those of options/train_srgan.yml and options/train_vgg_srgan.yml (VGG19, untrained, which costs the same time).
+"""
+
+import argparse
+import copy
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ext_arch.pretrained import load_feature_weights
+from ext_core.checkpoint import atomic_write_text
+from ext_core.registration import register_all
+from ext_core.side_by_side import alternate, ratio, shown
+
+SRGAN = 'SRGAN'
+GENERATOR = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
+PENALTY = {'type': 'EnergyGradientPenalty'}
+
+
+def variants(crop: int, vgg: str) -> dict[str, tuple[dict, dict]]:
+    """Discriminator, and keys of ``train``, of every variant; ``vgg`` is the file of VGG19's weights."""
+    content = {'type': 'VGGFeatureLoss', 'layer_weights': {'relu5_4': 1}, 'criterion': 'l2', 'weights': vgg}
+    uae, common = {'type': 'VGGUAE', 'weights': vgg}, {'perceptual_opt': content}
+    vanilla, energy = {'type': 'AdversarialLoss'}, {'type': 'EnergyGANLoss'}
+    srgan = {'type': 'PESRDiscriminator', 'input_size': crop}
+    chosen = {
+        SRGAN: (srgan, {'gan_opt': vanilla}),
+        'content loss only': ({}, {}),
+        'energy': (uae, {'gan_opt': energy, 'gp_opt': PENALTY}),
+        'without penalty': (uae, {'gan_opt': energy}),
+        'without penalty, own VGG pass': (uae, {'gan_opt': energy, 'share_vgg': False}),
+        'penalty of the weights': (uae, {'gan_opt': energy, 'gp_opt': {**PENALTY, 'wrt': 'params'}}),
+        'one convolution a level': ({**uae, 'num_conv': 1}, {'gan_opt': energy, 'gp_opt': PENALTY}),
+    }
+    return {name: (network_d, common | train) for name, (network_d, train) in chosen.items()}
+
+
+def options(network_d: dict, train: dict) -> dict:
+    """Resolved options of one variant."""
+    adam = {'type': 'Adam', 'lr': 1e-4}
+    model_type = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel'}.get(
+        network_d.get('type'), 'ExtSRModel'
+    )
+    opt = {
+        'model_type': model_type,
+        'name': 'benchmark',
+        'scale': 4,
+        'num_gpu': int(torch.cuda.is_available()),
+        'is_train': True,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'path': {},
+        'network_g': GENERATOR,
+        'network_d': network_d,
+        'train': {
+            'optim_g': adam,
+            'optim_d': adam,
+            'total_iter': 1000,
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
+            **train,
+        },
+    }
+    return copy.deepcopy(opt)
+
+
+def one_step(model, batch: dict) -> None:
+    """One training iteration."""
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+
+
+def measure(batch_size: int, crop: int, rounds: int) -> dict:
+    """Ratios to SRGAN's step."""
+    from basicsr.models import build_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        vgg = str(Path(folder) / 'vgg19.pth')
+        torch.save(load_feature_weights('vgg19', 'random'), vgg)
+        models = {name: build_model(options(*parts)) for name, parts in variants(crop, vgg).items()}
+    batch = {
+        'lq': torch.rand(batch_size, 3, crop // 4, crop // 4),
+        'gt': torch.rand(batch_size, 3, crop, crop),
+    }
+    seconds = alternate({name: partial(one_step, model, batch) for name, model in models.items()}, rounds)
+    return {name: ratio(values, seconds[SRGAN]) for name, values in seconds.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch', type=int, default=2, help='images in a batch')
+    parser.add_argument('--crop', type=int, default=96, help='side of the HR images in pixels, a multiple of 16')
+    parser.add_argument('--rounds', type=int, default=12, help='at least 2')
+    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    results = measure(args.batch, args.crop, args.rounds)
+    print(f'{"step":30} ÷ {SRGAN} (quartiles)')
+    for name, result in results.items():
+        print(f'{name:30} {shown(result)}')
+    if args.json:
+        atomic_write_text(json.dumps(vars(args) | {'json': None, 'ratios': results}, indent=1) + '\n', args.json)
+
+
+if __name__ == '__main__':
+    main()
