@@ -1,7 +1,8 @@
 """Turn folders of photographs into the sub-images and LMDBs that BasicSR's PairedImageDataset reads.
 
-It never downloads. Sources are only read. LR images are made by MATLAB-style bicubic where none are given. An
-interrupted run is continued by the same command: finished images are skipped, and no half-written file is left behind.
+It never downloads. Sources are only read. LR images are made by MATLAB-style bicubic where none are given,
+after a Gaussian blur with --blur. An interrupted run is continued by the same command: finished images are skipped, and
+no half-written file is left behind.
 
 What is done to unusual images: grey is repeated to three channels, alpha is dropped, 16-bit is reduced to 8-bit, and
 odd sizes are cropped at the right and bottom to a multiple of the scale. The summary says how many.
@@ -13,6 +14,7 @@ Examples:
   python scripts/prepare_data.py --layout Set5 --root datasets/Set5
   python scripts/prepare_data.py --hr photos --output datasets/photos --scale 4 --sub-images 480 --step 240 --lmdb
   python scripts/prepare_data.py --hr sharp --lr soft --lr-name '{name}x4' --output datasets/pairs
+  python scripts/prepare_data.py --layout DIV2K --root datasets/DIV2K --blur 1.6 --output datasets/DIV2K_blur --lmdb
 """
 
 import argparse
@@ -74,6 +76,14 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='the given LR images have the size of HR (captured and aligned): reduce them by bicubic',
     )
+    how.add_argument(
+        '--blur',
+        type=float,
+        default=0.0,
+        metavar='SIGMA',
+        help='make LR from HR, whatever LR the set has: Gaussian blur with this standard deviation in HR pixels, then '
+        'bicubic. Default: 0, no blur',
+    )
     how.add_argument('--lmdb', action='store_true', help='also pack the images into LMDBs')
     how.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='worker processes. Default: all cores')
     return parser
@@ -98,6 +108,10 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise UserError(f'--{option} {folder}: there is no such folder.')
     if args.lr is not None and args.hr is None:
         raise UserError('--lr needs --hr, the HR images that belong to it.')
+    if args.blur and (args.lr is not None or args.lr_at_hr_size):
+        raise UserError(f'--blur {args.blur:g} makes LR from HR: leave --lr and --lr-at-hr-size out.')
+    if args.blur and args.layout is None and args.hr is None:
+        raise UserError(f'--blur {args.blur:g} needs --layout or --hr, the images to blur.')
     if args.lr_name.count('{name}') != 1 or '/' in args.lr_name:
         raise UserError(f'--lr-name {args.lr_name}: must contain {{name}} once and no folder.')
     if args.jobs < 1:
@@ -115,13 +129,19 @@ def choose_window(args: argparse.Namespace, default: 'Window | None') -> 'Window
     return Window(size, step, args.thresh) if size else None
 
 
+def blur_kind(args: argparse.Namespace) -> str:
+    """What the LR folder is called after, if --blur is given."""
+    return f'blur{args.blur:g}' if args.blur else ''
+
+
 def run_plan(pairs: 'list[Pair]', plan: 'Plan', args: argparse.Namespace) -> None:
     """Prepare, pack and say what there is."""
     from ext_data.preparation.pipeline import pack, prepare
 
     prepared = prepare(pairs, plan, args.jobs)
     count = sum(len(record.pieces) for record in prepared.records)
-    made = ' (LR made by MATLAB-style bicubic)' if pairs[0].lr is None else ''
+    blurred = f'Gaussian blur of {plan.blur:g} HR pixels and ' if plan.blur else ''
+    made = f' (LR made by {blurred}MATLAB-style bicubic)' if pairs[0].lr is None else ''
     print(f'{len(pairs)} pairs, {prepared.skipped} of them finished before; {count} images each in{made}')
     print(f'  {plan.hr_folder}\n  {plan.lr_folder}')
     for note, number in sorted(prepared.notes().items()):
@@ -138,15 +158,17 @@ def prepare_layout(args: argparse.Namespace) -> None:
     from ext_data.preparation.pair_images import Plan, output_folders
 
     layout = get_layout(args.layout)
-    found = collect_layout(args.root, layout, args.scale, args.split or ())
+    if args.blur and layout.lr_kind == 'real':
+        raise UserError(f'--blur {args.blur:g}: the point of {layout.name} is its captured LR. Leave --blur out.')
+    found = collect_layout(args.root, layout, args.scale, args.split or (), without_lr=bool(args.blur))
     if args.sub_images and not any(split.training for split in found):
         raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
     output = args.output or Path('datasets') / layout.name
     lr_at_hr_size = layout.lr_at_hr_size or args.lr_at_hr_size
     for split, pairs in found.items():
         window = choose_window(args, split.window) if split.training else None
-        folders = output_folders(output, split.name, layout.lr_kind, args.scale, window)
-        run_plan(pairs, Plan(args.scale, *folders, window, lr_at_hr_size), args)
+        folders = output_folders(output, split.name, blur_kind(args) or layout.lr_kind, args.scale, window)
+        run_plan(pairs, Plan(args.scale, *folders, window, lr_at_hr_size, args.blur), args)
 
 
 def prepare_folders(args: argparse.Namespace) -> None:
@@ -156,8 +178,9 @@ def prepare_folders(args: argparse.Namespace) -> None:
 
     pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
     window = choose_window(args, None)
-    folders = output_folders(args.output, '', '' if args.lr else 'bicubic', args.scale, window)
-    run_plan(pairs, Plan(args.scale, *folders, window, args.lr_at_hr_size), args)
+    kind = '' if args.lr else blur_kind(args) or 'bicubic'
+    folders = output_folders(args.output, '', kind, args.scale, window)
+    run_plan(pairs, Plan(args.scale, *folders, window, args.lr_at_hr_size, args.blur), args)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -32,7 +32,9 @@ def collect_folders(hr_folder: Path, lr_folder: Path | None, lr_name: str, scale
     return match_pairs(hr, lr, scale)
 
 
-def collect_layout(root: Path, layout: Layout, scale: int, only: Sequence[str] = ()) -> dict[Split, list[Pair]]:
+def collect_layout(
+    root: Path, layout: Layout, scale: int, only: Sequence[str] = (), without_lr: bool = False
+) -> dict[Split, list[Pair]]:
     """Pairs of the parts of a known set that are there.
 
     Args:
@@ -40,6 +42,7 @@ def collect_layout(root: Path, layout: Layout, scale: int, only: Sequence[str] =
         layout (Layout): Its description.
         scale (int): HR size / LR size.
         only (Sequence[str]): Names of the parts wanted. Default: every part that is there.
+        without_lr (bool): Leave the set's own LR images aside, because others are to be made. Default: False.
 
     Returns:
         dict[Split, list[Pair]]: Not empty, and neither are its lists.
@@ -53,7 +56,7 @@ def collect_layout(root: Path, layout: Layout, scale: int, only: Sequence[str] =
         known = ', '.join(filter(None, names)) or 'no parts'
         raise UserError(f'--split {" ".join(unknown)}: {layout.name} has {known}.')
     wanted = [split for split in layout.splits if not only or split.name in only]
-    found = {split: _split_pairs(root, layout, split, scale) for split in wanted}
+    found = {split: _split_pairs(root, layout, split, scale, without_lr) for split in wanted}
     missing = [split.name for split in wanted if not found[split]]
     if len(missing) == len(wanted) or (only and missing):
         part = f' ({", ".join(missing)})' if only else ''
@@ -65,13 +68,14 @@ def collect_layout(root: Path, layout: Layout, scale: int, only: Sequence[str] =
     return {split: pairs for split, pairs in found.items() if pairs}
 
 
-def _split_pairs(root: Path, layout: Layout, split: Split, scale: int) -> list[Pair]:
+def _split_pairs(root: Path, layout: Layout, split: Split, scale: int, without_lr: bool) -> list[Pair]:
     """Pairs of the first source whose HR images are there; empty if none is."""
     for source in split.sources:
         hr = _within(find_images(root, source.hr, scale), split.numbers)
         if not hr:
             continue
-        lr = _within(find_images(root, source.lr, scale), split.numbers) if source.lr else {}
+        given = source.lr if not without_lr else None
+        lr = _within(find_images(root, given, scale), split.numbers) if given else {}
         if layout.lr_kind == 'real' and not lr:
             raise UserError(
                 f'{next(iter(hr.values())).parent} has HR images but no captured LR images for scale {scale}, '

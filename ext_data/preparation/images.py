@@ -65,17 +65,22 @@ def mod_crop(image: np.ndarray, multiple: int) -> np.ndarray:
     return image[: height - height % multiple, : width - width % multiple]
 
 
-def bicubic_down(image: np.ndarray, scale: int) -> np.ndarray:
+def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray:
     """Reduce by an integer factor with MATLAB's antialiased bicubic ``imresize``, as BasicSR implements it.
 
     Args:
         image (np.ndarray): (h, w, 3), uint8; h and w divide by ``scale``.
         scale (int): Factor, at least 2.
+        blur (float): Standard deviation, in pixels of ``image``, of a Gaussian blur before the reduction; 0 is none.
+            Default: 0.0.
 
     Returns:
-        np.ndarray: (h / scale, w / scale, 3), uint8, rounded to the nearest level.
+        np.ndarray: (h / scale, w / scale, 3), uint8, rounded to the nearest level, once.
     """
-    small = imresize(image.astype(np.float32) / 255.0, 1 / scale)
+    real: np.ndarray = image.astype(np.float32) / 255.0
+    if blur:  # the border as imresize continues it: mirrored, with the edge pixel repeated
+        real = cv2.GaussianBlur(real, (0, 0), blur, borderType=cv2.BORDER_REFLECT)
+    small = imresize(real, 1 / scale)
     return np.round(np.clip(small, 0, 1) * 255.0).astype(np.uint8)
 
 

@@ -1,5 +1,6 @@
 """From the files of one pair to its output images, every check on the way."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Plan:
         lr_folder (Path): Output folder of the LR images; must have the same parent.
         window (Window | None): Cut into sub-images; None writes whole images.
         lr_at_hr_size (bool): Given LR images have the size of HR and are reduced by bicubic. Default: False.
+        blur (float): Standard deviation, in HR pixels, of a Gaussian blur of HR before LR is made; 0 is none. Given LR
+            images are not blurred. Default: 0.0.
     """
 
     scale: int
@@ -29,10 +32,13 @@ class Plan:
     lr_folder: Path
     window: Window | None = None
     lr_at_hr_size: bool = False
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scale < 2:
             raise UserError(f'--scale {self.scale}: must be an integer of at least 2.')
+        if not 0 <= self.blur < math.inf:
+            raise UserError(f'--blur {self.blur:g}: must be a standard deviation in HR pixels, for instance 1.6.')
         if self.window is None:
             return
         if self.window.step < 1 or self.window.thresh < 0:
@@ -53,7 +59,7 @@ def output_folders(output: Path, split: str, lr_kind: str, scale: int, window: W
     Args:
         output (Path): Their parent.
         split (str): Part of the set; may be empty.
-        lr_kind (str): ``bicubic``, ``real``, or empty for LR of unknown origin.
+        lr_kind (str): ``bicubic``, ``blur1.6``, ``real``, or empty for LR of unknown origin.
         scale (int): HR is cropped to a multiple of it, so that both names carry it.
         window (Window | None): Whether sub-images are cut.
 
@@ -83,7 +89,7 @@ def make_pair(pair: Pair, plan: Plan) -> Record:
     size = hr.shape
     if pair.lr is None:
         hr = mod_crop(hr, plan.scale)
-        lr = _reduce(hr, plan.scale, pair.hr)
+        lr = _reduce(hr, plan.scale, pair.hr, plan.blur)
     else:
         lr, lr_notes = read_image(pair.lr)
         notes = list(dict.fromkeys(notes + lr_notes))
@@ -119,10 +125,12 @@ def _fit(hr: np.ndarray, lr: np.ndarray, pair: Pair, plan: Plan) -> tuple[np.nda
     return hr[: plan.scale * lr_h, : plan.scale * lr_w], lr
 
 
-def _reduce(image: np.ndarray, scale: int, path: Path) -> np.ndarray:
+def _reduce(image: np.ndarray, scale: int, path: Path, blur: float = 0.0) -> np.ndarray:
     if min(image.shape[:2]) < 4 * scale:  # the antialiased kernel spans 4 * scale pixels
         raise ImageError(f'{path}: smaller than {4 * scale} pixels, too small to be reduced {scale} times')
-    return bicubic_down(image, scale)
+    if min(image.shape[:2]) < 4 * blur:  # more than the mirrored border holds
+        raise ImageError(f'{path}: smaller than {4 * blur:g} pixels, too small to be blurred by {blur:g} pixels')
+    return bicubic_down(image, scale, blur)
 
 
 def fingerprint(pair: Pair) -> list[int]:

@@ -60,7 +60,8 @@ def prepare(pairs: Sequence[Pair], plan: Plan, jobs: int = 1) -> Prepared:
             others have been written.
     """
     _refuse_own_sources(pairs, plan)
-    origin = 'bicubic' if all(pair.lr is None for pair in pairs) else 'given'
+    made = f'Gaussian blur of {plan.blur} HR pixels, then bicubic' if plan.blur else 'bicubic'
+    origin = made if all(pair.lr is None for pair in pairs) else 'given'
     ledger = Ledger(
         plan.hr_folder.parent / '.prepared' / f'{plan.hr_folder.name}.jsonl',
         {

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from basicsr.utils.matlab_functions import imresize
+from scipy.ndimage import gaussian_filter
 
 from ext_data.preparation.images import ImageError, bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.sub_images import Window, cut_pair, starts
@@ -73,6 +74,22 @@ def test_bicubic_is_that_of_basicsr_rounded(scale):
     reduced = bicubic_down(image, scale)
     assert reduced.shape == (48 // scale, 36 // scale, 3)
     assert np.array_equal(reduced, (expected * 255).clip(0, 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize('sigma', [0.8, 1.6, 3.0])
+def test_blur_is_scipys_gaussian_before_the_reduction(sigma):
+    image = noise(48, 36)
+    blurred = gaussian_filter(image / 255, (sigma, sigma, 0), mode='reflect', truncate=6)
+    expected = imresize(blurred, 1 / 4) * 255
+    reduced = bicubic_down(image, 4, sigma)
+    assert reduced.shape == (12, 9, 3)
+    assert np.abs(reduced - expected).max() < 0.51  # rounded once, at the end
+    assert np.abs(bicubic_down(image, 4) - expected).max() > 5
+
+
+def test_blur_keeps_a_plain_image_up_to_its_border():
+    image = np.full((32, 32, 3), 200, np.uint8)
+    assert np.array_equal(bicubic_down(image, 4, 1.6), image[:8, :8])
 
 
 def test_write_leaves_only_the_image(tmp_path):

@@ -156,6 +156,39 @@ def test_other_settings_are_refused(tmp_path):
         prepare(pairs, plan_in(tmp_path / 'out', window=Window(16, 16)))
 
 
+def test_lr_is_made_from_blurred_hr(tmp_path):
+    write_noise(tmp_path / 'hr', ['a'], 35, 41)
+    plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', blur=1.6)
+    prepare(collect_folders(tmp_path / 'hr', None, '{name}', 4), plan)
+    hr = pixels(tmp_path / 'hr')['a.png'][:32, :40]
+    assert np.array_equal(pixels(plan.hr_folder)['a.png'], hr)
+    assert np.array_equal(pixels(plan.lr_folder)['a.png'], bicubic_down(hr, 4, 1.6))
+
+
+@pytest.mark.parametrize('blur', [0.0, 1.61])
+def test_another_blur_is_refused(tmp_path, blur):
+    write_noise(tmp_path / 'hr', ['a'])
+    pairs = collect_folders(tmp_path / 'hr', None, '{name}', 4)
+    folders = (tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR')
+    prepare(pairs, Plan(4, *folders, blur=1.6))
+    assert prepare(pairs, Plan(4, *folders, blur=1.6)).skipped == 1
+    with pytest.raises(UserError, match='other settings'):
+        prepare(pairs, Plan(4, *folders, blur=blur))
+
+
+def test_image_smaller_than_the_blur_is_named(tmp_path):
+    write_noise(tmp_path / 'hr', ['a'], 32, 40)
+    plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', blur=9)
+    with pytest.raises(UserError, match=r'a\.png: smaller than 36 pixels'):
+        prepare(collect_folders(tmp_path / 'hr', None, '{name}', 4), plan)
+
+
+@pytest.mark.parametrize('blur', [-1, float('nan'), float('inf')])
+def test_blur_is_a_standard_deviation(tmp_path, blur):
+    with pytest.raises(UserError, match='--blur'):
+        Plan(4, tmp_path / 'HR', tmp_path / 'LR', blur=blur)
+
+
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_all_unusable_images_are_named(tmp_path, jobs):
     write_noise(tmp_path / 'hr', ['a', 'b', 'c'])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from script_loader import load_script
 
-from ext_data.preparation.images import write_png
+from ext_data.preparation.images import bicubic_down, read_image, write_png
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'scripts' / 'prepare_data.py'
 
@@ -60,6 +60,20 @@ def test_bicubic_is_made_and_said(script, tmp_path, capsys):
     assert '1 x HR cropped to a multiple of the scale' in printed
 
 
+def test_blurred_lr_replaces_that_of_the_set(script, tmp_path, capsys):
+    write_noise(tmp_path / 'Set5' / 'HR' / 'baby.png', 32, 32)
+    write_noise(tmp_path / 'Set5' / 'LR_bicubic' / 'X4' / 'babyx4.png', 8, 8)
+    arguments = ['--layout', 'Set5', '--root', str(tmp_path / 'Set5'), '--output', str(tmp_path / 'out')]
+    assert script.main([*arguments, '--blur', '1.6', '--lmdb']) == 0
+    assert names(tmp_path / 'out') == ['HR_x4', 'HR_x4.lmdb', 'LR_blur1.6_x4', 'LR_blur1.6_x4.lmdb']
+    hr = read_image(tmp_path / 'Set5' / 'HR' / 'baby.png')[0]
+    made = read_image(tmp_path / 'out' / 'LR_blur1.6_x4' / 'baby.png')[0]
+    assert np.array_equal(made, bicubic_down(hr, 4, 1.6))
+    assert 'LR made by Gaussian blur of 1.6 HR pixels and MATLAB-style bicubic' in capsys.readouterr().out
+    assert script.main([*arguments, '--blur', '2']) == 1
+    assert 'Gaussian blur of 2.0 HR pixels, then bicubic' in capsys.readouterr().err
+
+
 def test_unusable_image_ends_without_an_lmdb(script, tmp_path, capsys):
     write_noise(tmp_path / 'photos' / 'good.png', 32, 32)
     (tmp_path / 'photos' / 'bad.png').write_bytes(b'nothing')
@@ -94,6 +108,9 @@ def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp
         (['--hr', '.', '--output', 'out', '--jobs', '0'], '--jobs 0'),
         (['--hr', '.', '--output', 'out', '--lr-name', 'x4'], '--lr-name x4'),
         (['--hr', '.', '--output', 'out', '--sub-images', '-1'], '--sub-images -1'),
+        (['--hr', '.', '--output', 'out', '--lr', '.', '--blur', '1.6'], 'leave --lr'),
+        (['--layout', 'RealSR', '--root', '.', '--blur', '1.6'], 'captured LR'),
+        (['demo', '--blur', '1.6'], 'needs --layout or --hr'),
         (['demo', '--scale', '5'], 'not 5'),
     ],
 )
