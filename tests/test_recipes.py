@@ -36,9 +36,11 @@ def shrunk(recipe: Path, folder: Path) -> Path:
     if 'metrics' in opt['val']:
         small['val']['metrics'] = {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 2}}
     if 'network_d' in opt:
-        small['network_d'] = {'num_feat': 4}
-        if opt['network_d']['type'] == 'PESRDiscriminator':  # the other takes crops of 128 or 256 px only
-            small['network_d'].update(input_size=32, num_hidden=8)
+        small['network_d'] = {
+            'PESRDiscriminator': {'num_feat': 4, 'input_size': 32, 'num_hidden': 8},
+            'VGGUAE': {'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1},
+        }.get(opt['network_d']['type'], {'num_feat': 4})
+        if opt['network_d']['type'] in ('PESRDiscriminator', 'VGGUAE'):  # the other takes crops of 128 or 256 px only
             small['datasets']['train']['gt_size'] = 32
     else:  # LR images, where they have a perceptual loss, have to be of 16 px for conv5
         small['datasets']['train']['gt_size'] = 64 if 'dataroot_real_lq' in opt['datasets']['train'] else 32
