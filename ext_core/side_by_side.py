@@ -1,10 +1,34 @@
 """Timing variants against one another on a machine whose speed changes: they alternate, and neighbours are compared."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
+
+from ext_core.registration import register_all
+
+
+def benchmark_parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch', type=int, default=2, help='images in a batch')
+    parser.add_argument('--rounds', type=int, default=12, help='at least 2')
+    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
+    return parser
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Register the plugin, with the threads that the command line names, and without messages of models."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
 
 
 def alternate(variants: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:

@@ -8,7 +8,6 @@ The figures are medians over rounds of the ratio to SRGAN's step within a round,
 those of options/train_srgan.yml and options/train_vgg_srgan.yml (VGG19, untrained, which costs the same time).
 """
 
-import argparse
 import copy
 import json
 import tempfile
@@ -19,8 +18,7 @@ import torch
 
 from ext_arch.pretrained import load_feature_weights
 from ext_core.checkpoint import atomic_write_text
-from ext_core.registration import register_all
-from ext_core.side_by_side import alternate, ratio, shown
+from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
 
 SRGAN = 'SRGAN'
 GENERATOR = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
@@ -97,19 +95,10 @@ def measure(batch_size: int, crop: int, rounds: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batch', type=int, default=2, help='images in a batch')
+    parser = benchmark_parser(__doc__)
     parser.add_argument('--crop', type=int, default=96, help='side of the HR images in pixels, a multiple of 16')
-    parser.add_argument('--rounds', type=int, default=12, help='at least 2')
-    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    prepare(args)
     results = measure(args.batch, args.crop, args.rounds)
     print(f'{"step":30} ÷ {SRGAN} (quartiles)')
     for name, result in results.items():

@@ -9,18 +9,16 @@ The figures are medians over rounds of the ratio within a round, with the quarti
 neighbours mean something.
 """
 
-import argparse
 import copy
 import json
 import statistics
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import torch
 
-from ext_core.registration import register_all
-from ext_core.side_by_side import alternate, ratio, shown
+from ext_core.checkpoint import atomic_write_text
+from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
 
 GENERATORS = {
     'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
@@ -129,20 +127,11 @@ def mask_step(mask: torch.nn.Module, gt: torch.Tensor) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument('--case', nargs='+', choices=GENERATORS, default=list(GENERATORS), help='generators')
     parser.add_argument('--perceptual', action='store_true', help='with the VGG19 perceptual loss of ESRGAN')
-    parser.add_argument('--batch', type=int, default=2, help='images in a batch (gt 128 px)')
-    parser.add_argument('--rounds', type=int, default=12, help='at least 2')
-    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 leaves torch its choice')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    prepare(args)
     results = []
     print(f'{"generator":10} {"ours / basicsr (quartiles)":28} {"masked / unmasked":26} {"mask alone":10} basicsr s')
     for generator in args.case:
@@ -155,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
             flush=True,
         )
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + '\n')
+        atomic_write_text(json.dumps(results, indent=1) + '\n', args.json)
 
 
 if __name__ == '__main__':
