@@ -26,6 +26,9 @@ class EnergyGANModel(GANSRModel):
     Keys of ``train`` beside :class:`GANSRModel`'s:
         gp_opt: ``EnergyGradientPenalty`` at real images, as the discriminator sees them; ``~`` for none. On several
             GPUs the one with respect to the input is that of the global batch; that of the weights each GPU's own.
+        autoencoder_iters (int): For the first so many iterations the autoencoder alone trains, on real images, and the
+            generator waits. Until it reconstructs at all, its error says nothing about an image, and an adaptive margin
+            is as large as that error. Default: 0.
         share_vgg (bool): ``perceptual_opt`` takes its features from the encoder's pass in the discriminator. Default:
             true. It needs the same VGG and weights in both, a discriminator that returns its features, and no views
             (``mask_opt``, ...), whose images are not those that the content loss compares; where one of these does not
@@ -34,9 +37,10 @@ class EnergyGANModel(GANSRModel):
     Reference: VGG-energy GAN, eq. 1-6 and algorithm 1, with a margin (see ``EnergyGANLoss``).
     """
 
-    EXTRA_TRAIN_KEYS = frozenset({'share_vgg'})
+    EXTRA_TRAIN_KEYS = frozenset({'share_vgg', 'autoencoder_iters'})
     cri_content: Any = None  # perceptual_opt, where it shares the discriminator's features
-    penalise = False
+    penalise = False  # in this iteration
+    contrast = True  # in this iteration: generated images are to have high energy
 
     @classmethod
     def option_problems(cls, opt: dict) -> Iterator[str]:
@@ -62,6 +66,8 @@ class EnergyGANModel(GANSRModel):
     def init_losses(self) -> None:
         super().init_losses()
         self.cri_gp = self.build_loss('gp_opt')
+        self.autoencoder_until = self.pretrain_iters + (self.opt['train'].get('autoencoder_iters') or 0)
+        self.net_d_init_iters = max(self.net_d_init_iters, self.autoencoder_until)
         self.health = EnergyHealth()
         if self.cri_perceptual is not None and self.opt['train'].get('share_vgg', True):
             obstacle = self._sharing_obstacle()
@@ -89,6 +95,7 @@ class EnergyGANModel(GANSRModel):
     # ------------------------------------------------------------------ the step
     def gan_step(self, current_iter: int) -> None:
         self.penalise = self.cri_gp is not None and current_iter % self.cri_gp.every == 0
+        self.contrast = current_iter > self.autoencoder_until
         super().gan_step(current_iter)
 
     def adversarial_step(self, sr: Tensor, gt: Any, update_g: bool) -> None:
@@ -97,7 +104,8 @@ class EnergyGANModel(GANSRModel):
             fake_view, real_view = self.discriminator_views(fake, gt)
             real_view = real_view.detach().requires_grad_(self.penalise and self.cri_gp.wrt == 'input')
             real_errors, real_features = self.judge(real_view)
-            fake_errors, fake_features = self.judge(fake_view)
+            with torch.set_grad_enabled(self.contrast):
+                fake_errors, fake_features = self.judge(fake_view)
         if update_g:
             at_fake = self.losses_at_fake(real_errors, fake_errors)
             if self.cri_content is not None:
@@ -105,6 +113,8 @@ class EnergyGANModel(GANSRModel):
                 at_fake = OrderedDict(self.content_losses(fake_features, target), **at_fake)
             self.g_step(sr, gt, fake, at_fake)
         losses = self.discriminator_losses(real_errors, fake_errors)
+        if not self.contrast:
+            del losses['l_d_fake']
         if self.penalise:
             losses['l_d_gp'] = self.penalty(real_errors, real_view)
         self.d_step(losses, real_errors, fake_errors)

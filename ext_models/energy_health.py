@@ -24,9 +24,10 @@ class EnergyHealth:
         """Sentences for the log, none where all is well.
 
         Args:
-            log (Mapping[str, float]): With ``out_d_real`` and ``out_d_fake``, U(real) and U(fake) in mean units.
+            log (Mapping[str, float]): With ``out_d_real`` and ``out_d_fake``, U(real) and U(fake) in mean units, and
+                ``l_d_fake``; nothing is said without these, when one of both networks trains alone.
         """
-        if not {'out_d_real', 'out_d_fake'} <= log.keys():  # the generator trains alone
+        if not {'out_d_real', 'out_d_fake', 'l_d_fake'} <= log.keys():
             return []
         real, fake = log['out_d_real'], log['out_d_fake']
         if self._first is None and math.isfinite(real):

@@ -67,7 +67,7 @@ class GANSRModel(ExtSRModel):
         train_opt = self.opt['train']
         self.build_generator_losses()
         self.cri_pretrain = self.build_loss('pretrain_opt')
-        self.pretrain_iters = train_opt.get('pretrain_iters', 0)
+        self.pretrain_iters = train_opt.get('pretrain_iters') or 0
         if bool(self.cri_pretrain) != bool(self.pretrain_iters):
             raise ValueError('train: pretrain_iters and pretrain_opt belong together. Give both, or none.')
         self.objective = self.build_loss('gan_opt')

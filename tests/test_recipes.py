@@ -50,6 +50,8 @@ def shrunk(recipe: Path, folder: Path) -> Path:
         small['train']['log_gradient_norms'] = 2
     if 'perceptual_opt' in opt['train']:
         small['train']['perceptual_opt'] = {'weights': 'random'}
+    if 'autoencoder_iters' in opt['train']:
+        small['train']['autoencoder_iters'] = 1
     if 'pretrain_iters' in opt['train']:
         small['train']['pretrain_iters'] = 3
     file = folder / f'{recipe.stem}.yml'

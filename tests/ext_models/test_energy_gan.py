@@ -158,6 +158,28 @@ def test_penalty_in_every_second_iteration_weighs_twice():
     assert two[1]['l_d_gp'] == pytest.approx(2 * one[1]['l_d_gp'], rel=1e-5)
 
 
+def test_autoencoder_trains_alone_at_first():
+    """Its first steps are those of plain regression on the real images; the generator waits, then both train."""
+    model = energy_gan(autoencoder_iters=2, optim_d=SGD)
+    plain = energy_gan(optim_d=SGD).net_d
+    generator = weights(model.net_g)
+    batches_ = data(3)
+    logs = []
+    for iteration, batch in enumerate(batches_[:2], 1):
+        logs += run(model, [batch], iteration)
+        gradients = torch.autograd.grad(plain(batch['gt']).mean(), list(plain.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(plain.parameters(), gradients, strict=True):
+                parameter.sub_(0.01 * gradient)
+    for got, expected in zip(model.net_d.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(old, new) for old, new in zip(generator, weights(model.net_g), strict=True))
+    assert all('l_d_fake' not in log and log['out_d_fake'] > 0 for log in logs)
+    log = run(model, batches_[2:], 3)[0]
+    assert {'l_d_fake', 'l_g_gan'} <= log.keys()
+    assert not all(torch.equal(old, new) for old, new in zip(generator, weights(model.net_g), strict=True))
+
+
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 def test_mixed_precision_leaves_the_energy_in_float32(amp):
     plain, mixed = energy_gan(gp_opt=PENALTY), energy_gan(gp_opt=PENALTY, amp=amp)

@@ -10,7 +10,7 @@ def said(lines: list[tuple[float, float]]) -> list[str]:
     health = EnergyHealth()
     result = []
     for real, fake in lines:
-        sentences = health.advice({'out_d_real': real, 'out_d_fake': fake, 'l_g_gan': 1.0})
+        sentences = health.advice({'out_d_real': real, 'out_d_fake': fake, 'l_d_fake': 1.0})
         assert len(sentences) <= 1
         result.append(sentences[0].split(':')[0] if sentences else '')
     return result
@@ -40,13 +40,15 @@ def test_says_it_once_when_it_begins(lines, expected):
     assert said(lines) == expected
 
 
-def test_silent_while_the_generator_trains_alone():
+def test_silent_while_one_network_trains_alone():
     assert EnergyHealth().advice({'l_g_pretrain': 1.0}) == []
+    alone = EnergyHealth()
+    assert [alone.advice({'out_d_real': 1.0, 'out_d_fake': 0.5}) for _ in range(5)] == [[]] * 5
 
 
 def test_says_the_energies_and_a_remedy():
     health = EnergyHealth()
-    health.advice({'out_d_real': 0.01, 'out_d_fake': 0.02})
-    (sentence,) = health.advice({'out_d_real': 5.0, 'out_d_fake': 1e12})
+    health.advice({'out_d_real': 0.01, 'out_d_fake': 0.02, 'l_d_fake': 0.0})
+    (sentence,) = health.advice({'out_d_real': 5.0, 'out_d_fake': 1e12, 'l_d_fake': -1e12})
     assert 'margin: adaptive' in sentence
     assert 'U(real) = 5, U(fake) = 1e+12' in sentence

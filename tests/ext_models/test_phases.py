@@ -45,6 +45,11 @@ def test_length_and_loss_of_the_first_phase_belong_together(train):
         build(options('GANSRModel', gan_opt=GAN, pixel_opt=PIXEL, **train))
 
 
+def test_no_first_phase_where_both_are_switched_off():
+    model = build(options('GANSRModel', gan_opt=GAN, pixel_opt=PIXEL, pretrain_iters=None, pretrain_opt=None))
+    assert 'l_g_gan' in run(model, batches(1))[0]
+
+
 def test_objective_with_a_state_resumes_with_it():
     """The adaptive margin is an average over iterations; networks and optimizers do not hold it."""
     opt = options('GANSRModel', discriminator='UNetDiscriminatorSN', gan_opt={'type': 'EnergyGANLoss'}, pixel_opt=PIXEL)
