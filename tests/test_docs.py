@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ext_core import options, yaml_safe
+from ext_core import options, recipe_studies, yaml_safe
 from ext_core.check import sections
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -117,7 +117,9 @@ def sources_of(words: list[str]) -> str:
     script = next(word for word in words if word.endswith('.py'))
     assert (PROJECT / script).is_file(), f'no file {script}'
     text = (PROJECT / script).read_text()
-    return text + Path(options.__file__).read_text() if script.startswith('basicsr/') else text
+    if script.startswith('basicsr/'):
+        return text + Path(options.__file__).read_text()
+    return text + Path(recipe_studies.__file__).read_text() if 'recipe_studies.parser_of' in text else text
 
 
 @pytest.mark.parametrize('line', commands())

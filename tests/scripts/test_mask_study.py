@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from fake_project import fake_project
 from script_loader import load_script
 
 from ext_core import training_jobs, yaml_safe
@@ -53,12 +54,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     """A project with a fake ``basicsr/train.py``."""
-    (tmp_path / 'basicsr').mkdir()
-    (tmp_path / 'basicsr' / 'train.py').write_text(TRAIN)
-    (tmp_path / 'fake_evaluation.py').write_text(EVALUATION)
-    monkeypatch.setattr(study, 'ROOT', tmp_path)
-    monkeypatch.setattr(training_jobs, 'EVALUATION', 'fake_evaluation')
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    fake_project(tmp_path, monkeypatch, study, TRAIN, EVALUATION)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
