@@ -16,7 +16,7 @@ from typing import Any
 
 from ext_core import options, training_jobs
 from ext_core.errors import UserError
-from ext_core.evaluation import Folders, image_pairs, named_folders, validation_sets
+from ext_core.evaluation import METRICS, Folders, image_pairs, named_folders, usable_metrics, validation_sets
 from ext_core.registration import register_all
 from ext_core.studies import Job, Outcome, default_processes, run_jobs
 from ext_core.study_report import AS_IS, Row, mean
@@ -56,6 +56,11 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument('--demo', action='store_true', help='shrink the recipes and run on embedded photographs')
     parser.add_argument(
         '--test', nargs='+', type=named_folders, default=[], metavar='SET=GT:LQ', help='default: the validation sets'
+    )
+    parser.add_argument(
+        '--all-metrics',
+        action='store_true',
+        help='measure PSNR-Y, SSIM-Y, NIQE and LPIPS at the end beside the metrics of val',
     )
     parser.add_argument(
         '--processes', type=_positive, default=processes, help=f'trainings at a time, here: {processes}'
@@ -113,6 +118,9 @@ def read_recipe(root: Path, path: Path, args: argparse.Namespace, overrides: Seq
         root, path, *(['--demo'] if args.demo else []), *(['--force_yml', *overrides] if overrides else [])
     )
     metrics, reasons = training_jobs.keep_usable_metrics(opt)
+    if args.all_metrics:
+        every, missing = usable_metrics(METRICS)
+        metrics, reasons = {**every, **metrics}, {**missing, **reasons}
     for metric, reason in reasons.items():
         print(f'{path}: {metric} is left out. {reason}', file=sys.stderr)
     if args.demo:

@@ -39,6 +39,7 @@ class EnergyGANModel(GANSRModel):
 
     EXTRA_TRAIN_KEYS = frozenset({'share_vgg', 'autoencoder_iters'})
     cri_content: Any = None  # perceptual_opt, where it shares the discriminator's features
+    iteration = 0
     penalise = False  # in this iteration
     contrast = True  # in this iteration: generated images are to have high energy
 
@@ -94,6 +95,7 @@ class EnergyGANModel(GANSRModel):
 
     # ------------------------------------------------------------------ the step
     def gan_step(self, current_iter: int) -> None:
+        self.iteration = current_iter
         self.penalise = self.cri_gp is not None and current_iter % self.cri_gp.every == 0
         self.contrast = current_iter > self.autoencoder_until
         super().gan_step(current_iter)
@@ -137,7 +139,14 @@ class EnergyGANModel(GANSRModel):
         with torch.autocast(self.precision.device_type, enabled=False):
             return self.cri_gp(real_errors, variables)
 
-    # ------------------------------------------------------------------ logging
+    # ------------------------------------------------------------------ logging and saving
+    def step_state(self) -> dict[str, Any]:
+        return {**super().step_state(), 'energy_health': self.health.state_dict()}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        super().load_step_state(state)
+        self.health.load_state_dict(state['energy_health'])
+
     energy_maps: dict[str, Tensor] | None = None  # squared errors of the last chunk
 
     def panels(self) -> dict[str, Tensor]:
@@ -151,6 +160,6 @@ class EnergyGANModel(GANSRModel):
 
     def get_current_log(self) -> dict[str, float]:
         log = super().get_current_log()
-        for sentence in self.health.advice(log):
+        for sentence in self.health.advice(self.iteration, log):
             get_root_logger().warning(sentence)
         return log

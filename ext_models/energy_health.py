@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 EXPLOSION = 10.0  # times what the energy of real images was at first
 VANISHING = 1e-6  # mean squared error of images in [-1, 1], a tenth of a grey level
@@ -17,18 +18,29 @@ class EnergyHealth:
     """
 
     def __init__(self) -> None:
+        self._iteration: int | None = None
         self._first: float | None = None
         self._lines: dict[str, int] = {}  # in a row with this finding
 
-    def advice(self, log: Mapping[str, float]) -> list[str]:
-        """Sentences for the log, none where all is well.
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training goes on from."""
+        return {'iteration': self._iteration, 'first': self._first, 'lines': dict(self._lines)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+        self._iteration, self._first, self._lines = state['iteration'], state['first'], dict(state['lines'])
+
+    def advice(self, iteration: int, log: Mapping[str, float]) -> list[str]:
+        """Sentences for the log, none where all is well, nor where this iteration was looked at before.
 
         Args:
+            iteration (int): The present one; it may be asked about for a log line and again for a checkpoint.
             log (Mapping[str, float]): With ``out_d_real`` and ``out_d_fake``, U(real) and U(fake) in mean units, and
                 ``l_d_fake``; nothing is said without these, when one of both networks trains alone.
         """
-        if not {'out_d_real', 'out_d_fake', 'l_d_fake'} <= log.keys():
+        if iteration == self._iteration or not {'out_d_real', 'out_d_fake', 'l_d_fake'} <= log.keys():
             return []
+        self._iteration = iteration
         real, fake = log['out_d_real'], log['out_d_fake']
         if self._first is None and math.isfinite(real):
             self._first = real

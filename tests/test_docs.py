@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ext_core import options, recipe_studies, yaml_safe
+from ext_core import options, recipe_studies, side_by_side, yaml_safe
 from ext_core.check import sections
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -119,7 +119,8 @@ def sources_of(words: list[str]) -> str:
     text = (PROJECT / script).read_text()
     if script.startswith('basicsr/'):
         return text + Path(options.__file__).read_text()
-    return text + Path(recipe_studies.__file__).read_text() if 'recipe_studies.parser_of' in text else text
+    shared = {'recipe_studies.parser_of': recipe_studies, 'benchmark_parser': side_by_side}
+    return text + ''.join(Path(str(module.__file__)).read_text() for name, module in shared.items() if name in text)
 
 
 @pytest.mark.parametrize('line', commands())

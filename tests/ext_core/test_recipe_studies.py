@@ -123,3 +123,12 @@ def test_exit_status(outcome, status, said, capsys):
 
     assert recipe_studies.run_script(study, argparse.Namespace()) == status
     assert capsys.readouterr().err == said
+
+
+def test_all_metrics_are_measured_beside_those_of_the_recipe(tmp_path, recipe):
+    (plain,) = plan(tmp_path, recipe, [('as_is', leave)], '--seeds', 0)
+    (run,) = plan(tmp_path, recipe, [('as_is', leave)], '--seeds', 0, '--all-metrics')
+    assert {'psnr', 'ssim', 'niqe'} <= run.recipe.metrics.keys()
+    assert run.recipe.metrics['psnr'] == plain.recipe.metrics['psnr']  # the recipe's own
+    assert run.recipe.opt['val'] == plain.recipe.opt['val']
+    assert run.job.steps[0] == plain.job.steps[0]  # the training is the same

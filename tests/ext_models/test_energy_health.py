@@ -9,8 +9,8 @@ def said(lines: list[tuple[float, float]]) -> list[str]:
     """The first words of what is said at each line of (U(real), U(fake)), '' for nothing."""
     health = EnergyHealth()
     result = []
-    for real, fake in lines:
-        sentences = health.advice({'out_d_real': real, 'out_d_fake': fake, 'l_d_fake': 1.0})
+    for iteration, (real, fake) in enumerate(lines):
+        sentences = health.advice(iteration, {'out_d_real': real, 'out_d_fake': fake, 'l_d_fake': 1.0})
         assert len(sentences) <= 1
         result.append(sentences[0].split(':')[0] if sentences else '')
     return result
@@ -41,14 +41,35 @@ def test_says_it_once_when_it_begins(lines, expected):
 
 
 def test_silent_while_one_network_trains_alone():
-    assert EnergyHealth().advice({'l_g_pretrain': 1.0}) == []
+    assert EnergyHealth().advice(1, {'l_g_pretrain': 1.0}) == []
     alone = EnergyHealth()
-    assert [alone.advice({'out_d_real': 1.0, 'out_d_fake': 0.5}) for _ in range(5)] == [[]] * 5
+    assert [alone.advice(iteration, {'out_d_real': 1.0, 'out_d_fake': 0.5}) for iteration in range(5)] == [[]] * 5
 
 
 def test_says_the_energies_and_a_remedy():
     health = EnergyHealth()
-    health.advice({'out_d_real': 0.01, 'out_d_fake': 0.02, 'l_d_fake': 0.0})
-    (sentence,) = health.advice({'out_d_real': 5.0, 'out_d_fake': 1e12, 'l_d_fake': -1e12})
+    health.advice(1, {'out_d_real': 0.01, 'out_d_fake': 0.02, 'l_d_fake': 0.0})
+    (sentence,) = health.advice(2, {'out_d_real': 5.0, 'out_d_fake': 1e12, 'l_d_fake': -1e12})
     assert 'margin: adaptive' in sentence
     assert 'U(real) = 5, U(fake) = 1e+12' in sentence
+
+
+BLIND_LINE = {'out_d_real': 0.01, 'out_d_fake': 0.009, 'l_d_fake': 0.0}
+
+
+def test_an_iteration_counts_once():
+    health = EnergyHealth()
+    assert [bool(health.advice(iteration, BLIND_LINE)) for iteration in (10, 10, 20, 20, 30, 30)] == [False] * 4 + [
+        True,
+        False,
+    ]
+
+
+def test_goes_on_after_resuming():
+    before, after = EnergyHealth(), EnergyHealth()
+    assert [before.advice(iteration, BLIND_LINE) for iteration in (10, 20)] == [[], []]
+    after.load_state_dict(before.state_dict())
+    assert after.advice(20, BLIND_LINE) == []
+    (sentence,) = after.advice(30, BLIND_LINE)
+    assert sentence.startswith(BLIND)
+    assert after.advice(40, {'out_d_real': 0.09, 'out_d_fake': 0.11, 'l_d_fake': 0.0})[0].startswith(EXPLODES)

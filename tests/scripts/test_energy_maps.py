@@ -1,0 +1,305 @@
+"""What the discriminator of an energy GAN says: the table, the errors that it is shown, and an experiment's files."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import img2tensor
+from script_loader import load_script
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ext_arch.pretrained import load_feature_weights
+from ext_core import yaml_safe
+from ext_core.evaluation import Method
+from ext_data.preparation.demo import ensure_demo_data
+
+script = load_script('energy_maps')
+ROWS = ['real', 'generated', 'bicubic', 'bicubic x2', 'real + noise 5', 'bicubic + noise 8', 'over-sharpened',
+        'JPEG 10', 'checkerboard 6']  # fmt: skip
+GENERATOR = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+ENERGY = {'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1}
+
+
+class Grey(nn.Module):
+    """An autoencoder that gives mid-grey: U = mean (2 x - 1)^2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.scale * (2 * x - 1)).square()
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, 0.5)
+
+
+class Brighter(nn.Module):
+    """A generator that repeats pixels and adds 10 grey levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.tensor(10 / 255))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=4) + self.offset
+
+
+def even(level: int, size: tuple[int, int] = (32, 48)) -> np.ndarray:
+    return np.full((*size, 3), level, np.uint8)
+
+
+def patches() -> np.ndarray:
+    """64 x 64 px of squares of 4 px."""
+    return np.random.default_rng(1).integers(0, 256, (16, 16, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+
+
+def pixels(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return image
+
+
+def store(root: Path, images: dict[str, np.ndarray], scale: int = 4) -> tuple[Path, Path]:
+    """Folders with the images, and with every fourth pixel of them."""
+    folders = root / 'gt', root / 'lq'
+    for folder, step in zip(folders, (1, scale), strict=True):
+        folder.mkdir(parents=True)
+        for name, image in images.items():
+            cv2.imwrite(str(folder / name), image[::step, ::step])
+    return folders
+
+
+# ---------------------------------------------------------------------- the table
+def test_table_in_closed_form(tmp_path):
+    """Even images of 200 and of 50 levels: 10 levels more bring the first further from mid-grey, the second nearer."""
+    folders = store(tmp_path, {'bright.png': even(200), 'dark.png': even(50)})
+    energies, shown = script.measure(Grey(), Method('brighter', 4, Brighter()), folders, None, 1)
+    results = script.summary(energies)
+
+    def energy(*levels: int) -> float:
+        return float(np.mean([(2 * level / 255 - 1) ** 2 for level in levels]))
+
+    assert list(results) == ROWS
+    for row in ('real', 'bicubic', 'bicubic x2', 'over-sharpened'):  # of even images they are the image
+        assert results[row]['images'] == pytest.approx({'bright.png': energy(200), 'dark.png': energy(50)}, rel=1e-5)
+    assert results['generated']['energy'] == pytest.approx(energy(210, 60), rel=1e-5)
+    assert results['generated']['above_real'] == 0.5
+    assert results['checkerboard 6']['energy'] == pytest.approx(energy(194, 206, 44, 56), rel=1e-5)
+    assert results['checkerboard 6']['above_real'] == 1
+    assert results['bicubic']['above_real'] == 0  # equal is not above
+    assert results['real']['above_real'] is None
+
+    assert len(shown) == 1
+    assert list(shown[0].judged) == ['real', 'generated', 'bicubic']
+    assert shown[0].judged['generated'].energy_map == pytest.approx(np.full((32, 48), energy(210)), rel=1e-5)
+    assert (shown[0].reconstruction == 128).all()
+
+    lines = script.table(results, 'title').splitlines()
+    assert lines[:3] == [
+        'title',
+        '                          energy  above real',
+        f'real                {energy(200, 50):12.3e}',
+    ]
+    assert lines[3] == f'generated           {energy(210, 60):12.3e}        0.50'
+
+
+def test_energy_is_that_of_the_network():
+    torch.manual_seed(0)
+    net = build_network(ENERGY).eval()
+    image = patches()
+    judged = script.judge(net, image)
+    x = img2tensor(image.astype(np.float32) / 255)[None]
+    with torch.no_grad():
+        errors, reconstruction = net(x), net.reconstruct(x)
+    assert judged.energy == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert judged.energy_map == pytest.approx(errors[0].mean(0).numpy(), rel=1e-4)
+    expected = (reconstruction[0].clamp(0, 1) * 255).round().numpy()[::-1].transpose(1, 2, 0)
+    assert np.abs(script.reconstruct(net, image) - expected).max() <= 1
+
+
+# ---------------------------------------------------------------------- errors that it is shown
+def test_noise_has_its_strength_and_stays_the_same():
+    images = [script.renditions(even(128, (256, 256)), even(128), even(128, (256, 256)), 3) for _ in range(2)]
+    for row, sigma in (('real + noise 5', 5), ('bicubic + noise 8', 8)):
+        noise = images[0][row].astype(float) - 128
+        assert noise.std() == pytest.approx(np.hypot(sigma, np.sqrt(1 / 12)), rel=0.01)  # rounding adds 1/12
+        assert noise.mean() == pytest.approx(0, abs=0.06)
+        assert np.array_equal(images[0][row], images[1][row])
+    another = script.renditions(even(128), even(128), even(128), 4)['real + noise 5']
+    assert not np.array_equal(another, images[0]['real + noise 5'][:32, :48])
+
+
+def test_checkerboard_is_of_six_levels():
+    difference = script.checkered(even(100)).astype(int) - 100
+    assert (difference[::2, ::2] == 6).all()
+    assert (difference[1::2, ::2] == -6).all()
+    assert (difference[::2, 1::2] == -6).all()
+    assert (script.checkered(even(253))[::2, ::2] == 255).all()  # no overflow
+
+
+def test_jpeg_is_of_quality_ten():
+    image = patches()
+    _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 10])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert np.array_equal(script.compressed(image), decoded)
+    assert np.abs(script.compressed(image).astype(int) - image).mean() > 5
+
+
+def test_sharpening_overshoots_at_an_edge():
+    image = even(100)
+    image[:, 24:] = 150
+    sharp = script.sharpened(image).astype(int)
+    # half a pixel from a step of 50 levels, a Gaussian of sigma 1, sampled and cut at 4 px, takes 0.3 of it
+    weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
+    taken = 50 * weights[:4].sum() / weights.sum()
+    assert sharp[16, 24, 0] == pytest.approx(150 + 1.5 * taken, abs=1)
+    assert sharp[16, 23, 0] == pytest.approx(100 - 1.5 * taken, abs=1)
+    assert (sharp[:, :16] == 100).all()
+
+
+def test_halved_removes_what_half_the_size_cannot_hold():
+    assert script.halved(script.checkered(even(100))).std() < 1
+    soft = cv2.GaussianBlur(patches(), (0, 0), 4)
+    assert np.abs(script.halved(soft).astype(int) - soft).max() <= 2
+
+
+# ---------------------------------------------------------------------- the part of an image
+@pytest.mark.parametrize(
+    ('size', 'crop', 'expected'),
+    [
+        ((32, 48), None, (slice(0, 32), slice(0, 48))),
+        ((37, 62), None, (slice(2, 34), slice(7, 55))),
+        ((37, 62), 16, (slice(10, 26), slice(23, 39))),
+    ],
+)
+def test_the_middle_is_cut_to_multiples_of_16(size, crop, expected):
+    assert script.window(size, crop, 'x.png') == expected
+
+
+@pytest.mark.parametrize(('size', 'crop', 'pixels'), [((15, 64), None, 16), ((64, 47), 48, 48)])
+def test_small_images_are_named(size, crop, pixels):
+    with pytest.raises(script.UserError, match=f'small.png: {size[1]} x {size[0]} px .* less than the {pixels} px'):
+        script.window(size, crop, 'small.png')
+
+
+def test_the_same_part_of_each_image(tmp_path):
+    """Of 66 x 70 px, whose LR image is as if the image were of 68 x 72 px."""
+    image = np.add.outer(np.arange(66), 2 * np.arange(70)).astype(np.uint8)[..., None].repeat(3, 2)
+    store(tmp_path, {'a.png': image})
+    method = Method('brighter', 4, Brighter())
+    real, generated, bicubic = script.load_images(method, tmp_path / 'lq' / 'a.png', tmp_path / 'gt' / 'a.png', None)
+    assert np.array_equal(real, image[1:65, 3:67])
+    repeated = image[::4, ::4].repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(generated, repeated[1:65, 3:67] + 10)
+    assert bicubic.shape == real.shape
+
+
+# ---------------------------------------------------------------------- an experiment
+@pytest.fixture(scope='module')
+def energy_opt(tmp_path_factory) -> dict:
+    """The discriminator's options; untrained VGG weights, but the same in every build."""
+    file = tmp_path_factory.mktemp('vgg') / 'random.pth'
+    torch.manual_seed(0)
+    torch.save(load_feature_weights('vgg16', 'random'), file)
+    return {**ENERGY, 'weights': str(file)}
+
+
+@pytest.fixture
+def experiment(tmp_path, energy_opt) -> Path:
+    """What training leaves, and a validation set of 64 px images."""
+    torch.manual_seed(0)
+    data = ensure_demo_data(tmp_path) / 'val' / 'gt'
+    gt, lq = store(tmp_path, {path.name: pixels(path)[100:164, 100:164] for path in sorted(data.iterdir())})
+    folder = tmp_path / 'experiments' / 'energy'
+    (folder / 'models').mkdir(parents=True)
+    val = {'name': 'Two', 'dataroot_gt': str(gt), 'dataroot_lq': str(lq)}
+    write_options(folder, network_d=energy_opt, datasets={'val': val})
+    for letter, network in (('g', GENERATOR), ('d', energy_opt)):
+        torch.save({'params': build_network(network).state_dict()}, folder / 'models' / f'net_{letter}_latest.pth')
+    return folder
+
+
+def write_options(folder: Path, **changes: object) -> None:
+    file = folder / 'energy.yml'
+    opt = yaml_safe.read(file) if file.exists() else {}
+    opt = {
+        'model_type': 'EnergyGANModel',
+        'scale': 4,
+        'network_g': GENERATOR,
+        'train': {'gan_opt': {'type': 'EnergyGANLoss'}},
+        **opt,
+        **changes,
+    }
+    file.write_text(yaml_safe.dump(opt))
+
+
+def test_table_picture_and_figures(experiment, tmp_path, capsys):
+    picture, figures = tmp_path / 'new' / 'energy.png', tmp_path / 'other' / 'energy.json'
+    arguments = ['--experiment', str(experiment), '--output', str(picture), '--json', str(figures)]
+    assert script.main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.startswith('Two, 2 images, whole\n')
+    assert f'picture: {picture}' in output
+    results = json.loads(figures.read_text())['Two']
+    assert list(results) == ROWS
+    assert all(len(values['images']) == 2 and values['energy'] > 0 for values in results.values())
+    assert all(row in output for row in ROWS)
+    height, width, _ = pixels(picture).shape
+    assert width == pytest.approx(110 * (7 * 2.1 + 0.8), abs=1)
+    assert height == pytest.approx(110 * 2 * 2.1 * 1.2, abs=1)
+
+
+def test_named_sets_and_crops(experiment, tmp_path, capsys):
+    given = f'{tmp_path}/gt:{tmp_path}/lq'
+    assert script.main(['--experiment', str(experiment), '--set', f'A={given}', f'B={given}', '--crop', '32']) == 0
+    blocks = capsys.readouterr().out.split(', 2 images, the middle 32 x 32 px\n')
+    assert blocks[0] == 'A'
+    assert blocks[1].removesuffix('B') == blocks[2]
+
+
+def test_energy_in_features_is_drawn(experiment, tmp_path, energy_opt):
+    """Its maps are smaller than the image."""
+    write_options(experiment, network_d={**energy_opt, 'energy_space': 'feature'})
+    picture = tmp_path / 'energy.png'
+    assert script.main(['--experiment', str(experiment), '--output', str(picture), '--rows', '1']) == 0
+    assert len(pixels(picture)) == pytest.approx(110 * 2.1 * 1.2, abs=1)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'train': {'gan_opt': {'type': 'AdversarialLoss'}}}, 'no energy GAN: its train:gan_opt is AdversarialLoss'),
+        ({'train': {}}, 'its train:gan_opt is absent'),
+        ({'train': {'gan_opt': {'type': 'EnergyGANLoss'}, 'mask_opt': {'k': 0.2}}}, 'through train:mask_opt'),
+        ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'is no autoencoder'),
+        ({'network_d': {**ENERGY, 'num_conv': 2}}, 'net_d_latest.pth holds weights for another network'),
+        ({'network_d': ENERGY}, 'trained on another VGG'),
+        ({'datasets': {}}, 'Give --set'),
+        ({'scale': 2}, 'is not 2 times as large as'),
+    ],
+)
+def test_mistakes_are_explained(changes, message, experiment, capsys):
+    write_options(experiment, **changes)
+    assert script.main(['--experiment', str(experiment)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'), [(['--crop', '40'], 'multiple of 16'), (['--rows', '0'], '--rows must be 1')]
+)
+def test_arguments_out_of_range(arguments, message, experiment, capsys):
+    assert script.main(['--experiment', str(experiment), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_discriminator_is_named(experiment, capsys):
+    (experiment / 'models' / 'net_d_latest.pth').unlink()
+    assert script.main(['--experiment', str(experiment)]) == 1
+    assert 'models/net_d_latest.pth is missing' in capsys.readouterr().err
