@@ -183,7 +183,7 @@ class GANSRModel(ExtSRModel):
 
     def log_tensors(self) -> dict[str, Tensor]:
         scalars = OrderedDict(super().log_tensors())
-        for component in (*self.views, self.objective):
+        for component in dict.fromkeys((*self.views, self.objective)):  # an objective may be a view too
             if hasattr(component, 'statistics'):
                 scalars.update(component.statistics())
         return scalars

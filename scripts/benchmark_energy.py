@@ -28,10 +28,11 @@ PENALTY = {'type': 'EnergyGradientPenalty'}
 def variants(crop: int, vgg: str) -> dict[str, tuple[dict, dict]]:
     """Discriminator, and keys of ``train``, of every variant; ``vgg`` is the file of VGG19's weights."""
     content = {'type': 'VGGFeatureLoss', 'layer_weights': {'relu5_4': 1}, 'criterion': 'l2', 'weights': vgg}
-    uae, common = {'type': 'VGGUAE', 'weights': vgg}, {'perceptual_opt': content}
+    uae: dict = {'type': 'VGGUAE', 'weights': vgg}
+    common: dict = {'perceptual_opt': content}
     vanilla, energy = {'type': 'AdversarialLoss'}, {'type': 'EnergyGANLoss'}
     srgan = {'type': 'PESRDiscriminator', 'input_size': crop}
-    chosen = {
+    chosen: dict[str, tuple[dict, dict]] = {
         SRGAN: (srgan, {'gan_opt': vanilla}),
         'content loss only': ({}, {}),
         'energy': (uae, {'gan_opt': energy, 'gp_opt': PENALTY}),

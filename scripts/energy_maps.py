@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from ext_core.checkpoint import load_checkpoint
+from ext_core.checkpoint import atomic_write_text, load_checkpoint
+from ext_core.corruptions import corruptions
 from ext_core.errors import UserError, exit_status
 from ext_core.evaluation import (
     Folders,
@@ -51,11 +51,6 @@ from ext_core.registration import register_all
 from ext_core.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes
-SEED = 0
-NOISE, BICUBIC_NOISE = 5, 8  # standard deviations in grey levels
-SHARPEN_SIGMA, SHARPEN_AMOUNT = 1.0, 1.5
-JPEG_QUALITY = 10
-CHECKERBOARD = 6  # grey levels
 COLUMNS = ('real', 'generated', 'bicubic')
 
 
@@ -133,51 +128,10 @@ def to_input(net: nn.Module, image: np.ndarray) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------------- images
-def eight_bits(image: np.ndarray) -> np.ndarray:
-    return image.round().clip(0, 255).astype(np.uint8)
-
-
-def noisy(image: np.ndarray, sigma: float, random: np.random.Generator) -> np.ndarray:
-    return eight_bits(image + random.normal(0, sigma, image.shape))
-
-
-def halved(image: np.ndarray) -> np.ndarray:
-    """Reduced by 2 and enlarged again; sides are even."""
-    from basicsr.utils.matlab_functions import imresize
-
-    return upscale(Method('bicubic', 2), eight_bits(imresize(image.astype(np.float32) / 255, 0.5) * 255))
-
-
-def sharpened(image: np.ndarray) -> np.ndarray:
-    """Unsharp mask."""
-    sharp = image.astype(np.float32)
-    return eight_bits(sharp + SHARPEN_AMOUNT * (sharp - cv2.GaussianBlur(sharp, (0, 0), SHARPEN_SIGMA)))
-
-
-def compressed(image: np.ndarray) -> np.ndarray:
-    _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-
-
-def checkered(image: np.ndarray) -> np.ndarray:
-    sign = np.where(np.indices(image.shape[:2]).sum(axis=0) % 2, -1, 1)
-    return eight_bits(image + CHECKERBOARD * sign[..., None])
-
-
 def renditions(real: np.ndarray, generated: np.ndarray, bicubic: np.ndarray, number: int) -> dict[str, np.ndarray]:
     """The table's rows of one image; ``number`` is that of the image, for its noise."""
-    random = np.random.default_rng((SEED, number))
-    return {
-        'real': real,
-        'generated': generated,
-        'bicubic': bicubic,
-        'bicubic x2': halved(real),
-        f'real + noise {NOISE}': noisy(real, NOISE, random),
-        f'bicubic + noise {BICUBIC_NOISE}': noisy(bicubic, BICUBIC_NOISE, random),
-        'over-sharpened': sharpened(real),
-        f'JPEG {JPEG_QUALITY}': compressed(real),
-        f'checkerboard {CHECKERBOARD}': checkered(real),
-    }
+    rows = {'real': real, 'generated': generated, 'bicubic': bicubic}
+    return rows | corruptions(real, bicubic, number)
 
 
 def window(size: tuple[int, int], crop: int | None, name: str) -> tuple[slice, slice]:
@@ -294,7 +248,7 @@ def run(args: argparse.Namespace) -> None:
         print(table(results[name], f'{name}, {len(energies["real"])} images, {part}'))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=1) + '\n')
+        atomic_write_text(json.dumps(results, indent=1) + '\n', args.json)
     if args.output:
         draw(shown, args.output)
         print(f'picture: {args.output}')

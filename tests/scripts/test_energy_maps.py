@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ext_arch.pretrained import load_feature_weights
-from ext_core import yaml_safe
+from ext_core import corruptions, yaml_safe
+from ext_core.errors import UserError
 from ext_core.evaluation import Method
 from ext_data.preparation.demo import ensure_demo_data
 
@@ -136,11 +137,11 @@ def test_noise_has_its_strength_and_stays_the_same():
 
 
 def test_checkerboard_is_of_six_levels():
-    difference = script.checkered(even(100)).astype(int) - 100
+    difference = corruptions.checkered(even(100)).astype(int) - 100
     assert (difference[::2, ::2] == 6).all()
     assert (difference[1::2, ::2] == -6).all()
     assert (difference[::2, 1::2] == -6).all()
-    assert (script.checkered(even(253))[::2, ::2] == 255).all()  # no overflow
+    assert (corruptions.checkered(even(253))[::2, ::2] == 255).all()  # no overflow
 
 
 def test_jpeg_is_of_quality_ten():
@@ -148,14 +149,14 @@ def test_jpeg_is_of_quality_ten():
     _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 10])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
-    assert np.array_equal(script.compressed(image), decoded)
-    assert np.abs(script.compressed(image).astype(int) - image).mean() > 5
+    assert np.array_equal(corruptions.compressed(image), decoded)
+    assert np.abs(corruptions.compressed(image).astype(int) - image).mean() > 5
 
 
 def test_sharpening_overshoots_at_an_edge():
     image = even(100)
     image[:, 24:] = 150
-    sharp = script.sharpened(image).astype(int)
+    sharp = corruptions.sharpened(image).astype(int)
     # half a pixel from a step of 50 levels, a Gaussian of sigma 1, sampled and cut at 4 px, takes 0.3 of it
     weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
     taken = 50 * weights[:4].sum() / weights.sum()
@@ -165,9 +166,9 @@ def test_sharpening_overshoots_at_an_edge():
 
 
 def test_halved_removes_what_half_the_size_cannot_hold():
-    assert script.halved(script.checkered(even(100))).std() < 1
+    assert corruptions.halved(corruptions.checkered(even(100))).std() < 1
     soft = cv2.GaussianBlur(patches(), (0, 0), 4)
-    assert np.abs(script.halved(soft).astype(int) - soft).max() <= 2
+    assert np.abs(corruptions.halved(soft).astype(int) - soft).max() <= 2
 
 
 # ---------------------------------------------------------------------- the part of an image
@@ -185,7 +186,7 @@ def test_the_middle_is_cut_to_multiples_of_16(size, crop, expected):
 
 @pytest.mark.parametrize(('size', 'crop', 'pixels'), [((15, 64), None, 16), ((64, 47), 48, 48)])
 def test_small_images_are_named(size, crop, pixels):
-    with pytest.raises(script.UserError, match=f'small.png: {size[1]} x {size[0]} px .* less than the {pixels} px'):
+    with pytest.raises(UserError, match=f'small.png: {size[1]} x {size[0]} px .* less than the {pixels} px'):
         script.window(size, crop, 'small.png')
 
 
