@@ -43,6 +43,11 @@ def atomic_write_text(text: str, path: str | os.PathLike) -> None:
     _replace_file(path, 'w', lambda file: file.write(text))
 
 
+def atomic_write_bytes(data: bytes, path: str | os.PathLike) -> None:
+    """Write bytes as :func:`atomic_write_text` writes text."""
+    _replace_file(path, 'wb', lambda file: file.write(data))
+
+
 def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]], object]) -> None:
     target = Path(path)
     # A dotfile, because BasicSR's scandir skips those; in the same folder, because a rename is atomic only within one

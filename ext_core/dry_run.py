@@ -58,10 +58,9 @@ def _iterate(opt: dict) -> tuple:
 
 def _report(opt: dict, model, seconds: list[float]) -> str:
     import torch
-    from mmengine.analysis import get_model_complexity_info
-    from mmengine.logging import MMLogger
 
-    MMLogger.get_current_instance().setLevel('ERROR')  # it warns of every activation that it counts as free
+    from ext_core.complexity import multiply_adds, parameter_count
+
     lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
     inputs = {'net_g': model.lq, 'net_d': model.gt}
     for name in sorted(vars(model)):
@@ -69,13 +68,11 @@ def _report(opt: dict, model, seconds: list[float]) -> str:
         if not (name.startswith('net_') and isinstance(net, torch.nn.Module)) or name.endswith('_ema'):
             continue
         net = model.get_bare_model(net)
-        count = sum(parameter.numel() for parameter in net.parameters())
-        line = f'{name:6} {type(net).__name__}: {count:,} parameters'
+        line = f'{name:6} {type(net).__name__}: {parameter_count(net):,} parameters'
         if name in inputs:
             shape = tuple(inputs[name].shape[1:])
             try:
-                flops = get_model_complexity_info(net, shape, show_table=False, show_arch=False)['flops']
-                line += f', {flops / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
+                line += f', {multiply_adds(net, shape) / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
             except Exception as error:  # an operation that the counter does not know must not fail the dry run
                 line += f', FLOPs unknown ({type(error).__name__})'
         lines.append(line)

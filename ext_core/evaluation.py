@@ -48,24 +48,51 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
     Raises:
         UserError: If the folder lacks its option file or ``models/net_g_latest.pth``, or they do not fit together.
     """
+    options, weights = experiment_files(folder)
+    opt = yaml_safe.read(options)
+    net = load_generator(opt['network_g'], weights, 'params_ema')
+    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
+    return Method(folder.name, opt['scale'], net, mask_opt), opt
+
+
+def experiment_files(folder: Path) -> tuple[Path, Path]:
+    """Option file and last generator of a finished experiment.
+
+    Raises:
+        UserError: If one of them is missing.
+    """
+    options, weights = folder / f'{folder.resolve().name}.yml', folder / 'models' / 'net_g_latest.pth'
+    if not options.is_file() or not weights.is_file():
+        raise UserError(
+            f'{folder} is not a finished experiment: {options.name} or models/net_g_latest.pth is missing. '
+            'Train it first.'
+        )
+    return options, weights
+
+
+def load_generator(network: dict, weights: Path, param_key: str) -> torch.nn.Module:
+    """A generator with its weights, on the CPU, in evaluation mode.
+
+    Args:
+        network (dict): ``network_g`` of an option file.
+        weights (Path): Checkpoint.
+        param_key (str): Key of the weights; where the file lacks it, they are under 'params' or at the root.
+
+    Raises:
+        UserError: If the network cannot be built, the file cannot be read, or they do not fit together.
+    """
     from basicsr.archs import build_network
 
-    files = [path for path in folder.glob('*.yml') if path.stem == folder.name]
-    weights = folder / 'models' / 'net_g_latest.pth'
-    if not files or not weights.is_file():
-        raise UserError(
-            f'{folder} is not a finished experiment: {folder.name}.yml or models/net_g_latest.pth is '
-            'missing. Train it first.'
-        )
-    opt = yaml_safe.read(files[0])
-    net = build_network(opt['network_g'])
-    _, saved = select_weights(load_checkpoint(weights), 'params_ema', str(weights))
+    try:
+        net = build_network(network)
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
+    _, saved = select_weights(load_checkpoint(weights), param_key, str(weights))
     problem = weights_problem(net, saved, str(weights), 'g')
     if problem:
         raise UserError(problem)
-    net.load_state_dict(saved)
-    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
-    return Method(folder.name, opt['scale'], net.eval(), mask_opt), opt
+    net.load_state_dict({str(name).removeprefix('module.'): value for name, value in saved.items()})
+    return net.eval()
 
 
 # ---------------------------------------------------------------------- images

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ext_core.stability import Course, Curve, Curves, gradient_curve, output_gap, psnr_curves
-from ext_core.study_report import AS_IS, Row, summarise
+from ext_core.study_report import AS_IS, Row, summarise, table_text
 
 _OTHERS = ('recipe', 'seed', 'diverged', 'diverged_at', 'reason', 'iterations', 'seconds', 'options')  # no figures
 
@@ -47,10 +47,10 @@ def markdown(summary: Sequence[Row]) -> str:
     Where only some of the seeds have the figure, their number follows.
     """
     names = list(dict.fromkeys(name for entry in summary for name in entry['figures']))
-    lines = [['', *(entry['recipe'] for entry in summary)], ['---'] * (len(summary) + 1)]
+    lines = [['', *(entry['recipe'] for entry in summary)]]
     lines.append(['diverged', *(f'{entry["diverged"]} of {len(entry["seeds"])}' for entry in summary)])
     lines += [[name, *(_cell(entry['figures'].get(name), len(entry['seeds'])) for entry in summary)] for name in names]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return table_text(lines)
 
 
 def _cell(value: Row | None, seeds: int) -> str:

@@ -38,6 +38,12 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     atomic_write_text(text.getvalue(), path)
 
 
+def table_text(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first line is its head."""
+    head, *body = lines
+    return '\n'.join(f'| {" | ".join(line)} |' for line in [head, ['---'] * len(head), *body])
+
+
 def summarise(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
     """Over seeds, for each set, recipe and setting, in the order of the rows.
 
@@ -65,11 +71,11 @@ def markdown(summary: Sequence[Row], metrics: Sequence[str]) -> str:
     """A table of mean ± standard deviation over seeds."""
     metrics = [metric for metric in metrics if any(metric in entry['metrics'] for entry in summary)]
     head = ['set', 'recipe', 'setting', 'seeds', *metrics]
-    lines = [head, ['---'] * len(head)]
+    lines = [head]
     for entry in summary:
         cells = [_cell(entry['metrics'].get(metric)) for metric in metrics]
         lines.append([entry['set'], entry['recipe'], entry['setting'], str(len(entry['seeds'])), *cells])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return table_text(lines)
 
 
 def _cell(value: Row | None) -> str:

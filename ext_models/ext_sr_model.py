@@ -52,7 +52,8 @@ class ExtSRModel(SRModel):
             linear layer keep the plain one.
         compile (bool | dict): ``torch.compile`` the networks, with these arguments where it is a section.
         accumulate (int): Run the batch in this many equal chunks and step once, to fit a large batch into memory.
-        grad_clip (dict): ``{type: norm | value, max: float}``.
+        grad_clip (dict): ``{type: norm | value, max: float}`` or ``{type: adjustable, theta: float}``, see
+            :class:`ext_models.precision.Precision`.
         optim_g: any optimizer of ``torch.optim`` with its arguments.
         scheduler: BasicSR's two, LinearDecayLR, or any of ``torch.optim.lr_scheduler``.
         tv_opt: a loss of the generated image alone, such as BasicSR's WeightedTVLoss.

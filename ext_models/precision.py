@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+_CLIPPING = ('norm', 'value', 'adjustable')
 
 
 class Precision:
@@ -15,7 +16,13 @@ class Precision:
     Args:
         amp (str | None): 'bf16', 'fp16' (with a gradient scaler) or None for plain float32.
         device_type (str): 'cuda' or 'cpu'.
-        grad_clip (dict | None): ``{type: norm | value, max: float}``, or None for no clipping.
+        grad_clip (dict | None): None for no clipping, or
+
+            * ``{type: norm, max: float}``: the norm of all gradients together is at most ``max``;
+            * ``{type: value, max: float}``: each value is at most ``max``;
+            * ``{type: adjustable, theta: float}``: each value is at most theta / lr, with the current learning rate of
+              its parameter group, so that no step of plain SGD is longer than theta (Kim et al., VDSR, CVPR 2016,
+              section 3.2).
 
     Raises:
         ValueError: If ``amp`` or the type of clipping is unknown.
@@ -24,8 +31,8 @@ class Precision:
     def __init__(self, amp: str | None, device_type: str, grad_clip: dict | None = None):
         if amp is not None and amp not in _AMP_TYPES:
             raise ValueError(f"train:amp must be one of {sorted(_AMP_TYPES)} or left out, but is '{amp}'.")
-        if grad_clip and grad_clip.get('type') not in ('norm', 'value'):
-            raise ValueError(f"train:grad_clip:type must be 'norm' or 'value', but is '{grad_clip.get('type')}'.")
+        if grad_clip and grad_clip.get('type') not in _CLIPPING:
+            raise ValueError(f"train:grad_clip:type must be one of {_CLIPPING}, but is '{grad_clip.get('type')}'.")
         self.dtype = _AMP_TYPES[amp] if amp else None
         self.device_type = device_type
         self.grad_clip = grad_clip
@@ -45,10 +52,19 @@ class Precision:
             self.scaler.unscale_(optimizer)
             if self.grad_clip['type'] == 'norm':
                 torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip['max'])
-            else:
+            elif self.grad_clip['type'] == 'value':
                 torch.nn.utils.clip_grad_value_(parameters, self.grad_clip['max'])
+            else:
+                _clip_steps(optimizer, self.grad_clip['theta'])
         self.scaler.step(optimizer)
 
     def update(self) -> None:
         """Adapt the scale; once per iteration, after the last optimizer's step."""
         self.scaler.update()
+
+
+def _clip_steps(optimizer: torch.optim.Optimizer, theta: float) -> None:
+    """Clip each group's gradients to [-theta / lr, theta / lr]."""
+    for group in optimizer.param_groups:
+        if group['lr'] > 0:  # else it does not move
+            torch.nn.utils.clip_grad_value_(group['params'], theta / group['lr'])

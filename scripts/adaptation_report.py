@@ -23,7 +23,8 @@ from ext_core.checkpoint import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
 from ext_core.registration import register_all
-from ext_core.study_report import lower_is_better, mean
+from ext_core.study_report import lower_is_better, mean, table_text
+from ext_core.windows import detail, strongest_window
 
 ROWS = 4  # images in the picture
 CROP = 96  # px of HR
@@ -91,11 +92,9 @@ def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[s
 # ---------------------------------------------------------------------- picture
 def cropped(images: Images) -> Images:
     """The square of the last image that has the most detail, of all."""
-    grey = cv2.cvtColor(list(images.values())[-1], cv2.COLOR_BGR2GRAY)
-    size = min(CROP, *grey.shape)
-    detail = cv2.integral(np.abs(cv2.Laplacian(grey, cv2.CV_32F)))
-    sums = detail[size:, size:] - detail[size:, :-size] - detail[:-size, size:] + detail[:-size, :-size]
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    weight = detail(list(images.values())[-1])
+    size = min(CROP, *weight.shape)
+    top, left, _ = strongest_window(weight, size)
     return {name: image[top : top + size, left : left + size] for name, image in images.items()}
 
 
@@ -116,11 +115,11 @@ def draw(rows: list[Images], output: Path) -> None:
 def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> str:
     """Markdown; ``heads`` are the titles of the columns that any row has."""
     columns = [key for key in heads if any(key in row for row in rows.values())]
-    lines = [['', *(heads[key] for key in columns)], ['---'] * (len(columns) + 1)]
+    lines = [['', *(heads[key] for key in columns)]]
     for name, row in rows.items():
         values = [row.get(key) for key in columns]
         lines.append([name, *('–' if value is None else f'{value:.4g}' for value in values)])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return table_text(lines)
 
 
 def figures(report: dict[str, Any], metrics: dict[str, dict]) -> str:

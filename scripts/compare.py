@@ -22,6 +22,7 @@ import numpy as np
 from ext_core.errors import exit_status
 from ext_core.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 from ext_core.registration import register_all
+from ext_core.windows import detail, strongest_window
 
 
 def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -36,12 +37,7 @@ def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 def detail_window(gt: np.ndarray, size: int) -> tuple[int, int]:
     """Top left corner of the square with the most detail."""
-    grey = cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    energy = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (size, size))
-    half = size // 2
-    inner = energy[half : gt.shape[0] - half, half : gt.shape[1] - half]
-    y, x = np.unravel_index(int(inner.argmax()), inner.shape)
-    return int(y), int(x)
+    return strongest_window(detail(gt), size)[:2]
 
 
 def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:

@@ -15,6 +15,7 @@ from ext_core.check.trials import optimizer_steps, scheduler_steps, trial
 
 _GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
 _METRIC_IMAGES = ('img', 'img2')
+_CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
@@ -98,8 +99,11 @@ def _switches(opt: dict) -> Iterator[str]:
     if train.get('amp') not in (None, 'bf16', 'fp16'):
         yield f"train:amp must be bf16, fp16 or left out, but is '{train['amp']}'."
     clip = train.get('grad_clip')
-    if clip and not (isinstance(clip, dict) and clip.get('type') in ('norm', 'value') and is_number(clip.get('max'))):
-        yield f"train:grad_clip must be like {{type: norm, max: 1.0}} or {{type: value, max: 0.1}}, but is '{clip}'."
+    if clip and not _is_clipping(clip):
+        yield (
+            'train:grad_clip must be like {type: norm, max: 1.0}, {type: value, max: 0.1} or '
+            f"{{type: adjustable, theta: 0.01}}, but is '{clip}'."
+        )
     alone = is_number(opt.get('num_gpu')) and opt['num_gpu'] > 1 and not opt.get('dist')  # DataParallel's threads
     if alone and (train.get('amp') or train.get('compile')):
         yield 'train:amp and train:compile work with one process a GPU: start with torchrun and --launcher pytorch.'
@@ -108,6 +112,13 @@ def _switches(opt: dict) -> Iterator[str]:
     batch, parts = section(opt, 'datasets', 'train').get('batch_size_per_gpu'), train.get('accumulate', 1)
     if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
         yield f'train:accumulate: a batch of {batch} cannot be split into {parts} equal parts. Choose a divisor of it.'
+
+
+def _is_clipping(clip: Any) -> bool:
+    if not isinstance(clip, dict) or clip.get('type') not in _CLIPPING:
+        return False
+    number = _CLIPPING[clip['type']]
+    return set(clip) == {'type', number} and is_number(clip[number]) and clip[number] > 0
 
 
 # ---------------------------------------------------------------------- optimizers and schedules
