@@ -29,7 +29,7 @@ def vgg_layers(vgg_type: str) -> list[str]:
     Raises:
         UserError: If ``vgg_type`` is another.
     """
-    if vgg_type not in CONVOLUTIONS_PER_BLOCK:
+    if not isinstance(vgg_type, str) or vgg_type not in CONVOLUTIONS_PER_BLOCK:
         raise UserError(f'vgg_type: {vgg_type!r} is not supported; there are {", ".join(CONVOLUTIONS_PER_BLOCK)}.')
     names: list[str] = []
     for block, convolutions in enumerate(CONVOLUTIONS_PER_BLOCK[vgg_type], start=1):

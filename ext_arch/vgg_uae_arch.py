@@ -12,7 +12,6 @@ from ext_arch.vgg_features_arch import CONVOLUTIONS_PER_BLOCK, VGGFeatures, vgg_
 from ext_core.errors import UserError
 
 _CHANNELS = (64, 128, 256, 512, 512)  # of VGG's blocks
-_MULTIPLE = 2 ** (len(_CHANNELS) - 1)  # four poolings
 _OUTPUTS = {'none': nn.Identity, 'tanh': nn.Tanh}
 _SPACES = ('pixel', 'feature')
 
@@ -87,6 +86,7 @@ class VGGUAE(nn.Module):
     Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015.
     """
 
+    SIZE_MULTIPLE = 2 ** (len(_CHANNELS) - 1)  # four poolings
     encoder_sha256: Tensor
 
     def __init__(
@@ -134,10 +134,10 @@ class VGGUAE(nn.Module):
 
     def _encode(self, x: Tensor) -> dict[str, Tensor]:
         height, width = x.shape[-2:]
-        if height % _MULTIPLE or width % _MULTIPLE:
+        if height % self.SIZE_MULTIPLE or width % self.SIZE_MULTIPLE:
             raise UserError(
-                f'network_d: VGGUAE takes images whose height and width are multiples of {_MULTIPLE}, but got '
-                f'{height}x{width} px. Set datasets:train:gt_size to a multiple of {_MULTIPLE}.'
+                f'network_d: VGGUAE takes images whose height and width are multiples of {self.SIZE_MULTIPLE}, but got '
+                f'{height}x{width} px. Set datasets:train:gt_size to a multiple of {self.SIZE_MULTIPLE}.'
             )
         return self.encoder(x)
 
@@ -161,13 +161,17 @@ def _check(vgg_type: str, num_conv: int, skips: Any, bottleneck: str | None, out
     in_block_5 = [name for name in vgg_layers(vgg_type) if name.startswith(('conv5_', 'relu5_'))]
     if bottleneck is not None and bottleneck not in in_block_5:
         raise ValueError(f'bottleneck must be one of {", ".join(in_block_5)}, but is {bottleneck!r}.')
-    if not isinstance(num_conv, int) or num_conv < 1:
+    if not _is_count(num_conv) or num_conv < 1:
         raise ValueError(f'num_conv must be a whole number from 1 on, but is {num_conv!r}.')
-    if not isinstance(skips, list | tuple | set | frozenset) or not set(skips) <= set(range(1, len(_CHANNELS))):
+    if not isinstance(skips, Collection) or not all(_is_count(skip) and 0 < skip < len(_CHANNELS) for skip in skips):
         raise ValueError(f'skips must be a list of levels from 1 to {len(_CHANNELS) - 1}, but is {skips!r}.')
     for name, value, known in (('out_act', out_act, _OUTPUTS), ('energy_space', energy_space, _SPACES)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise ValueError(f'{name} must be one of {", ".join(known)}, but is {value!r}.')
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _digest(weights: Iterable[Tensor]) -> Tensor:

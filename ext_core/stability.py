@@ -1,6 +1,7 @@
 """How steadily a GAN trained, in figures: from the curves that its training wrote for TensorBoard.
 
-A curve maps iterations to values. The **adversarial phase** is what follows ``train:pretrain_iters``.
+A curve maps iterations to values. The **adversarial phase** begins where both networks train: after
+``train:pretrain_iters``, ``autoencoder_iters`` and ``net_d_init_iters``.
 """
 
 import math
@@ -24,7 +25,7 @@ class Course:
 
     Args:
         total_iter (int): Iterations that the training should take.
-        pretrain_iters (int): Those before the adversarial phase.
+        alone_iters (int): Those before the adversarial phase.
         gradients_every (int): ``train:log_gradient_norms``; a norm is logged again until the next is measured.
         psnr (str | None): Name of the PSNR among ``val:metrics``.
         tail (float): Share of the training, at its end, over which spreads are taken, in (0, 1].
@@ -32,7 +33,7 @@ class Course:
     """
 
     total_iter: int
-    pretrain_iters: int = 0
+    alone_iters: int = 0
     gradients_every: int = 1
     psnr: str | None = 'psnr'
     tail: float = 0.5
@@ -42,10 +43,11 @@ class Course:
     def of(cls, opt: Mapping[str, Any], tail: float, drop: float) -> 'Course':
         """From an option file's content. The first PSNR of ``val:metrics`` counts."""
         train, metrics = opt['train'], (opt.get('val') or {}).get('metrics') or {}
+        first = sum(int(train.get(key) or 0) for key in ('pretrain_iters', 'autoencoder_iters'))
         psnr = [name for name, options in metrics.items() if str(options.get('type')).startswith('calculate_psnr')]
         return cls(
             total_iter=int(train['total_iter']),
-            pretrain_iters=int(train.get('pretrain_iters') or 0),
+            alone_iters=max(first, int(train.get('net_d_init_iters') or 0)),
             gradients_every=int(train.get('log_gradient_norms') or 1),
             psnr=psnr[0] if psnr else None,
             tail=tail,
@@ -54,7 +56,7 @@ class Course:
 
     def adversarial(self, curve: Curve) -> Curve:
         """The adversarial phase of a curve, without what is not finite."""
-        return {step: value for step, value in curve.items() if step > self.pretrain_iters and math.isfinite(value)}
+        return {step: value for step, value in curve.items() if step > self.alone_iters and math.isfinite(value)}
 
     def in_tail(self, curve: Curve) -> list[float]:
         """Values of the adversarial phase in the last ``tail`` of the training."""
@@ -63,9 +65,9 @@ class Course:
 
     def quarters(self, curve: Curve) -> tuple[list[float], list[float]]:
         """Values of the first and of the last quarter of the adversarial phase."""
-        quarter = (self.total_iter - self.pretrain_iters) / 4
+        quarter = (self.total_iter - self.alone_iters) / 4
         values = self.adversarial(curve).items()
-        first = [value for step, value in values if step <= self.pretrain_iters + quarter]
+        first = [value for step, value in values if step <= self.alone_iters + quarter]
         return first, [value for step, value in values if step > self.total_iter - quarter]
 
 
@@ -154,7 +156,7 @@ def divergence(curves: Curves, course: Course, stopped: Divergence | None = None
     for name, curve in psnr_curves(curves, course).items():
         best = -math.inf
         for step, value in curve.items():
-            if step <= course.pretrain_iters:
+            if step <= course.alone_iters:
                 continue
             if math.isnan(value) or best - value > course.drop:
                 after = f' after {best:.2f} dB' if best > -math.inf else ''

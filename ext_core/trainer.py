@@ -76,20 +76,20 @@ class Trainer:
         }
 
     def _resume(self, state: dict) -> None:
+        extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
         try:
             self.model.resume_training(state)
-        except (AssertionError, KeyError, ValueError) as error:
+            if extra.get('model'):
+                self.model.load_step_state(extra['model'])
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
             raise UserError(
                 f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
                 'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
             ) from error
-        extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
         self.iteration = state['iter']
         self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
         if extra.get('scaler'):
             self.model.precision.scaler.load_state_dict(extra['scaler'])
-        if extra.get('model'):
-            self.model.load_step_state(extra['model'])
         self._restore_best(extra.get('best', {}))
         if len(extra.get('rng', [])) == self.opt['world_size']:
             set_rng_state(extra['rng'][self.opt['rank']])

@@ -81,6 +81,8 @@ class EnergyGANLoss(nn.Module):
             raise ValueError(f'gan_opt: decay must be in [0, 1), but is {decay}.')
         if energy_reduction not in REDUCTIONS:
             raise ValueError(f"gan_opt: energy_reduction must be 'sum' or 'mean', but is {energy_reduction!r}.")
+        if not loss_weight >= 0:
+            raise ValueError(f'gan_opt: loss_weight must be 0 or more, but is {loss_weight!r}.')
         self.margin = margin
         self.margin_ratio = margin_ratio
         self.decay = decay

@@ -1,18 +1,20 @@
 """The energy GAN: the discriminator's score is a reconstruction error, kept flat at real images."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor
 
+from ext_core.check.hints import look_up, section
 from ext_models.energy_health import EnergyHealth
 from ext_models.gan_sr_model import GANSRModel
 
-SIZE_MULTIPLE = 16  # of the images that VGGUAE takes
+SHOWN = 4  # images of a panel
 
 
 @MODEL_REGISTRY.register()
@@ -48,20 +50,18 @@ class EnergyGANModel(GANSRModel):
         """What is wrong with options that fit this model's parts one by one."""
         if not opt['is_train']:
             return
-        train, crop = opt.get('train') or {}, (opt.get('datasets') or {}).get('train', {}).get('gt_size')
-        if (opt.get('network_d') or {}).get('type') == 'VGGUAE' and isinstance(crop, int) and crop % SIZE_MULTIPLE:
-            nearest = max(1, round(crop / SIZE_MULTIPLE)) * SIZE_MULTIPLE
-            yield (
-                f'datasets:train:gt_size is {crop}, but VGGUAE takes images of multiples of {SIZE_MULTIPLE}. '
-                f'Set it to {nearest}.'
-            )
+        train = section(opt, 'train')
+        yield from _network_problems(opt)
+        for key, fitting in (('gan_opt', 'EnergyGANLoss'), ('gp_opt', 'EnergyGradientPenalty')):
+            given, loss = section(train, key).get('type'), LOSS_REGISTRY.get(fitting)
+            chosen = look_up(LOSS_REGISTRY, given)
+            if chosen is not None and not (isinstance(chosen, type) and issubclass(chosen, loss)):
+                yield f"train:{key}:type: '{given}' takes no energies. EnergyGANModel needs {fitting}."
         if train.get('gp_opt') and train.get('compile'):
             yield 'train:compile: compiled networks cannot be differentiated twice, as gp_opt does. Remove one of both.'
-        if train.get('gp_opt') and (train['gp_opt'] or {}).get('type') != 'EnergyGradientPenalty':
-            yield (
-                f"train:gp_opt:type: '{train['gp_opt'].get('type')}' is no penalty of this model. "
-                'Use EnergyGradientPenalty.'
-            )
+        alone = train.get('autoencoder_iters') or 0
+        if not isinstance(alone, int) or isinstance(alone, bool) or alone < 0:
+            yield f'train:autoencoder_iters must be a whole number, 0 or more, but is {alone!r}.'
 
     # ------------------------------------------------------------------ construction
     def init_losses(self) -> None:
@@ -81,7 +81,7 @@ class EnergyGANModel(GANSRModel):
         """Why the content loss cannot take the discriminator's features, or None."""
         own = getattr(self.cri_perceptual, 'vgg', None)
         encoder = getattr(self.get_bare_model(self.net_d), 'encoder', None)
-        if own is None or encoder is None:
+        if encoder is None or not hasattr(self.cri_perceptual, 'compare'):
             return 'perceptual_opt is not VGGFeatureLoss, or network_d has no VGG encoder'
         if len(self.views):
             return 'the discriminator sees images through a view, the content loss as they are'
@@ -120,6 +120,8 @@ class EnergyGANModel(GANSRModel):
         if self.penalise:
             losses['l_d_gp'] = self.penalty(real_errors, real_view)
         self.d_step(losses, real_errors, fake_errors)
+        if self.penalise:
+            self.last_penalty = losses['l_d_gp'].detach()
         self.energy_maps = {'energy_real': real_errors.detach(), 'energy_fake': fake_errors.detach()}
 
     def judge(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -145,15 +147,23 @@ class EnergyGANModel(GANSRModel):
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         super().load_step_state(state)
-        self.health.load_state_dict(state['energy_health'])
+        self.health.load_state_dict(state.get('energy_health', self.health.state_dict()))
 
     energy_maps: dict[str, Tensor] | None = None  # squared errors of the last chunk
+    last_penalty: Tensor | None = None  # the scalar stays in the log until the next one
+
+    def log_tensors(self) -> dict[str, Tensor]:
+        scalars = super().log_tensors()
+        if self.last_penalty is not None:
+            scalars.setdefault('l_d_gp', self.last_penalty)
+        return scalars
 
     def panels(self) -> dict[str, Tensor]:
         """Beside the images: where the energy sits in the last chunk's, on one scale for real and generated ones."""
         panels = super().panels()
         if self.energy_maps:
-            maps = {name: errors.float().mean(dim=1, keepdim=True) for name, errors in self.energy_maps.items()}
+            shown = {name: errors[:SHOWN].float() for name, errors in self.energy_maps.items()}
+            maps = {name: errors.mean(dim=1, keepdim=True) for name, errors in shown.items()}
             brightest = max(image_map.quantile(0.99).item() for image_map in maps.values())
             panels.update({name: (image_map / max(brightest, 1e-12)).clamp(0, 1) for name, image_map in maps.items()})
         return panels
@@ -163,3 +173,17 @@ class EnergyGANModel(GANSRModel):
         for sentence in self.health.advice(self.iteration, log):
             get_root_logger().warning(sentence)
         return log
+
+
+def _network_problems(opt: dict) -> Iterator[str]:
+    name, crop = section(opt, 'network_d').get('type'), section(opt, 'datasets', 'train').get('gt_size')
+    network = look_up(ARCH_REGISTRY, name)
+    if network is not None and not hasattr(network, 'reconstruct'):
+        yield f"network_d:type: '{name}' gives no energies. EnergyGANModel needs an autoencoder: VGGUAE."
+    multiple = getattr(network, 'SIZE_MULTIPLE', 1)
+    if isinstance(crop, int) and crop % multiple:
+        step = math.lcm(multiple, opt['scale'])
+        yield (
+            f'datasets:train:gt_size is {crop}, but {name} takes images of multiples of {multiple}. '
+            f'Set it to {max(1, round(crop / step)) * step}.'
+        )

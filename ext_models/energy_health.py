@@ -12,14 +12,14 @@ PATIENCE = 3  # log lines in a row
 class EnergyHealth:
     """Looks at the energies whenever they are logged, and says what is wrong, once each time that it begins.
 
-    Explosion: an energy is not finite, or more than 10 times what U(real) was at first. Collapse: both energies vanish
+    Explosion: an energy is not finite, or more than 10 times what it was at first. Collapse: both energies vanish
     (the autoencoder copies whatever it gets), or U(fake) is not above U(real) (it does not tell them apart, or the
     wrong way round), for three log lines in a row.
     """
 
     def __init__(self) -> None:
         self._iteration: int | None = None
-        self._first: float | None = None
+        self._first: tuple[float, float] | None = None
         self._lines: dict[str, int] = {}  # in a row with this finding
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,8 +42,8 @@ class EnergyHealth:
             return []
         self._iteration = iteration
         real, fake = log['out_d_real'], log['out_d_fake']
-        if self._first is None and math.isfinite(real):
-            self._first = real
+        if self._first is None and math.isfinite(real + fake):
+            self._first = real, fake
         found = self._finding(real, fake)
         self._lines = {found: self._lines.get(found, 0) + 1} if found else {}
         patience = 1 if found == 'explosion' else PATIENCE
@@ -54,7 +54,8 @@ class EnergyHealth:
 
     def _finding(self, real: float, fake: float) -> str | None:
         finite = math.isfinite(real) and math.isfinite(fake)
-        if not finite or (self._first is not None and max(real, fake) > EXPLOSION * max(self._first, VANISHING)):
+        limits = [EXPLOSION * max(energy, VANISHING) for energy in self._first or ()]
+        if not finite or any(energy > limit for energy, limit in zip((real, fake), limits, strict=False)):
             return 'explosion'
         if max(real, fake) < VANISHING:
             return 'copying'

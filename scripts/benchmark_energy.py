@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from ext_arch.pretrained import load_feature_weights
 from ext_core.checkpoint import atomic_write_text
 from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
 
@@ -82,6 +81,8 @@ def one_step(model, batch: dict) -> None:
 def measure(batch_size: int, crop: int, rounds: int) -> dict:
     """Ratios to SRGAN's step."""
     from basicsr.models import build_model
+
+    from ext_arch.pretrained import load_feature_weights
 
     with tempfile.TemporaryDirectory() as folder:
         vgg = str(Path(folder) / 'vgg19.pth')

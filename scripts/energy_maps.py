@@ -79,6 +79,7 @@ def load_discriminator(folder: Path, opt: dict) -> nn.Module:
         UserError: If the experiment is of another kind, its discriminator was not kept, or the weights do not fit.
     """
     from basicsr.archs import build_network
+    from basicsr.utils.registry import MODEL_REGISTRY
 
     objective = (opt['train'].get('gan_opt') or {}).get('type')
     if objective != 'EnergyGANLoss' or not opt.get('network_d'):
@@ -86,7 +87,7 @@ def load_discriminator(folder: Path, opt: dict) -> nn.Module:
             f'{folder} is no energy GAN: its train:gan_opt is {objective or "absent"}. Name an experiment of '
             'EnergyGANModel, such as that of options/train_vgg_srgan.yml.'
         )
-    views = [key for key in ('mask_opt', 'highpass_opt') if opt['train'].get(key)]
+    views = [key for key in MODEL_REGISTRY.get('GANSRModel').VIEW_KEYS if opt['train'].get(key)]
     if views:
         raise UserError(
             f'{folder}: the discriminator saw images through train:{views[0]}, so its energy of the images as they '
@@ -229,6 +230,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'--crop {args.crop}: give a multiple of {MULTIPLE}.')
     if args.rows < 1:
         raise UserError('--rows must be 1 or more.')
+    if args.output and args.output.suffix.lower() != '.png':
+        raise UserError(f'--output {args.output}: give the name of a .png file.')
     method, opt = load_experiment(args.experiment)
     net = load_discriminator(args.experiment, opt)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

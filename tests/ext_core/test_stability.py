@@ -86,8 +86,8 @@ def test_divergence_on_any_set_and_by_any_drop():
 def test_psnr_of_the_first_phase_is_meant_to_be_given_up():
     curves = {PSNR: {100: 30.0, 200: 26.0, 300: 25.0}}
     assert divergence(curves, COURSE) == Divergence(200, 'PSNR on Set5 26.00 dB after 30.00 dB')
-    assert divergence(curves, Course(total_iter=800, pretrain_iters=100)) is None
-    assert figures(curves, Course(total_iter=800, pretrain_iters=100))['psnr_best_minus_last:Set5'] == 1.0
+    assert divergence(curves, Course(total_iter=800, alone_iters=100)) is None
+    assert figures(curves, Course(total_iter=800, alone_iters=100))['psnr_best_minus_last:Set5'] == 1.0
 
 
 def test_what_ended_the_training():
@@ -123,7 +123,7 @@ def test_adversarial_gradient_over_quarters():
 
 
 def test_quarters_are_those_of_the_adversarial_phase():
-    course = Course(total_iter=800, pretrain_iters=400)
+    course = Course(total_iter=800, alone_iters=400)
     curves = {'grad_gan': {500: 2.0, 600: 9.0, 700: 9.0, 800: 3.0}}
     result = figures(curves, course)
     assert (result['grad_gan_first'], result['grad_gan_last'], result['grad_gan_ratio']) == (2.0, 3.0, 1.5)
@@ -165,10 +165,10 @@ def test_training_without_an_opponent_has_blanks():
 
 def test_course_of_an_option_file():
     opt = {
-        'train': {'total_iter': 400, 'pretrain_iters': 100, 'log_gradient_norms': 50},
+        'train': {'total_iter': 400, 'pretrain_iters': 100, 'autoencoder_iters': 20, 'log_gradient_norms': 50},
         'val': {'metrics': {'ssim': {'type': 'calculate_ssim'}, 'y': {'type': 'calculate_psnr'}}},
     }
-    assert Course.of(opt, 0.25, 2.0) == Course(400, 100, 50, 'y', 0.25, 2.0)
+    assert Course.of(opt, 0.25, 2.0) == Course(400, 120, 50, 'y', 0.25, 2.0)
     assert Course.of({'train': {'total_iter': 4e2, 'log_gradient_norms': None}}, 0.5, 3.0) == Course(400, psnr=None)
 
 

@@ -6,6 +6,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import torchvision
+from basicsr.archs import vgg_arch
 from recipes import batches, build, options, run
 from torch import Tensor
 
@@ -129,6 +131,15 @@ def test_what_cannot_be_shared_is_said(change, reason, monkeypatch):
     assert np.isfinite(list(run(model, data(1))[0].values())).all()
 
 
+def test_basicsrs_perceptual_loss_has_its_own_pass(monkeypatch):
+    vgg16 = torchvision.models.vgg16
+    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg16(weights=None))
+    of_basicsr = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'criterion': 'l1'}
+    model = energy_gan(perceptual_opt=of_basicsr)
+    assert model.cri_content is None
+    assert np.isfinite(list(run(model, data(1))[0].values())).all()
+
+
 def test_other_weights_are_not_shared(tmp_path):
     state = {name: 0.9 * value for name, value in pretrained.load_feature_weights('vgg16', 'random').items()}
     torch.save(state, tmp_path / 'other.pth')
@@ -154,8 +165,10 @@ def test_penalty_in_every_second_iteration_weighs_twice():
         model.optimizer_g.param_groups[0]['lr'] = 0.0
         model.schedulers.clear()
     one, two = (run(model, data(4)) for model in (always, lazy))
-    assert ['l_d_gp' in log for log in two] == [False, True, False, True]
-    assert two[1]['l_d_gp'] == pytest.approx(2 * one[1]['l_d_gp'], rel=1e-5)
+    for index in (1, 3):
+        assert two[index]['l_d_gp'] == pytest.approx(2 * one[index]['l_d_gp'], rel=1e-5)
+    assert 'l_d_gp' not in two[0]
+    assert two[2]['l_d_gp'] == two[1]['l_d_gp']  # in the log until the next one
 
 
 def test_autoencoder_trains_alone_at_first():
@@ -261,11 +274,23 @@ def test_an_explosion_is_said_in_words(monkeypatch):
     assert sentence.startswith('The energy explodes')
 
 
+def test_the_watch_goes_on_after_resuming():
+    one, other = energy_gan(), energy_gan()
+    run(one, data(1))
+    other.load_step_state(one.step_state())
+    assert other.health.state_dict() == one.health.state_dict() != energy_gan().health.state_dict()
+    old = one.step_state()
+    del old['energy_health']  # a state that GANSRModel saved
+    energy_gan().load_step_state(old)
+
+
 # ---------------------------------------------------------------------- refusals
-def test_crops_that_do_not_fit_are_refused_before_training():
+@pytest.mark.parametrize(('scale', 'crop', 'remedy'), [(4, 40, 32), (4, 7, 16), (3, 105, 96)])
+def test_crops_that_do_not_fit_are_refused_before_training(scale, crop, remedy):
     opt = options('EnergyGANModel', gan_opt={'type': 'EnergyGANLoss'})
-    opt.update(network_d=NETWORK_D, datasets={'train': {'gt_size': 40}})
-    with pytest.raises(UserError, match=r'gt_size is 40, but VGGUAE takes images of multiples of 16\. Set it to 32'):
+    opt.update(network_d=NETWORK_D, datasets={'train': {'gt_size': crop}}, scale=scale)
+    message = rf'gt_size is {crop}, but VGGUAE takes images of multiples of 16\. Set it to {remedy}\.'
+    with pytest.raises(UserError, match=message):
         check_options(opt, is_train=True)
 
 
@@ -273,11 +298,22 @@ def test_crops_that_do_not_fit_are_refused_before_training():
     ('train', 'message'),
     [
         ({'gp_opt': PENALTY, 'compile': True}, 'cannot be differentiated twice'),
-        ({'gp_opt': {'type': 'GradientPenaltyLoss'}}, 'Use EnergyGradientPenalty'),
+        ({'gp_opt': {'type': 'L1Loss'}}, "'L1Loss' takes no energies. EnergyGANModel needs EnergyGradientPenalty"),
+        ({'gan_opt': {'type': 'AdversarialLoss'}}, "'AdversarialLoss' takes no energies. EnergyGANModel needs"),
+        ({'autoencoder_iters': '1e3'}, "autoencoder_iters must be a whole number, 0 or more, but is '1e3'"),
+        ({'autoencoder_iters': -5}, 'autoencoder_iters must be'),
+        ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'gives no energies'),
+        ({'network_d': {**NETWORK_D, 'skips': [[1]]}}, 'skips must be a list of levels'),
+        ({'network_d': {**NETWORK_D, 'num_conv': True}}, 'num_conv must be a whole number'),
+        ({'network_d': {**NETWORK_D, 'vgg_type': ['vgg16']}}, 'vgg_type'),
+        ({'gp_opt': {**PENALTY, 'loss_weight': -1}}, 'gp_opt: loss_weight must be 0 or more'),
+        ({'gan_opt': {'type': 'EnergyGANLoss', 'loss_weight': -1}}, 'gan_opt: loss_weight must be 0 or more'),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(train, message):
-    opt = options('EnergyGANModel', gan_opt={'type': 'EnergyGANLoss'}, **train)
-    opt.update(network_d=NETWORK_D, datasets={'train': {'gt_size': 32}})
+    train = {'gan_opt': {'type': 'EnergyGANLoss'}, 'pixel_opt': PIXEL, **train}
+    network_d = train.pop('network_d', NETWORK_D)
+    opt = options('EnergyGANModel', **train)
+    opt.update(network_d=network_d, datasets={'train': {'gt_size': 32}})
     with pytest.raises(UserError, match=message):
         check_options(opt, is_train=True)
