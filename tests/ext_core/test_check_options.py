@@ -141,6 +141,9 @@ def test_metric_with_reference_needs_ground_truth(data):
         ('train:gan_opt', {'type': 'GANLoss', 'gan_type': 'vanilla'}, 'RelativisticAdversarialLoss'),
         ('train:amp', 'float16', 'train:amp must be bf16, fp16'),
         ('train:grad_clip', 1.0, 'train:grad_clip must be like'),
+        ('train:grad_clip', {'type': 'adjustable', 'max': 0.01}, '{type: adjustable, theta: 0.01}, but is'),
+        ('train:grad_clip', {'type': 'norm', 'theta': 0.01}, 'train:grad_clip must be like'),
+        ('train:grad_clip', {'type': 'value', 'max': -0.1}, 'train:grad_clip must be like'),
         ('train:accumulate', 3, 'a batch of 4 cannot be split into 3 equal parts'),
     ],
 )

@@ -1,0 +1,61 @@
+"""A pool of HR images, a folder or an LMDB: what datasets of HR images alone have in common."""
+
+import numpy as np
+from basicsr.data.data_util import paths_from_folder, paths_from_lmdb
+from basicsr.utils import FileClient, imfrombytes
+from torch.utils.data import Dataset
+
+from ext_core.errors import UserError
+
+
+class HRPool(Dataset):
+    """Base of datasets that read ``dataroot_gt`` and nothing else. Subclasses define ``__getitem__``.
+
+    Args:
+        opt (dict): Section of the option file, with
+
+            * dataroot_gt (str): A folder of images, or an LMDB.
+            * io_backend (dict): ``type: disk`` or ``type: lmdb``.
+            * phase (str): Added by BasicSR.
+
+    Raises:
+        UserError: If there are no images.
+    """
+
+    NEEDS = frozenset({'dataroot_gt', 'io_backend'})
+
+    def __init__(self, opt: dict):
+        self.opt = opt
+        self.where = f'datasets:{opt["phase"]}'  # for messages
+        root = opt['dataroot_gt']
+        is_lmdb = opt['io_backend']['type'] == 'lmdb'
+        self.paths: list[str] = sorted(paths_from_lmdb(root) if is_lmdb else paths_from_folder(root))
+        if not self.paths:
+            raise UserError(f'{self.where}:dataroot_gt: no images in {root}. Put images there, or correct the path.')
+        self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, path: str) -> np.ndarray:
+        """uint8 BGR (h, w, 3) of a file or key of ``paths``.
+
+        Raises:
+            UserError: If it does not decode.
+        """
+        if self._client is None:
+            backend = dict(self.opt['io_backend'])
+            kind = backend.pop('type')
+            if kind == 'lmdb':
+                backend |= {'db_paths': self.opt['dataroot_gt'], 'client_keys': 'gt'}
+            self._client = FileClient(kind, **backend)
+        content = self._client.get(path, 'gt')
+        image = imfrombytes(content) if content else None
+        if image is None:
+            raise UserError(f'{path} does not decode: damaged, cut short, or not an image.')
+        return image
+
+
+def as_float(image: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1] of uint8."""
+    return image.astype(np.float32) / 255.0

@@ -1,0 +1,60 @@
+"""ESPCN: its size, its function, the order of its sub-pixels."""
+
+import pytest
+import torch
+from small_networks import assert_gradient_everywhere, assert_refusals, count, images, loosened, make
+from torch.nn import functional as F
+
+
+@pytest.mark.parametrize(
+    ('scale', 'channels', 'parameters'),
+    [(4, 1, 24_752), (3, 1, 22_729), (2, 1, 21_284), (4, 3, 37_200), (3, 3, 31_131), (2, 3, 26_796)],
+)
+def test_parameter_counts(scale, channels, parameters):
+    assert count(make('ESPCN', num_in_ch=channels, num_out_ch=channels, upscale=scale)) == parameters
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_equals_its_definition(scale, channels):
+    """The sub-pixels one by one, against the shuffle."""
+    net = loosened(make('ESPCN', num_in_ch=channels, num_out_ch=channels, num_feat=(6, 5), upscale=scale))
+    w, features = net.state_dict(), images(channels)
+    for number, kernel in ((1, 5), (2, 3), (3, 3)):
+        features = F.conv2d(features, w[f'conv{number}.weight'], w[f'conv{number}.bias'], padding=kernel // 2)
+        if number < 3:
+            features = torch.tanh(features)
+    expected = torch.empty(2, channels, 7 * scale, 9 * scale, dtype=torch.float64)
+    for channel in range(channels):
+        for i in range(scale):
+            for j in range(scale):
+                source = features[:, channel * scale**2 + i * scale + j]
+                for y in range(7):
+                    for x in range(9):
+                        expected[:, channel, scale * y + i, scale * x + j] = source[:, y, x]
+    got = net(images(channels))
+    assert got.shape == expected.shape
+    torch.testing.assert_close(got, expected)
+    assert expected.abs().max() > 1  # a final tanh would not let it
+
+
+def test_starts_by_glorots_method():
+    net = make('ESPCN')
+    for layer in (net.conv1, net.conv2, net.conv3):
+        fans = (layer.in_channels + layer.out_channels) * layer.kernel_size[0] ** 2
+        bound = (6 / fans) ** 0.5
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_gradient_reaches_every_parameter(scale, channels):
+    net = make('ESPCN', num_in_ch=channels, num_out_ch=channels, num_feat=(8, 4), upscale=scale)
+    assert_gradient_everywhere(loosened(net), channels)
+
+
+def test_refuses():
+    assert_refusals('ESPCN')
+    with pytest.raises(ValueError, match='num_feat must be the two numbers'):
+        make('ESPCN', num_feat=(64,))

@@ -1,0 +1,71 @@
+"""SRCNN: its size, its function, its start."""
+
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+from small_networks import (
+    assert_gradient_everywhere,
+    assert_pre_upsampled,
+    assert_refusals,
+    count,
+    images,
+    loosened,
+    make,
+)
+from torch.nn import functional as F
+
+
+@pytest.mark.parametrize(
+    ('kernels', 'channels', 'parameters'),
+    [((9, 5, 5), 1, 57_281), ((9, 1, 5), 1, 8_129), ((9, 5, 5), 3, 69_251), ((9, 1, 5), 3, 20_099)],
+)
+def test_parameter_counts(kernels, channels, parameters):
+    assert count(make('SRCNN', kernel_sizes=kernels, num_in_ch=channels, num_out_ch=channels)) == parameters
+
+
+def test_default_is_9_5_5():
+    assert count(make('SRCNN')) == 57_281
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('kernels', [(9, 5, 5), (9, 1, 5)])
+def test_equals_its_definition(scale, channels, kernels):
+    net = loosened(make('SRCNN', num_in_ch=channels, num_out_ch=channels, kernel_sizes=kernels, upscale=scale))
+    lr, w = images(channels), net.state_dict()
+    enlarged = torch.stack([imresize(image.float(), scale) for image in lr]).double()
+    features = F.conv2d(enlarged, w['conv1.weight'], w['conv1.bias'], padding=4).clamp(min=0)
+    features = F.conv2d(features, w['conv2.weight'], w['conv2.bias'], padding=kernels[1] // 2).clamp(min=0)
+    expected = F.conv2d(features, w['conv3.weight'], w['conv3.bias'], padding=2)
+    got = net(lr)
+    assert got.shape == (2, channels, 7 * scale, 9 * scale)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)  # imresize computes in float32
+    assert expected.std() > 0.1
+    torch.testing.assert_close(net(lr), got, rtol=0, atol=0)
+
+
+def test_starts_from_a_narrow_gaussian():
+    net = make('SRCNN')
+    for layer in (net.conv1, net.conv2, net.conv3):
+        assert layer.weight.std().item() == pytest.approx(1e-3, rel=0.1)
+        assert layer.weight.abs().max() > 2.5e-3  # no uniform distribution
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_gradient_reaches_every_parameter(channels):
+    net = make('SRCNN', num_in_ch=channels, num_out_ch=channels, num_feat=(8, 4), upscale=2)
+    assert_gradient_everywhere(loosened(net), channels)
+
+
+def test_inputs_of_hr_size():
+    assert_pre_upsampled('SRCNN', num_feat=(8, 4))
+
+
+def test_refuses():
+    assert_refusals('SRCNN')
+    for kernels in ((9, 5), (9, 4, 5)):
+        with pytest.raises(ValueError, match='kernel_sizes must be three odd numbers'):
+            make('SRCNN', kernel_sizes=kernels)
+    with pytest.raises(ValueError, match='num_feat must be the two numbers'):
+        make('SRCNN', num_feat=(64, 32, 16))

@@ -1,0 +1,279 @@
+"""Pairs made from HR images: equal to those of whole images and of BasicSR's dataset, at every scale and crop."""
+
+import random
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.data import build_dataset
+from basicsr.utils import bgr2ycbcr
+from basicsr.utils.matlab_functions import imresize
+from torch.utils.data import DataLoader
+
+from ext_core.check import datasets as check
+from ext_core.errors import UserError
+from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+from ext_data.samples import SeededDataset, SeededSampler
+
+SIZES = [(61, 50), (52, 67), (49, 49)]  # (height, width), no multiples of all scales
+PLAIN = {'use_hflip': False, 'use_rot': False}
+
+
+@pytest.fixture(scope='module')
+def pool(tmp_path_factory):
+    """A folder of noise images, the hardest for a filter, and an LMDB of them."""
+    root = tmp_path_factory.mktemp('pool')
+    (root / 'gt').mkdir()
+    generator = np.random.default_rng(0)
+    entries = []
+    for number, (height, width) in enumerate(SIZES):
+        path = root / 'gt' / f'{number}.png'
+        cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        entries.append(Entry(path, height, width))
+    write_lmdb(root / 'gt.lmdb', entries)
+    return root
+
+
+def section(root, **extra) -> dict:
+    opt = {'name': 'x', 'type': 'MultiScaleImageDataset', 'phase': 'train', 'scale': 4, 'dataroot_gt': str(root)}
+    return opt | {'io_backend': {'type': 'disk'}, 'scales': [2, 3, 4], 'gt_size': 21, **extra}
+
+
+def dataset(pool, **extra):
+    return build_dataset(section(pool / 'gt', **extra))
+
+
+def draw(data, index: int, seed: int) -> dict:
+    random.seed(seed)
+    return data[index]
+
+
+def image(pool, index: int) -> np.ndarray:
+    return cv2.imread(str(pool / 'gt' / f'{index}.png'))
+
+
+def rgb(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array[..., ::-1], dtype=np.float32)).permute(2, 0, 1)
+
+
+def whole_pair(bgr: np.ndarray, scale: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """gt, enlarged lq and lq of a whole uint8 image, by BasicSR's imresize."""
+    height, width = (side - side % scale for side in bgr.shape[:2])
+    gt = bgr[:height, :width].astype(np.float32) / 255
+    lr = (imresize(gt, 1 / scale).clip(0, 1) * 255).round().astype(np.float32) / 255
+    return rgb(gt), rgb(imresize(lr, scale)), rgb(lr)
+
+
+def find(crop: torch.Tensor, picture: torch.Tensor) -> tuple[int, int] | None:
+    """Where a crop is from: its row and column in the picture."""
+    height, width = crop.shape[1:]
+    windows = picture.unfold(1, height, 1).unfold(2, width, 1)
+    hits = (windows == crop[:, None, None]).flatten(3).all(-1).all(0).nonzero()
+    return tuple(hits[0].tolist()) if len(hits) else None
+
+
+def scale_of(lq: torch.Tensor, bgr: np.ndarray, gt: torch.Tensor) -> tuple[int, tuple[int, int]] | None:
+    """The scale whose whole image has the crop, and where."""
+    for scale in (2, 3, 4):
+        picture, enlarged, _ = whole_pair(bgr, scale)
+        place = find(gt, picture)
+        if place:
+            part = enlarged[:, place[0] : place[0] + lq.shape[1], place[1] : place[1] + lq.shape[2]]
+            if (part - lq).abs().max() < 3e-5:
+                return scale, place
+    return None
+
+
+def test_crops_are_those_of_whole_images_at_drawn_scales(pool):
+    data = dataset(pool, **PLAIN)
+    scales, places = Counter(), set()
+    for seed in range(60):
+        sample = draw(data, seed % 3, seed)
+        assert sample['gt'].shape == sample['lq'].shape == (3, 21, 21)
+        found = scale_of(sample['lq'], image(pool, seed % 3), sample['gt'])
+        assert found is not None, seed
+        scales[found[0]] += 1
+        places.add(found[1])
+        assert sample['gt_path'] == sample['lq_path'] == str(pool / 'gt' / f'{seed % 3}.png')
+    assert set(scales) == {2, 3, 4}
+    assert min(scales.values()) >= 10
+    assert len({top % 2 for top, _ in places}) == 2  # crops begin anywhere
+
+
+def test_crop_of_the_whole_image(pool):
+    """Nothing to draw but the scale: borders are mirrored as those of the whole image."""
+    data = dataset(pool, gt_size=48, scales=[3], **PLAIN)
+    sample = draw(data, 2, 0)
+    gt, enlarged, _ = whole_pair(image(pool, 2), 3)
+    assert torch.equal(sample['gt'], gt)
+    torch.testing.assert_close(sample['lq'], enlarged, rtol=0, atol=3e-5)
+
+
+def orientations(picture: torch.Tensor) -> list[torch.Tensor]:
+    turned = [torch.rot90(picture, number, (1, 2)) for number in range(4)]
+    return [*turned, *(one.flip(2) for one in turned)]
+
+
+def test_flips_and_rotations_move_both_images_alike(pool):
+    data, seen = dataset(pool), set()
+    for seed in range(40):
+        sample = draw(data, 0, seed)
+        both = zip(orientations(sample['gt']), orientations(sample['lq']), strict=True)
+        found = [number for number, (gt, lq) in enumerate(both) if scale_of(lq, image(pool, 0), gt)]
+        assert len(found) == 1
+        seen.update(found)
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_lq_at_lr_size_is_that_of_basicsrs_pairs(pool, tmp_path, scale):
+    """PairedImageDataset on LR files made by imresize gives the same tensors from the same place."""
+    for name in ('gt', 'lq'):
+        (tmp_path / name).mkdir()
+    for index in range(3):
+        gt, _, lr = whole_pair(image(pool, index), scale)
+        for name, picture in (('gt', gt), ('lq', lr)):
+            array = (255 * picture.permute(1, 2, 0).numpy()[..., ::-1]).round().astype(np.uint8)
+            cv2.imwrite(str(tmp_path / name / f'{index}.png'), array)
+    common = {'scale': scale, 'gt_size': 12 * scale, **PLAIN}
+    data = dataset(pool, scales=[scale], enlarge_lq=False, **common)
+    pairs = build_dataset(
+        section(tmp_path / 'gt', dataroot_lq=str(tmp_path / 'lq'), **common) | {'type': 'PairedImageDataset'}
+    )
+    for index in range(3):
+        got = draw(data, index, index)
+        top, left = find(got['gt'], whole_pair(image(pool, index), scale)[0])
+        with mock.patch('random.randint', side_effect=[top // scale, left // scale]):
+            expected = pairs[[Path(pair['gt_path']).stem for pair in pairs.paths].index(str(index))]
+        assert got['lq'].shape == (3, 12, 12)
+        for key in ('gt', 'lq'):
+            torch.testing.assert_close(got[key], expected[key], rtol=0, atol=1e-6)
+
+
+def test_luminance_is_that_of_the_colour_pair(pool):
+    colour, luminance = dataset(pool), dataset(pool, color='y')
+    for seed in range(6):
+        expected, got = draw(colour, seed % 3, seed), draw(luminance, seed % 3, seed)
+        for key in ('gt', 'lq'):
+            assert got[key].shape == (1, 21, 21)
+            bgr = np.ascontiguousarray(expected[key].permute(1, 2, 0).numpy()[..., ::-1])
+            np.testing.assert_allclose(got[key][0].numpy(), bgr2ycbcr(bgr, y_only=True), rtol=0, atol=1e-5)
+
+
+def test_lmdb_and_cache_give_what_the_folder_gives(pool):
+    options = {'augment_scales': [0.9, 0.6], 'color': 'y'}
+    disk, cached = dataset(pool, **options), dataset(pool, cache=True, **options)
+    lmdb = build_dataset(section(pool / 'gt.lmdb', io_backend={'type': 'lmdb'}, **options))
+    with mock.patch.object(cached, 'read', wraps=cached.read) as read:
+        for seed in range(40):
+            expected = draw(disk, seed % 3, seed)
+            for other in (cached, lmdb):
+                got = draw(other, seed % 3, seed)
+                assert torch.equal(got['gt'], expected['gt'])
+                assert torch.equal(got['lq'], expected['lq'])
+    assert read.call_count <= 3 * 3  # each image, whole and at each reduction
+
+
+def test_augmentation_draws_each_reduction_and_the_image_itself(pool):
+    data = dataset(pool, scales=[2], augment_scales=[0.9, 0.8, 0.7, 0.6], **PLAIN)
+    picture = image(pool, 0).astype(np.float32) / 255
+    pictures = {1.0: rgb(picture)}
+    for factor in (0.9, 0.8, 0.7, 0.6):
+        pictures[factor] = rgb((imresize(picture, factor).clip(0, 1) * 255).round().astype(np.float32) / 255)
+    drawn = Counter()
+    for seed in range(80):
+        sample = draw(data, 0, seed)
+        factors = [factor for factor, reduced in pictures.items() if find(sample['gt'], reduced)]
+        assert len(factors) == 1
+        drawn[factors[0]] += 1
+    assert set(drawn) == set(pictures)
+    assert min(drawn.values()) >= 6
+
+
+def test_images_too_small_after_the_reduction_stay_whole(pool):
+    data = dataset(pool, scales=[2], gt_size=40, augment_scales=[0.6], **PLAIN)
+    picture = rgb(image(pool, 0).astype(np.float32) / 255)
+    assert all(find(draw(data, 0, seed)['gt'], picture) for seed in range(10))
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone(pool):
+    def stream(workers: int) -> torch.Tensor:
+        data = SeededDataset(dataset(pool, augment_scales=[0.8]), seed=3)
+        sampler, found = SeededSampler(3, ratio=2, seed=3), []
+        for epoch in range(2):
+            sampler.set_position(epoch)
+            loader = DataLoader(data, batch_size=2, sampler=sampler, num_workers=workers)
+            found += [torch.cat([batch['lq'], batch['gt']]) for batch in loader]
+        return torch.cat(found)
+
+    alone = stream(0)
+    assert torch.equal(alone, stream(1))
+    assert len({tuple(one.flatten()[:9].tolist()) for one in alone}) == len(alone)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_validation_gives_whole_images(pool, scale):
+    """The enlarged lq is what a network makes of the LR image: VDSR with weights of zero is bicubic."""
+    data = dataset(pool, phase='val', scales=[scale], gt_size=None)
+    small = dataset(pool, phase='val', scales=[scale], enlarge_lq=False)
+    net = build_network({'type': 'VDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 2, 'num_conv': 2})
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    net.upscale = scale
+    for index in range(3):
+        gt, enlarged, lr = whole_pair(image(pool, index), scale)
+        sample = data[index]
+        assert torch.equal(sample['gt'], gt)
+        torch.testing.assert_close(sample['lq'], enlarged, rtol=0, atol=3e-5)
+        torch.testing.assert_close(small[index]['lq'], lr, rtol=0, atol=1e-6)
+        torch.testing.assert_close(net(small[index]['lq'][None])[0], sample['lq'], rtol=0, atol=1e-6)
+
+
+def test_scale_of_the_file_is_the_default(pool):
+    data = build_dataset({k: v for k, v in section(pool / 'gt', phase='val').items() if k != 'scales'})
+    assert torch.equal(data[0]['gt'], whole_pair(image(pool, 0), 4)[0])
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        ({'scales': 4}, 'datasets:train:scales must be a list of whole numbers'),
+        ({'scales': [2, 2.5]}, 'scales must be a list of whole numbers of at least 2'),
+        ({'enlarge_lq': False}, 'scales must be one scale with enlarge_lq: false'),
+        ({'phase': 'val'}, 'datasets:val:scales must be one scale in validation'),
+        ({'augment_scales': [1.1]}, 'augment_scales must be a list of factors above 0 and at most 1'),
+        ({'augment_scales': 0.9}, 'augment_scales must be a list'),
+        ({'color': 'grey'}, "color must be 'rgb' or 'y', but is 'grey'"),
+        ({'gt_size': None}, 'datasets:train:gt_size must be the side of the crops'),
+        ({'gt_size': 7}, r'at least twice the scale \(4\), but is 7'),
+        ({'scales': [4], 'enlarge_lq': False}, r'gt_size: 21 is no multiple of the scale \(4\)'),
+    ],
+)
+def test_refuses(pool, wrong, words):
+    with pytest.raises(UserError, match=words):
+        dataset(pool, **wrong)
+
+
+def test_files_that_do_not_serve_are_named(pool, tmp_path):
+    with pytest.raises(UserError, match=r'0\.png is 50 x 60 .* smaller than the crop of 52'):
+        draw(dataset(pool, gt_size=52, scales=[2]), 0, 0)
+    with pytest.raises(UserError, match='datasets:train:dataroot_gt: no images in'):
+        build_dataset(section(tmp_path))
+    (tmp_path / 'broken.png').write_bytes(b'no image')
+    with pytest.raises(UserError, match=r'broken\.png does not decode'):
+        build_dataset(section(tmp_path))[0]
+
+
+def test_option_check_knows_its_keys(pool):
+    every = {'enlarge_lq': True, 'augment_scales': [0.9], 'cache': True, 'color': 'y'}
+    opt = section(pool / 'gt', batch_size_per_gpu=1, num_worker_per_gpu=0, **every)
+    assert list(check.problems({'scale': 4, 'datasets': {'train': opt}}, is_train=True)) == []
+    opt['augment_scale'] = opt.pop('augment_scales')
+    (problem,) = check.problems({'scale': 4, 'datasets': {'train': opt}}, is_train=True)
+    assert 'datasets:train:augment_scale: unknown key' in problem
+    assert "'augment_scales'" in problem
