@@ -62,15 +62,13 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
         action='store_true',
         help='measure PSNR-Y, SSIM-Y, NIQE and LPIPS at the end beside the metrics of val',
     )
-    parser.add_argument(
-        '--processes', type=_positive, default=processes, help=f'trainings at a time, here: {processes}'
-    )
-    parser.add_argument('--threads-per-process', type=_positive, default=threads, metavar='N', help=f'here: {threads}')
+    parser.add_argument('--processes', type=positive, default=processes, help=f'trainings at a time, here: {processes}')
+    parser.add_argument('--threads-per-process', type=positive, default=threads, metavar='N', help=f'here: {threads}')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the table and the rows there')
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, but got {text!r}')
     return int(text)

@@ -31,11 +31,11 @@ def prepare(args: argparse.Namespace) -> None:
     get_root_logger().setLevel('ERROR')
 
 
-def alternate(variants: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def alternate(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each variant in each round, in an order that rotates. A first round, which allocates, is not counted.
 
     Args:
-        variants (Mapping[str, Callable[[], None]]): What to time, by name. The device is waited for.
+        variants (Mapping[str, Callable[[], object]]): What to time, by name. The device is waited for.
         rounds (int): 2 or more, for quartiles.
     """
     names = list(variants)

@@ -46,11 +46,9 @@ def variants(crop: int, vgg: str) -> dict[str, tuple[dict, dict]]:
 def options(network_d: dict, train: dict) -> dict:
     """Resolved options of one variant."""
     adam = {'type': 'Adam', 'lr': 1e-4}
-    model_type = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel'}.get(
-        network_d.get('type'), 'ExtSRModel'
-    )
+    models = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel', None: 'ExtSRModel'}
     opt = {
-        'model_type': model_type,
+        'model_type': models[network_d.get('type')],
         'name': 'benchmark',
         'scale': 4,
         'num_gpu': int(torch.cuda.is_available()),

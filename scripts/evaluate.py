@@ -1,0 +1,130 @@
+"""Measure networks, ONNX files and folders of images on test sets, beside bicubic and nearest interpolation.
+
+Examples:
+    python scripts/evaluate.py --set Set5=Set5/HR:Set5/LR Set14=Set14/HR:Set14/LR --output results/interpolation
+    python scripts/evaluate.py --set Set5=Set5/HR:Set5/LR --output results/networks \\
+        --method experiments/train_srresnet edsr=net_g.pth:options/test_esrgan.yml net.onnx theirs=their_images
+
+A method is [NAME=]SOURCE. Sources are: an experiment; a checkpoint (.pth), with :OPTIONS.yml where it lies outside its
+experiment; an option file (.yml) with path:pretrain_network_g; an .onnx file; a folder of images. A method is measured
+on the sets of its scale. Repeat the command to continue a run that was stopped, or to add methods, sets and metrics:
+what is done is kept in --output. docs/evaluation.md says more.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from ext_core.benchmark import OUR_METRICS, Benchmark, metrics_of
+from ext_core.benchmark_cost import costs
+from ext_core.benchmark_page import Crop, page, require_crop
+from ext_core.benchmark_pool import run_tasks
+from ext_core.benchmark_report import Report, failure_lines, notes, write
+from ext_core.benchmark_sets import read_set
+from ext_core.checkpoint import atomic_write_text
+from ext_core.errors import UserError, exit_status
+from ext_core.evaluation import named_folders
+from ext_core.recipe_studies import positive
+from ext_core.registration import register_all
+from ext_core.studies import default_processes
+from ext_core.upscaler_sources import require_names, upscaler_of
+from ext_core.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
+
+
+def crop_of(text: str) -> Crop:
+    """``SIZE`` or ``X,Y,SIZE`` of the command line."""
+    try:
+        *corner, size = map(int, text.split(','))
+        if size < 1 or len(corner) not in (0, 2) or min(corner, default=0) < 0:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected SIZE or X,Y,SIZE in pixels, but got {text!r}') from None
+    return Crop(size, (corner[0], corner[1]) if corner else None)
+
+
+def rounds_of(text: str) -> int:
+    """0, or 2 and more, of the command line."""
+    if not text.isdigit() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f'expected 0, or 2 and more, but got {text!r}')
+    return int(text)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    processes, threads = default_processes()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--set', nargs='+', type=named_folders, required=True, metavar='NAME=GT:LQ', dest='sets')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--method', nargs='+', default=[], metavar='[NAME=]SOURCE', dest='methods')
+    parser.add_argument('--metrics', nargs='+', default=list(OUR_METRICS), metavar='NAME', help=' '.join(OUR_METRICS))
+    parser.add_argument('--rgb', action='store_true', help='PSNR and SSIM on RGB instead of luminance')
+    parser.add_argument('--border', type=int, metavar='N', help='pixels left out at each side; default: the scale')
+    parser.add_argument(
+        '--literature', action='store_true', help='add the bicubic row of papers, see docs/evaluation.md'
+    )
+    parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
+    parser.add_argument('--crop', type=crop_of, default=Crop(64), metavar='[X,Y,]SIZE', help='of the pictures, in px')
+    parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
+    parser.add_argument('--processes', type=positive, default=processes, help=f'images at a time, here: {processes}')
+    parser.add_argument('--threads-per-process', type=positive, default=threads, metavar='N', help=f'here: {threads}')
+    return parser.parse_args(argv)
+
+
+def plan(args: argparse.Namespace) -> tuple[Benchmark, dict[str, str]]:
+    """What is to be measured, and the metrics that are left out; everything that a user gave is looked at."""
+    if args.border is not None and args.border < 0:
+        raise UserError('--border must not be negative.')
+    require_names([name for name, _ in args.sets], 'set')
+    metrics, left_out = metrics_of(args.metrics, args.rgb)
+    if not metrics:
+        raise UserError('\n'.join(['no metric can be computed here.', *left_out.values()]))
+    if args.literature and args.rgb:
+        raise UserError('--literature is a figure of luminance. Leave out --rgb.')
+    sets = [read_set(name, folders) for name, folders in args.sets]
+    require_crop(args.crop, sets)
+    upscalers: list[Upscaler] = [Bicubic('bicubic'), Nearest('nearest')]
+    if args.literature:
+        upscalers.insert(1, LiteratureBicubic('bicubic_literature'))
+    upscalers += [upscaler_of(text, sets) for text in args.methods]
+    require_names([upscaler.name for upscaler in upscalers], 'method')
+    return Benchmark(sets, upscalers, metrics, args.output, args.border), left_out
+
+
+def evaluate(args: argparse.Namespace, command: list[str]) -> None:
+    import torch
+
+    torch.set_num_threads(args.threads_per_process)
+    benchmark, left_out = plan(args)
+    for metric, reason in left_out.items():
+        print(f'{metric} is left out. {reason}', file=sys.stderr)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--output {args.output} cannot be made: {error}') from error
+    benchmark.run(partial(run_tasks, processes=args.processes, threads=args.threads_per_process))
+    found = costs(benchmark, args.rounds)
+    report = Report(benchmark, found, left_out, notes(benchmark.metrics, args.border, args.rounds > 0))
+    print(write(report, args.output, command))
+    atomic_write_text(page(report, args.crop, args.pictures, args.output.resolve().name), args.output / 'results.html')
+    print(', '.join(str(args.output / name) for name in ('results.html', 'results.md', 'results.csv', 'images.csv')))
+    failed = failure_lines(benchmark)
+    if failed:
+        raise UserError('\n'.join([f'{len(failed)} values are missing; repeat the command to try again.', *failed]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    command = ['python', 'scripts/evaluate.py', *(sys.argv[1:] if argv is None else argv)]
+    try:
+        return exit_status(lambda: evaluate(args, command))
+    except KeyboardInterrupt:
+        print('stopped; repeat the command to continue', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Rows, Markdown, the HTML page and costs of a small benchmark."""
+
+import base64
+import csv
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+
+import benchmark_images
+import cv2
+import numpy as np
+import pytest
+
+from ext_core import benchmark_cost, benchmark_page, benchmark_report
+from ext_core.benchmark import Benchmark, metrics_of
+from ext_core.benchmark_page import Crop, page, require_crop
+from ext_core.benchmark_pool import run_tasks
+from ext_core.benchmark_report import Report
+from ext_core.errors import UserError
+from ext_core.evaluation import read
+from ext_core.upscaler_sources import upscaler_of
+from ext_core.upscalers import Bicubic, LiteratureBicubic, Nearest
+
+fresh_caches = benchmark_images.fresh_caches
+VOID = {'meta', 'img', 'br'}
+
+
+@pytest.fixture
+def plan(tmp_path) -> Benchmark:
+    metrics, _ = metrics_of(['psnr'], rgb=False)
+    sets = [benchmark_images.make_set(tmp_path, 2), benchmark_images.make_set(tmp_path, 4, 'quarter')]
+    network = upscaler_of(f'net={benchmark_images.make_experiment(tmp_path / "exp")}', sets)
+    methods = [Bicubic('bicubic'), LiteratureBicubic('literature'), Nearest('nearest'), network]
+    return Benchmark(sets, methods, metrics, tmp_path / 'out')
+
+
+@pytest.fixture
+def report(plan) -> Report:
+    plan.run(partial(run_tasks, processes=1, threads=1), lambda line: None)
+    return Report(plan, {('net', 2): {'parameters': 1234}}, {'pi': 'no <model>\nGet it.'}, ['A note.'])
+
+
+class Reader(HTMLParser):
+    """Fails on tags that do not match; collects images, links and cells."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict] = []
+        self.cells: list[dict] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        assert len(attributes) == len(attrs)
+        self.addresses += [value for key, value in attrs if key in ('src', 'href')]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == 'img':
+            self.images.append(attributes)
+        if tag == 'td':
+            self.cells.append(attributes)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def decoded(image: dict) -> np.ndarray:
+    data = base64.b64decode(image['src'].removeprefix('data:image/png;base64,'), validate=True)
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+# ---------------------------------------------------------------------- tables
+def test_rows_are_means_and_blank_where_a_method_does_not_fit(report, tmp_path):
+    assert [(row['set'], row['method']) for row in report.rows] == [
+        *(('tiny', name) for name in ('bicubic', 'literature', 'nearest', 'net')),
+        *(('quarter', name) for name in ('bicubic', 'literature', 'nearest')),
+    ]
+    images = report.images['net', 'tiny']
+    assert report.rows[3]['psnr'] == pytest.approx(sum(values['psnr'] for values in images.values()) / 2, abs=1e-12)
+    assert report.rows[3]['parameters'] == 1234
+    assert report.rows[0]['parameters'] is None
+    text = benchmark_report.write(report, tmp_path, ['python', 'scripts/evaluate.py', '--set', 'a b'])
+    assert text == (tmp_path / 'results.md').read_text()
+    assert '| method | psnr ↑ | parameters |' in text
+    assert f'| net | {report.rows[3]["psnr"]:.4f} | 1,234 |' in text
+    assert '- pi is left out: no <model>\n' in text
+    assert "python scripts/evaluate.py --set 'a b'" in text
+    with open(tmp_path / 'results.csv', newline='') as file:
+        table = list(csv.DictReader(file))
+    assert float(table[3]['psnr']) == report.rows[3]['psnr']
+    assert table[0]['parameters'] == ''
+    with open(tmp_path / 'images.csv', newline='') as file:
+        assert len(list(csv.DictReader(file))) == 14
+
+
+def test_a_mean_needs_all_images(report, plan):
+    del report.images['net', 'tiny']['first']['psnr']
+    plan.failures['net, tiny, first'] = {'psnr': 'ValueError: no'}
+    report.rows = report._rows()
+    assert report.rows[3]['psnr'] is None
+    report.images['net', 'tiny']['first']['psnr'] = None  # too small for the metric
+    assert report._rows()[3]['psnr'] == report.images['net', 'tiny']['second']['psnr']
+    assert '- missing: net, tiny, first, psnr: ValueError: no' in benchmark_report.markdown(report)
+
+
+# ---------------------------------------------------------------------- page
+def test_page_is_whole_and_needs_no_network(report):
+    text = page(report, Crop(16), 1, 'a <b> & c')
+    reader = Reader(text)
+    assert 'a &lt;b&gt; &amp; c' in text
+    assert 'no &lt;model&gt;' in text
+    assert all(address.startswith('data:image/png;base64,') for address in reader.addresses)
+    assert 'http' not in text
+    # for each set an image: the whole, HR, and the methods that can be shown
+    names = [image['alt'] for image in reader.images]
+    assert names == ['HR, whole', 'HR', 'bicubic', 'nearest', 'net', 'HR, whole', 'HR', 'bicubic', 'nearest']
+    assert {decoded(image).shape for image in reader.images if image['class'] == 'crop'} == {(16, 16, 3)}
+    assert len(reader.cells) == len(report.rows) * 5  # set, method, scale, psnr, parameters
+    best = [cell['data-value'] for cell in reader.cells if cell['class'] == 'best']
+    expected = [max(row['psnr'] for row in report.rows if row['set'] == name and row['method'] != 'literature')
+                for name in ('tiny', 'quarter')]  # fmt: skip
+    assert [float(value) for value in best] == expected
+
+
+def test_crop_lies_where_methods_differ_most(report, plan):
+    place = plan.sets[0].places[0]
+    files = benchmark_page.picture_files([plan.upscalers[0], plan.upscalers[3]], place, plan.output)
+    changed = read(files['bicubic'])
+    changed[20:30, 40:50] = 255 - changed[20:30, 40:50]
+    cv2.imwrite(str(files['net']), changed)
+    images = {name: read(path) for name, path in files.items()}
+    left, top, difference = benchmark_page._window(images, plan.upscalers, Crop(12))
+    assert 38 <= left <= 40
+    assert 18 <= top <= 20
+    assert difference > 0
+    assert benchmark_page._window(images, plan.upscalers, Crop(12, (3, 5)))[:2] == (3, 5)
+    reader = Reader(page(report, Crop(12, (3, 5)), 2, 'page'))
+    truth = next(image for image in reader.images if image['alt'] == 'HR')
+    names = {place.name: read(place.gt) for place in plan.sets[0].places}
+    assert any(np.array_equal(decoded(truth), image[5:17, 3:15]) for image in names.values())
+
+
+def test_a_crop_outside_of_all_images_is_refused(plan):
+    require_crop(Crop(56), plan.sets)
+    for crop in (Crop(61), Crop(20, (50, 0)), Crop(20, (0, 41))):
+        with pytest.raises(UserError, match='--crop'):
+            require_crop(crop, plan.sets)
+
+
+def test_infinite_values_can_be_sorted(report):
+    report.rows[0]['psnr'] = float('inf')
+    assert 'data-value="Infinity"' in page(report, Crop(16), 0, 'page')
+
+
+# ---------------------------------------------------------------------- costs
+def test_parameters_and_multiply_adds_of_the_network_are_counted_once(plan, monkeypatch):
+    plan.output.mkdir()
+    found = benchmark_cost.costs(plan, rounds=0)
+    # MSRResNet, x2, 4 features: convolutions 3-4, two of 4-4, up 4-16, 4-4 and 4-3 at twice the size, with biases
+    weights = 9 * (3 * 4 + 2 * 4 * 4 + 4 * 16 + 4 * 4 + 4 * 3)
+    assert found['net', 2]['parameters'] == weights + 4 + 8 + 16 + 4 + 3
+    low = 1280 * 720 / 4
+    expected = 9 * low * (3 * 4 + 2 * 4 * 4 + 4 * 16 + 4 * (4 * 4 + 4 * 3))
+    bilinear = 4 * 3 * 1280 * 720
+    assert found['net', 2]['multiply_adds'] == pytest.approx(expected + bilinear, rel=1e-12)
+    assert found.keys() == {('net', 2)}
+    monkeypatch.setattr(benchmark_cost, 'multiply_adds', lambda *_: pytest.fail('counted twice'))
+    assert benchmark_cost.costs(plan, rounds=0) == found
+
+
+def test_times_are_medians_of_alternating_rounds_and_ratios_to_the_network(plan, monkeypatch):
+    plan.output.mkdir()
+    seconds = {'net': [2.0, 2.0, 4.0], 'bicubic': [1.0, 1.0, 1.0], 'nearest': [0.5, 0.5, 0.5]}
+    orders = []
+
+    def alternate(variants, rounds):
+        orders.append(list(variants))
+        assert rounds == 3
+        return {name: seconds[name] for name in variants}
+
+    monkeypatch.setattr(benchmark_cost, 'alternate', alternate)
+    found = benchmark_cost.costs(plan, rounds=3)
+    assert orders == [['net', 'bicubic', 'nearest'], ['bicubic', 'nearest']]
+    pixels = 56 * 64  # of the larger of two images
+    assert found['net', 2] | {'seconds': 2.0, 'megapixel': 2e6 / pixels, 'time_ratio': 1.0} == found['net', 2]
+    assert found['nearest', 2] == {'seconds': 0.5, 'megapixel': 0.5e6 / pixels, 'time_ratio': 0.25}
+    assert found['nearest', 4]['time_ratio'] == 0.5
+    assert benchmark_cost.costs(plan, rounds=3) == found
+    assert len(orders) == 2
+
+
+def test_a_method_that_cannot_be_timed_is_reported_and_the_others_are(plan, monkeypatch):
+    plan.output.mkdir()
+    method = plan.upscalers[2]
+
+    def fails(low, scale):
+        raise MemoryError('too large')
+
+    monkeypatch.setattr(method, 'enlarger', lambda: fails)
+    found = benchmark_cost.costs(plan, rounds=2, say=lambda line: None)
+    assert 'seconds' in found['net', 2]
+    assert ('nearest', 2) not in found
+    assert [*plan.failures.values()] == [{'seconds': 'too large'}] * 2
+
+
+def test_damaged_costs_are_counted_anew(plan):
+    plan.output.mkdir()
+    Path(plan.output / 'costs.json').write_text('[')
+    assert benchmark_cost.costs(plan, rounds=0)['net', 2]['parameters'] > 0
