@@ -5,6 +5,7 @@ Usage: distributed_step.py OUTPUT SCENARIO
 
 import os
 import sys
+from unittest import mock
 
 import torch
 
@@ -15,6 +16,14 @@ register_all()
 import tiny_energy  # noqa: E402, F401, registers TinyEnergy
 from recipes import FEATURE, PIXEL, batches, build, options, run  # noqa: E402
 
+from ext_arch import pretrained  # noqa: E402
+
+ENERGY = {
+    'model_type': 'EnergyGANModel',
+    'gan_opt': {'type': 'EnergyGANLoss'},
+    'gp_opt': {'type': 'EnergyGradientPenalty'},
+    'perceptual_opt': {**FEATURE, 'layer_weights': {'relu5_3': 1.0}},
+}
 SCENARIOS = {
     'standard': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}},
     'relativistic, masked': {
@@ -30,12 +39,8 @@ SCENARIOS = {
         'gan_opt': {'type': 'EnergyGANLoss'},
         'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},
     },
-    'energy, penalty, shared VGG': {
-        'model_type': 'EnergyGANModel',
-        'gan_opt': {'type': 'EnergyGANLoss'},
-        'gp_opt': {'type': 'EnergyGradientPenalty'},
-        'perceptual_opt': {**FEATURE, 'layer_weights': {'relu5_3': 1.0}},
-    },
+    'energy, penalty, shared VGG': ENERGY,
+    'energy, penalty, shared VGG, bf16': {**ENERGY, 'amp': 'bf16'},
     'accumulated': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'accumulate': 2},
 }
 
@@ -53,7 +58,11 @@ def train(scenario: str, world_size: int, rank: int) -> dict:
         opt['network_d'] = {'type': 'TinyEnergy'}
     opt['train']['optim_g'] = opt['train']['optim_d'] = {'type': 'SGD', 'lr': 0.01}
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
-    model = build(opt)
+    torch.manual_seed(7)
+    vgg = pretrained.load_feature_weights('vgg16', 'random')
+    with mock.patch.object(pretrained, '_random_weights', return_value=vgg):  # one for both, as those of a file are
+        model = build(opt)
+    assert (getattr(model, 'cri_content', None) is not None) == ('shared VGG' in scenario)
     share = 4 // world_size
     data = [
         {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()}

@@ -48,12 +48,13 @@ def test_adaptive_margin_follows_all_processes(two_processes):
 
 @pytest.mark.parametrize('scenario', list(distributed_step.SCENARIOS))
 def test_two_processes_equal_one(two_processes, scenario):
-    """To float32's rounding: the sum over the batch is split differently."""
+    """To rounding, float32's or bfloat16's: the sum over the batch is split differently."""
+    coarse = 100 if distributed_step.SCENARIOS[scenario].get('amp') else 1
     got, expected = two_processes[scenario], distributed_step.train(scenario, world_size=1, rank=0)
     for log, expected_log in zip(got['logs'], expected['logs'], strict=True):
-        assert of_networks(log) == pytest.approx(of_networks(expected_log), rel=1e-3)
+        assert of_networks(log) == pytest.approx(of_networks(expected_log), rel=1e-3 * coarse**0.5)
     for network in ('net_g', 'net_d', 'ema', 'objective'):
         for name, value in expected[network].items():
             torch.testing.assert_close(
-                got[network][name], value, rtol=1e-4, atol=5e-6, msg=lambda m, n=name: f'{n}: {m}'
+                got[network][name], value, rtol=1e-4 * coarse, atol=5e-6 * coarse, msg=lambda m, n=name: f'{n}: {m}'
             )
