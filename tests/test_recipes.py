@@ -10,6 +10,16 @@ from ext_core import launch, options, yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = [path for path in sorted((PROJECT / 'options').glob('train_*.yml')) if 'model_type' in options.load(path)]
+TINY = {
+    'num_feat': 4,
+    'num_block': 1,
+    'num_group': 1,
+    'squeeze_factor': 2,
+    'num_conv': 3,
+    'd': 4,
+    's': 2,
+    'm': 1,
+}  # networks that have these arguments
 PAIRS = [path for path in RECIPES if path.with_name(path.name.replace('train_', 'train_mask_')).exists()]
 
 
@@ -21,6 +31,12 @@ def gpu_is_hidden():
         yield
 
 
+def tiny(network: dict) -> dict:
+    """What makes a generator small: of lists (SRCNN's features) each element."""
+    sizes = {key: size for key, size in TINY.items() if key in network}
+    return {key: [size] * len(network[key]) if isinstance(network[key], list) else size for key, size in sizes.items()}
+
+
 def shrunk(recipe: Path, folder: Path) -> Path:
     """An option file that inherits the recipe and takes four iterations of a tiny network, three of them before the
     adversarial phase where there is one before it."""
@@ -28,7 +44,7 @@ def shrunk(recipe: Path, folder: Path) -> Path:
     small: dict = {
         '_base_': str(recipe),
         'datasets': {'train': {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}},
-        'network_g': {key: value for key, value in {'num_feat': 4, 'num_block': 1}.items() if key in opt['network_g']},
+        'network_g': tiny(opt['network_g']),
         'train': {'total_iter': 4},
         'val': {'val_freq': 4, 'save_img': False},
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2},
