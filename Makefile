@@ -2,6 +2,7 @@
 # make test    install, run the tests
 # make lint    install, check style and types
 # make bench   install, time our training step against BasicSR's
+# make browser install Chromium, in which tests open the HTML pages (they are skipped without)
 # make doctor  install, say what works here and what to do about the rest
 
 PYTHON ?= python3
@@ -10,12 +11,15 @@ RUN = $(VENV)/bin/python
 JOBS ?= 2
 DEMO = experiments/demo_train_mask_esrgan
 
-.PHONY: demo test lint format bench doctor install clean
+.PHONY: demo test lint format bench doctor install browser clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: constraints.txt setup.py scripts/install.sh
 	@sh scripts/install.sh '$(PYTHON)' '$(VENV)'
+
+browser:
+	@sh scripts/install_browser.sh
 
 demo: install
 	$(RUN) scripts/get_weights.py vgg16 alexnet
@@ -28,7 +32,7 @@ demo: install
 	$(RUN) scripts/compare.py --output $(DEMO)/comparison.png \
 		--experiment experiments/demo_train_rrdb_psnr $(DEMO)
 
-test: install
+test: install browser
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile
 
 lint: install

@@ -29,7 +29,8 @@ th button {{ font: inherit; font-weight: bold; border: 0; background: none; padd
 th[aria-sort=ascending] button::after {{ content: ' ▲' }}
 th[aria-sort=descending] button::after {{ content: ' ▼' }}
 td.best {{ font-weight: bold }}
-.row {{ display: flex; flex-wrap: wrap; gap: .8em }}
+.row {{ display: flex; gap: .8em }}
+.crops {{ display: flex; flex-wrap: wrap; align-content: flex-start; gap: .8em }}
 figure {{ margin: 0 }}
 figcaption {{ font-size: 12px }}
 img.crop {{ image-rendering: pixelated }}
@@ -191,7 +192,7 @@ def _picture(report: Report, place: Place, files: Mapping[str, Path], left: int,
     width, height = place.size
     truth = read(place.gt)[:height, :width]
     images = {'HR': truth} | {name: read(path) for name, path in files.items()}
-    figures = [_overview(truth, left, top, size)]
+    figures = []
     for name, image in images.items():
         values = report.images.get((name, place.set_name), {}).get(place.name, {})
         text = ', '.join(f'{metric} {shown(metric, value)}' for metric, value in values.items())
@@ -202,7 +203,8 @@ def _picture(report: Report, place: Place, files: Mapping[str, Path], left: int,
             f'<figcaption>{escape(name)}<br>{escape(text)}</figcaption></figure>'
         )
     heading = f'{place.set_name}: {place.name}, {size} × {size} pixels at x {left}, y {top}'
-    return f'<h2>{escape(heading)}</h2>\n<div class="row">{"".join(figures)}</div>'
+    crops = f'<div class="crops">{"".join(figures)}</div>'
+    return f'<h2>{escape(heading)}</h2>\n<div class="row">{_overview(truth, left, top, size)}{crops}</div>'
 
 
 def _overview(image: np.ndarray, left: int, top: int, size: int) -> str:

@@ -10,6 +10,7 @@ import benchmark_images
 import cv2
 import numpy as np
 import pytest
+from browser import elements_after, needs_browser
 
 from ext_core import benchmark_cost, benchmark_page, benchmark_report
 from ext_core.benchmark import Benchmark, metrics_of
@@ -211,3 +212,29 @@ def test_damaged_costs_are_counted_anew(plan):
     plan.output.mkdir()
     Path(plan.output / 'costs.json').write_text('[')
     assert benchmark_cost.costs(plan, rounds=0)['net', 2]['parameters'] > 0
+
+
+@needs_browser
+def test_a_click_on_a_heading_sorts_in_a_browser(report, tmp_path):
+    """First upwards, then downwards, by number; the words by their letters."""
+    file = tmp_path / 'results.html'
+    file.write_text(page(report, Crop(16), 1, 'small'), encoding='utf-8')
+    script = """
+      const heads = [...document.querySelectorAll('#results th')];
+      const column = name => heads.findIndex(head => head.textContent.startsWith(name));
+      const read = name => [...document.querySelectorAll('#results tbody tr')].map(
+        row => row.cells[column(name)].textContent).join(' ');
+      const press = name => heads[column(name)].querySelector('button').click();
+      const seen = [];
+      press('psnr'); seen.push(read('psnr')); press('psnr'); seen.push(read('psnr'));
+      press('method'); seen.push(read('method'));
+      document.title = seen.join('|');
+      for (const image of document.images) if (!image.naturalWidth) document.title = 'broken image';
+    """
+    dom = elements_after(file, script)
+    up, down, methods = dom.split('<title>')[1].split('</title>')[0].split('|')
+    values = [float(value) for value in up.split() if value != '–']
+    assert values == sorted(values)
+    assert len(set(values)) > 2
+    assert [float(value) for value in down.split() if value != '–'] == values[::-1]
+    assert methods.split() == sorted(methods.split())
