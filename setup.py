@@ -2,6 +2,10 @@
 
 from setuptools import find_packages, setup
 
+_METRICS = ['lpips', 'scikit-image']
+_OPTIMIZERS = ['pytorch_optimizer']
+_EXPORT = ['onnx', 'onnxruntime', 'safetensors', 'spandrel']
+
 setup(
     name='basicsr-ext',
     version='0.1.0',
@@ -9,10 +13,11 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10, <3.13',
     packages=find_packages(include=['ext_*', 'ext_*.*']),
-    install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python', 'lmdb', 'pyyaml', 'pytest'],
+    install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python>=4.11', 'lmdb', 'pyyaml', 'pytest'],
     extras_require={
-        'metrics': ['lpips', 'scikit-image'],
-        'export': ['onnx', 'onnxruntime', 'safetensors', 'spandrel'],
-        'dev': ['lpips', 'scikit-image', 'ruff', 'mypy', 'pytest-xdist'],
+        'metrics': _METRICS,
+        'optimizers': _OPTIMIZERS,
+        'export': _EXPORT,
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, 'ruff', 'mypy', 'pytest-xdist'],
     },
 )

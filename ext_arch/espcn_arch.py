@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ext_arch.luma import LumaNetwork
+
+_DETAIL_GAIN = 40
 
 
 @ARCH_REGISTRY.register()
@@ -25,7 +28,9 @@ class ESPCN(LumaNetwork):
 
     Reference: Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
     Neural Network, CVPR 2016. 24,752 parameters for one channel at scale 4; 22,729 at 3, 21,284 at 2. The paper does
-    not say how weights start; here by Glorot's uniform distribution, which tanh suits, and biases from 0.
+    not say how weights start; here by Glorot's uniform distribution, biases from 0, and most of the first filters with
+    mean zero and 40 times as large. Details are some hundredths of the range: without that factor they stay where tanh
+    is linear, and so does the network (docs/small_networks.md).
     """
 
     def __init__(self, num_in_ch: int = 1, num_out_ch: int = 1, num_feat: Sequence[int] = (64, 32), upscale: int = 4):
@@ -40,7 +45,16 @@ class ESPCN(LumaNetwork):
         for layer in (self.conv1, self.conv2, self.conv3):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        _see_details(self.conv1.weight)
 
     def restore(self, x: Tensor) -> Tensor:
         features = self.conv1(x).tanh()
         return self.shuffle(self.conv3(self.conv2(features).tanh()))
+
+
+@torch.no_grad()
+def _see_details(filters: Tensor) -> None:
+    """Leave an eighth of the filters as they are, for the brightness; the others answer to details, strongly."""
+    details = filters[max(1, len(filters) // 8) :]
+    details -= details.mean((1, 2, 3), keepdim=True)
+    details *= _DETAIL_GAIN
