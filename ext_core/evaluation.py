@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from ext_core import yaml_safe
-from ext_core.checkpoint import atomic_write_text, load_checkpoint
+from ext_core.checkpoint import atomic_write_text
+from ext_core.decoding import ImageError, decode_file
 from ext_core.errors import UserError
+from ext_core.generator_files import open_generator
 from ext_core.registration import register_all
-from ext_core.weights import select_weights, weights_problem
+from ext_core.weight_files import experiment_files
 
 METRICS: dict[str, dict[str, Any]] = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
@@ -48,51 +48,11 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
     Raises:
         UserError: If the folder lacks its option file or ``models/net_g_latest.pth``, or they do not fit together.
     """
-    options, weights = experiment_files(folder)
-    opt = yaml_safe.read(options)
-    net = load_generator(opt['network_g'], weights, 'params_ema')
+    option_file, weights = experiment_files(folder)
+    opened = open_generator(weights, options=option_file)
+    opt = opened.options or {}
     mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
-    return Method(folder.name, opt['scale'], net, mask_opt), opt
-
-
-def experiment_files(folder: Path) -> tuple[Path, Path]:
-    """Option file and last generator of a finished experiment.
-
-    Raises:
-        UserError: If one of them is missing.
-    """
-    options, weights = folder / f'{folder.resolve().name}.yml', folder / 'models' / 'net_g_latest.pth'
-    if not options.is_file() or not weights.is_file():
-        raise UserError(
-            f'{folder} is not a finished experiment: {options.name} or models/net_g_latest.pth is missing. '
-            'Train it first.'
-        )
-    return options, weights
-
-
-def load_generator(network: dict, weights: Path, param_key: str) -> torch.nn.Module:
-    """A generator with its weights, on the CPU, in evaluation mode.
-
-    Args:
-        network (dict): ``network_g`` of an option file.
-        weights (Path): Checkpoint.
-        param_key (str): Key of the weights; where the file lacks it, they are under 'params' or at the root.
-
-    Raises:
-        UserError: If the network cannot be built, the file cannot be read, or they do not fit together.
-    """
-    from basicsr.archs import build_network
-
-    try:
-        net = build_network(network)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
-    _, saved = select_weights(load_checkpoint(weights), param_key, str(weights))
-    problem = weights_problem(net, saved, str(weights), 'g')
-    if problem:
-        raise UserError(problem)
-    net.load_state_dict({str(name).removeprefix('module.'): value for name, value in saved.items()})
-    return net.eval()
+    return Method(folder.name, opened.scale, opened.net, mask_opt), opt
 
 
 # ---------------------------------------------------------------------- images
@@ -128,11 +88,11 @@ def pairs(opt: dict, gt: Path | None, lq: Path | None) -> list[tuple[Path, Path]
 
 
 def read(path: Path) -> np.ndarray:
-    """A file as uint8 BGR (h, w, 3)."""
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UserError(f'{path} cannot be read as an image.')
-    return image
+    """A file as uint8 BGR (h, w, 3), see :func:`ext_core.decoding.decode`."""
+    try:
+        return decode_file(path)
+    except ImageError as error:
+        raise UserError(f'{error}. Replace it, or remove it from the set.') from error
 
 
 @torch.inference_mode()

@@ -1,15 +1,15 @@
 """The HR images of a folder or an LMDB: names, sizes, and pixels as BasicSR's datasets decode them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from basicsr.utils import imfrombytes
 
 from ext_core.check import images
 from ext_core.compat.lmdb_backend import shared_environment
+from ext_core.decoding import decode, read_bytes
 from ext_core.errors import UserError
-from ext_data.preparation.images import ImageError
 from ext_data.preparation.pairs import find_images, match_pairs
 
 
@@ -47,8 +47,9 @@ def pictures_of(root: Path) -> list[Picture]:
         damage = images.lmdb_damage(root)
         if damage:
             raise UserError(damage)
-        stamp = _stamp(root / 'data.mdb')
-        return [Picture(key, root, True, size, stamp) for key, size in sorted(images.lmdb_sizes(root).items())]
+        stamp, sizes = _stamp(root / 'data.mdb'), images.lmdb_sizes(root)
+        _refuse_paths(root, sizes)
+        return [Picture(key, root, True, size, stamp) for key, size in sorted(sizes.items())]
     if not root.is_dir():
         raise UserError(f'{root}: there is no such folder.')
     found = match_pairs(find_images(root, '{name}', 1), {}, 1)
@@ -68,11 +69,17 @@ def read_picture(picture: Picture) -> np.ndarray:
         with environment.begin() as transaction:
             content = transaction.get(picture.key.encode('ascii'))
     else:
-        content = picture.place.read_bytes()
-    image = imfrombytes(content) if content else None
-    if image is None:
-        raise ImageError(f'{picture.name}: does not decode (damaged, cut short, or not an image)')
-    return image
+        content = read_bytes(picture.place)
+    return decode(content or b'', picture.name)
+
+
+def _refuse_paths(root: Path, keys: Iterable[str]) -> None:
+    """Outputs are named after the keys, and must not land elsewhere."""
+    bad = next((key for key in keys if any(character in key for character in '/\\\n\r')), None)
+    if bad is not None:
+        raise UserError(
+            f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain names."
+        )
 
 
 def _stamp(file: Path) -> list[int]:

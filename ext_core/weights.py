@@ -25,7 +25,7 @@ def select_weights(
         tuple[str | None, Mapping[str, Any]]: The key that was used, and the state dict behind it.
 
     Raises:
-        UserError: If no tensors are there.
+        UserError: If no tensors are there, or one of their names is no text.
     """
     candidates: list[tuple[str | None, Any]] = [(None, content)]
     if param_key is not None:
@@ -37,6 +37,9 @@ def select_weights(
             f'{path} holds no network weights {wanted}; its keys are: {", ".join(map(str, list(content)[:8]))}. '
             'Set param_key_g (param_key_d) under path: to the key of the weights, or name another file.'
         )
+    strange = next((name for name in weights if not isinstance(name, str)), None)
+    if strange is not None:
+        raise UserError(f'{path} holds no network weights: one of their names is {strange!r}. Name another file.')
     return key, weights
 
 
@@ -103,15 +106,58 @@ def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffi
             if torch.is_tensor(value) and torch.is_tensor(saved.get(name)) and saved[name].shape != value.shape
         ],
     }
-    differences = [
-        f'  {len(names)} {kind}: {", ".join(names[:_SHOWN])}{", ..." if len(names) > _SHOWN else ""}'
-        for kind, names in kinds.items()
-        if names
-    ]
-    if not differences:
-        return None
+    differences = _counted(kinds)
+    unsound = weights_unsound(net, saved, path)
+    if unsound or not differences:
+        return unsound
     lines = [f'{path} holds weights for another network than this {type(net).__name__}:', *differences]
     return (
         '\n'.join(lines) + f'\nCheck path:pretrain_network_{suffix} and the options of network_{suffix}, or load what '
         f'fits with path:strict_load_{suffix}: false.'
     )
+
+
+def loading_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str, strict: bool) -> str | None:
+    """What speaks against loading: :func:`weights_problem` if ``strict``, else :func:`weights_unsound`."""
+    return weights_problem(net, weights, path, suffix) if strict else weights_unsound(net, weights, path)
+
+
+def weights_unsound(net: nn.Module, weights: Mapping[str, Any], path: str) -> str | None:
+    """What a network cannot work with, even where its names and shapes are not to agree.
+
+    Args:
+        net (Module): Unwrapped network; one on the device 'meta' will do.
+        weights (Mapping[str, Any]): State dict without the prefix of DistributedDataParallel.
+        path (str): The file, for the message.
+
+    Returns:
+        str | None: Which of the network's tensors hold NaN, or are something else than tensors in the file; or None.
+    """
+    common = {name: (value, weights[name]) for name, value in net.state_dict().items() if name in weights}
+    kinds = {
+        'not plain tensors': [n for n, (own, value) in common.items() if torch.is_tensor(own) and not _is_plain(value)],
+        'with NaN': [n for n, (own, value) in common.items() if torch.is_tensor(own) and _has_nan(value, own.shape)],
+    }
+    lines = _counted(kinds)
+    if not lines:
+        return None
+    remedy = 'Name an earlier checkpoint, or get the file again from a source that you trust.'
+    return '\n'.join([f'{path} holds values that a {type(net).__name__} cannot work with:', *lines, remedy])
+
+
+def _counted(kinds: Mapping[str, list[str]]) -> list[str]:
+    """One line for each kind that has names, with the first of them."""
+    return [
+        f'  {len(names)} {kind}: {", ".join(names[:_SHOWN])}{", ..." if len(names) > _SHOWN else ""}'
+        for kind, names in kinds.items()
+        if names
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    return torch.is_tensor(value) and value.layout == torch.strided and not value.is_meta and not value.is_quantized
+
+
+def _has_nan(value: Any, shape: torch.Size) -> bool:
+    """Whether a tensor has NaN; one of another shape than the network's is not looked at, for it may be huge."""
+    return _is_plain(value) and value.shape == shape and bool(value.isnan().any())

@@ -2,9 +2,10 @@
 
 import numpy as np
 from basicsr.data.data_util import paths_from_folder, paths_from_lmdb
-from basicsr.utils import FileClient, imfrombytes
+from basicsr.utils import FileClient
 from torch.utils.data import Dataset
 
+from ext_core.decoding import decode
 from ext_core.errors import UserError
 
 
@@ -23,6 +24,7 @@ class HRPool(Dataset):
     """
 
     NEEDS = frozenset({'dataroot_gt', 'io_backend'})
+    POOLS = ('dataroot_gt',)  # folders or LMDBs of images whose headers are looked at before the run
 
     def __init__(self, opt: dict):
         self.opt = opt
@@ -41,7 +43,7 @@ class HRPool(Dataset):
         """uint8 BGR (h, w, 3) of a file or key of ``paths``.
 
         Raises:
-            UserError: If it does not decode.
+            UserError: If it does not decode; see :func:`ext_core.decoding.decode`.
         """
         if self._client is None:
             backend = dict(self.opt['io_backend'])
@@ -49,11 +51,7 @@ class HRPool(Dataset):
             if kind == 'lmdb':
                 backend |= {'db_paths': self.opt['dataroot_gt'], 'client_keys': 'gt'}
             self._client = FileClient(kind, **backend)
-        content = self._client.get(path, 'gt')
-        image = imfrombytes(content) if content else None
-        if image is None:
-            raise UserError(f'{path} does not decode: damaged, cut short, or not an image.')
-        return image
+        return decode(self._client.get(path, 'gt'), path)
 
 
 def as_float(image: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset, Sampler
 
 from ext_core.errors import UserError
+
+_UNKNOWN, _BAD, _EXPECTED = range(3)  # what is known of a sample: nothing, that it fails, that it has failed elsewhere
 
 
 class SeededSampler(Sampler):
@@ -56,7 +58,9 @@ class SeededDataset(Dataset):
 
     With it, results do not depend on the number of workers, epochs differ in their crops (BasicSR's repeat), and a
     resumed run draws what the uninterrupted one would have. A sample that cannot be read is reported once with its
-    files, counted, and replaced by the next readable one, until ``max_bad_samples`` different ones have failed.
+    files, counted, and replaced by the next readable one, until ``max_bad_samples`` different ones have failed. The
+    budget is the run's: what fails in one process counts in the others from the next checkpoint on, and after a resume
+    (:attr:`bad`); a sample that has been repaired meanwhile is used again and no longer counted.
 
     Args:
         dataset (Dataset): Any map-style dataset; it may draw from Python's, NumPy's and torch's global generators.
@@ -73,6 +77,18 @@ class SeededDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
+    @property
+    def bad(self) -> list[int]:
+        """The samples that could not be read so far."""
+        return [index for index, state in enumerate(self._bad[:]) if state != _UNKNOWN]
+
+    def expect_bad(self, indices: Iterable[int]) -> None:
+        """Count samples that could not be read elsewhere, and try them again when it is their turn."""
+        with self._bad.get_lock():
+            for index in indices:
+                if index < len(self) and self._bad[index] == _UNKNOWN:
+                    self._bad[index] = _EXPECTED
+
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, position = key
         states = (random.getstate(), np.random.get_state(), torch.get_rng_state())  # noqa: NPY002
@@ -80,9 +96,13 @@ class SeededDataset(Dataset):
             for index in self._readable(position):
                 _seed_everything(self.seed, epoch, position)
                 try:
-                    return self.dataset[index]
+                    sample = self.dataset[index]
                 except Exception as error:
                     self._report(index, error)
+                else:
+                    if self._bad[index]:
+                        self._bad[index] = _UNKNOWN
+                    return sample
             raise UserError('None of the training images can be read; see the warnings above.')
         finally:
             random.setstate(states[0])
@@ -92,12 +112,13 @@ class SeededDataset(Dataset):
     def _readable(self, position: int) -> Iterator[int]:
         """The wanted sample, then its successors, without those known to be bad."""
         size = len(self)
-        return (index for index in ((position + step) % size for step in range(size)) if not self._bad[index])
+        return (index for index in ((position + step) % size for step in range(size)) if self._bad[index] != _BAD)
 
     def _report(self, index: int, error: Exception) -> None:
         with self._bad.get_lock():
-            self._bad[index] = 1
-            count = sum(self._bad[:])
+            known = self._bad[index] != _UNKNOWN
+            self._bad[index] = _BAD
+            count = self._bad[:].count(_BAD) if known else len(self.bad)  # what is expected may be repaired
         files = sample_files(self.dataset, index)
         if count > self.max_bad_samples:
             raise UserError(
@@ -105,6 +126,8 @@ class SeededDataset(Dataset):
                 f'({self.max_bad_samples}). The last one: {files} ({type(error).__name__}: {error}). Find all of them '
                 'with: python scripts/prepare_data.py --help (it verifies every image).'
             ) from error
+        if known:  # it has been reported
+            return
         get_root_logger().warning(
             f'Training sample skipped ({count} of at most {self.max_bad_samples} so far): {files} cannot be used: '
             f'{type(error).__name__}: {error}. Replace or delete it.'

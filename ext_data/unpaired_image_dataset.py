@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from basicsr.data.transforms import augment, mod_crop
-from basicsr.utils import FileClient, get_root_logger, imfrombytes, img2tensor, scandir
+from basicsr.utils import FileClient, get_root_logger, img2tensor, scandir
 from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ext_core.decoding import decode
 from ext_core.errors import UserError
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
@@ -20,8 +21,7 @@ REDRAWS = 10  # unreadable real LR images in a row before a sample counts as fai
 class UnpairedImageDataset(Dataset):
     """HR images and real LR images that do not belong together, for unpaired training.
 
-    Both pools are folders, or both LMDBs. Files are read as colour, as by BasicSR's PairedImageDataset: grey is
-    repeated to three channels, alpha is dropped, 16 bit is reduced to 8.
+    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_core.decoding.decode`.
 
     **Training.** The index chooses the HR image. The real LR image is drawn at random for each sample, with its own
     crop, flips and rotation, so over the epochs every HR image meets every real one. All draws come from Python's
@@ -127,7 +127,7 @@ class UnpairedImageDataset(Dataset):
         if path not in self._reported:
             self._reported.add(path)
             get_root_logger().warning(
-                f'Real LR image skipped: {path} cannot be used: {type(error).__name__}: {error} Replace or delete it.'
+                f'Real LR image skipped: {path} cannot be used: {type(error).__name__}: {error}. Replace or delete it.'
             )
 
     def _augmented(self, image: np.ndarray) -> np.ndarray:
@@ -137,11 +137,7 @@ class UnpairedImageDataset(Dataset):
         """(h, w, 3), BGR, float32, range [0, 1]."""
         if self._client is None:
             self._client = _file_client(self.opt)
-        content = self._client.get(path, pool)
-        image = imfrombytes(content) if content else None
-        if image is None:
-            raise UserError(f'{path} does not decode: damaged, cut short, or not an image.')
-        return image.astype(np.float32) / 255.0
+        return decode(self._client.get(path, pool), path).astype(np.float32) / 255.0
 
 
 def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:

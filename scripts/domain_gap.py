@@ -48,8 +48,8 @@ FEWEST_REAL = 2  # images, so that they have two halves
 # ---------------------------------------------------------------------- images
 def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
+    from ext_core.decoding import ImageError
     from ext_core.hr_sources import pictures_of, read_picture
-    from ext_data.preparation.images import ImageError
 
     pictures = pictures_of(root)
     count = min(limit, len(pictures))

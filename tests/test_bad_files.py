@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from bad_input_run import NAMES, Run, png
+from basicsr.archs import build_network
 
 from ext_core import launch
 
@@ -64,10 +65,18 @@ def test_one_corrupt_training_image_is_passed_over(run, workers):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_too_many_corrupt_training_images(run, workers):
     for name in ('img1', 'img2'):
-        (run.root / 'lq' / f'{name}.png').write_bytes(b'garbage')
+        path = run.root / 'lq' / f'{name}.png'
+        path.write_bytes(path.read_bytes()[:-100])  # headers are looked at before
     run.put('datasets:train:max_bad_samples', 1)
     run.put('datasets:train:num_worker_per_gpu', workers)
     run.stopped('2 training samples cannot be read', 'datasets:train:max_bad_samples (1)', 'lq/img')
+
+
+def test_too_many_corrupt_headers(run):
+    for name in ('img1', 'img2'):
+        (run.root / 'lq' / f'{name}.png').write_bytes(b'')
+    run.put('datasets:train:max_bad_samples', 1)
+    run.refused('datasets:train: 2 of the 4 samples', 'max_bad_samples (1)', 'lq/img1.png: it is empty (0 bytes)')
 
 
 def use_lmdb(run: Run, lq: dict[str, bytes]) -> None:
@@ -131,7 +140,10 @@ def test_unwritable_experiments(run):
 @pytest.mark.parametrize('model_type', ['SRModel', 'ExtSRModel'])
 def test_loss_that_is_not_finite(run, model_type):
     run.put('model_type', model_type)
-    run.put('train:pixel_opt:loss_weight', float('nan'))
+    net = build_network(dict(run.opt['network_g']))
+    torch.nn.init.constant_(net.conv_last.bias, float('inf'))  # which networks may hold, other than NaN
+    torch.save({'params': net.state_dict()}, run.root / 'infinite.pth')
+    run.put('path:pretrain_network_g', 'infinite.pth')
     run.put('logger:print_freq', 2)
     run.stopped('l_pix', 'not finite', 'train:optim_g:lr')
     assert list((run.root / 'experiments' / 'run' / 'models').iterdir()) == []

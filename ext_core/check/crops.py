@@ -32,12 +32,30 @@ def absent(where: str, files: Sequence[Path], remedy: str) -> list[str]:
     return [f'{where}:meta_info_file lists files that do not exist: {examples(missing)}. {remedy}'] if missing else []
 
 
-def damaged(where: str, paths: Iterable[str], remedy: str) -> Iterator[str]:
+def damaged(where: str, contents: Iterable[tuple[str, Path | bytes]], remedy: str) -> Iterator[str]:
     """Validation images: a damaged one would otherwise stop the run at its first validation, hours later."""
-    for path in paths:
-        damage = images.file_damage(Path(path))
+    for name, content in contents:
+        damage = images.damage(content)
         if damage:
-            yield f'{where}: {path} cannot be read: {damage}. {remedy}'
+            yield f'{where}: {name} cannot be read: {damage}. {remedy}'
+
+
+def unusable(where: str, data_opt: dict, faults: Sequence[str | None]) -> Iterator[str]:
+    """Training images whose headers say that the run would stop at them sooner or later.
+
+    Args:
+        where (str): Colon path of the section.
+        data_opt (dict): The section.
+        faults (Sequence[str | None]): For each sample looked at, its files and what is wrong with them, or None.
+    """
+    bad = [fault for fault in faults if fault]
+    bearable = data_opt.get('max_bad_samples', 10)
+    if bad and (len(bad) == len(faults) or (is_number(bearable) and len(bad) > bearable)):
+        yield (
+            f'{where}: {len(bad)} of the {len(faults)} samples looked at cannot be used, where max_bad_samples '
+            f'({bearable}) may be passed over: {"; ".join(bad[:3])}{"; ..." if len(bad) > 3 else ""}. Replace or '
+            'delete these files.'
+        )
 
 
 def divisible(crop: Any, scale: Any) -> Iterator[str]:

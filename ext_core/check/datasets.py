@@ -12,9 +12,10 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from ext_core.check import images, pairs, pools, sources
 from ext_core.check.hints import did_you_mean, examples, look_up, section, unknown_type
 from ext_core.check.places import nearby
+from ext_core.errors import UserError
 
 # of BasicSR's loaders and image datasets; use_shuffle stands in its option files, though nothing reads it
-_KEYS = frozenset(
+KEYS = frozenset(
     {
         'name',
         'type',
@@ -73,6 +74,8 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
         yield from pairs.problems(opt, where, data_opt)
     elif not faults and pools.are_in(data_opt):
         yield from pools.problems(opt, where, data_opt)
+    elif not faults:
+        yield from pools.unreadable(where, data_opt, pools.alone(dataset, data_opt))
 
 
 def _has_pairs(data_opt: dict) -> bool:
@@ -94,6 +97,8 @@ def _missing_keys(opt: dict, where: str, data_opt: dict, dataset: type) -> Itera
     for key in sorted(needed):
         if data_opt.get(key) is None:
             yield f'{where}:{key} is missing: {dataset.__name__} needs it.'
+    if not isinstance(data_opt.get('name', ''), str):
+        yield f"{where}:name must be text, but is '{data_opt['name']}'. Quote it if it is a number."
     if 'scale' in sources.keys_of(dataset) and opt.get('scale') is None:
         yield f'scale is missing: {dataset.__name__} needs it. Set it to the factor of super-resolution.'
 
@@ -106,8 +111,8 @@ def _unknown_keys(where: str, data_opt: dict, dataset: type) -> Iterator[str]:
     if read is None:
         return
     for key in data_opt:
-        if key not in _KEYS | read | sources.host_strings():
-            hint = did_you_mean(key, _KEYS | sources.keys_of(dataset)) or ' Remove it, or correct its spelling.'
+        if key not in KEYS | read | sources.host_strings():
+            hint = did_you_mean(key, KEYS | sources.keys_of(dataset)) or ' Remove it, or correct its spelling.'
             yield f'{where}:{key}: unknown key; {dataset.__name__} would ignore it.{hint}'
 
 
@@ -172,7 +177,11 @@ def _lmdb(where: str, path: Path) -> Iterator[str]:
 
 
 def _folder(where: str, path: Path) -> Iterator[str]:
-    names = images.folder_names(path)
+    try:
+        names = images.folder_names(path)
+    except UserError as error:
+        yield f'{where}: {error}'
+        return
     strange = [name for name in names if Path(name).suffix.lower() not in images.IMAGE_SUFFIXES]
     if len(strange) == len(names):
         inside = [entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.')]

@@ -1,15 +1,18 @@
 """What can be learnt about stored images without decoding them all."""
 
+import io
 import os
 import re
-import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
 from PIL import Image
 
+from ext_core.decoding import ImageError, Size, decode, read_bytes, read_header
 from ext_core.errors import UserError
 
-Size = tuple[int, int]
 IMAGE_SUFFIXES = frozenset(
     {
         '.png',
@@ -32,44 +35,64 @@ IMAGE_SUFFIXES = frozenset(
         '.avif',
     }
 )
-_PILLOW_SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'})
+_PNG = b'\x89PNG\r\n\x1a\n'
 _META_LINE = re.compile(r'.*\((\d+),\s*(\d+)(?:,\s*\d+)?\)')
-_EXIF_ORIENTATION = 0x0112
 
 
 def folder_names(root: Path) -> list[str]:
-    """Names of a folder's own files, sorted, without hidden ones: what BasicSR's ``scandir`` finds."""
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith('.'))
+    """Names of a folder's own files, sorted, without hidden ones: what BasicSR's ``scandir`` finds.
+
+    Raises:
+        UserError: If the folder cannot be listed, or holds a link that leads to itself, at which ``scandir`` stumbles.
+    """
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if _is_file(entry) and not entry.name.startswith('.'))
+    except OSError as error:
+        raise UserError(f'{root} cannot be listed: {error.strerror}. Change its permissions.') from error
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as error:
+        raise UserError(f'{entry.path} cannot be read: {error.strerror}. Remove it from the folder.') from error
+
+
+def look(source: Path | bytes) -> tuple[Size | None, str | None]:
+    """What the header of a file, or of its content, says.
+
+    Returns:
+        tuple[Size | None, str | None]: (width, height) as it decodes, so after EXIF rotation, None where the header
+        cannot be read; and why it cannot be an image that a run can use, or None.
+    """
+    try:
+        header = read_header(source, 'it')
+    except ImageError as error:
+        return None, str(error)
+    if header is None and (isinstance(source, bytes) or not cv2.haveImageReader(str(source))):
+        return None, 'it is not an image'
+    return (header.size if header else None), None
 
 
 def file_size(path: Path) -> Size | None:
-    """(width, height) as OpenCV decodes the file, so after EXIF rotation; None where the header cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of images that are merely large
-            with Image.open(path) as image:
-                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else image.size
-    except Exception:  # Pillow raises many kinds; whichever it is, the size is unknown
-        return None
+    """(width, height) as the file decodes, so after EXIF rotation; None where the header cannot be read."""
+    return look(path)[0]
 
 
-def file_damage(path: Path) -> str | None:
-    """Why an image cannot be used, or None. PNG: all checksums; others are decoded; formats unknown to Pillow pass."""
-    if path.suffix.lower() not in _PILLOW_SUFFIXES:
-        return None
+def damage(source: Path | bytes) -> str | None:
+    """Why a file, or its content, cannot be used, or None. PNG: all checksums; others are decoded."""
+    reason = look(source)[1]
+    if reason:
+        return reason
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(path) as image:
-                if image.format == 'PNG':
-                    image.verify()
-                else:
-                    image.load()
-    except Image.DecompressionBombError:
-        return None  # very large, which is not damaged
-    except Exception as error:
+        content = source if isinstance(source, bytes) else read_bytes(source)
+        if not content.startswith(_PNG):
+            decode(content, 'it')
+            return None
+        with Image.open(io.BytesIO(content), formats=['PNG']) as image:
+            image.verify()
+    except Exception as error:  # Pillow raises many kinds
         return str(error) or type(error).__name__
     return None
 
@@ -77,7 +100,7 @@ def file_damage(path: Path) -> str | None:
 def lmdb_sizes(root: Path) -> dict[str, Size | None]:
     """Key to (width, height) from ``meta_info.txt``, whose lines are ``name.png (height,width,channels) level``."""
     sizes: dict[str, Size | None] = {}
-    for line in (root / 'meta_info.txt').read_text(encoding='utf-8').splitlines():
+    for line in (root / 'meta_info.txt').read_text(encoding='utf-8', errors='replace').splitlines():
         if line.strip():
             shape = _META_LINE.match(line)
             sizes[line.split('.')[0]] = (int(shape[2]), int(shape[1])) if shape else None
@@ -86,7 +109,7 @@ def lmdb_sizes(root: Path) -> dict[str, Size | None]:
 
 def lmdb_damage(root: Path) -> str | None:
     """Why an LMDB folder cannot be used, with the remedy, or None."""
-    from ext_core.compat.lmdb_backend import shared_environment
+    import lmdb
 
     for name in ('data.mdb', 'meta_info.txt'):
         if not (root / name).is_file():
@@ -95,15 +118,29 @@ def lmdb_damage(root: Path) -> str | None:
     if not wanted:
         return f'{root / "meta_info.txt"} lists no images. Write the LMDB anew from the images.'
     try:
-        environment = shared_environment(str(root), readonly=True, lock=False, readahead=False)
+        with _open(root).begin() as transaction:
+            stored = {bytes(key).decode(errors='replace') for key in transaction.cursor().iternext(values=False)}
     except UserError as error:
         return str(error)
-    with environment.begin() as transaction:
-        stored = {bytes(key).decode() for key in transaction.cursor().iternext(values=False)}
+    except lmdb.Error as error:
+        return f'LMDB {root} is damaged: {error}. Write it anew from the images.'
     missing = sorted(wanted - stored)
     if missing:
         return (
-            f'{root} lacks {len(missing)} of the images that its meta_info.txt lists, such as {missing[0]}. '
+            f"{root} lacks {len(missing)} of the images that its meta_info.txt lists, such as '{missing[0]}'. "
             'Write the LMDB anew from the images.'
         )
     return None
+
+
+def lmdb_values(root: Path, keys: Iterable[str]) -> Iterator[bytes]:
+    """The contents of keys that are there."""
+    with _open(root).begin() as transaction:
+        for key in keys:
+            yield transaction.get(key.encode())
+
+
+def _open(root: Path) -> Any:
+    from ext_core.compat.lmdb_backend import shared_environment
+
+    return shared_environment(str(root), readonly=True, lock=False, readahead=False)

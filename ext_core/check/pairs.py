@@ -6,17 +6,23 @@ from pathlib import Path
 
 from ext_core.check import crops, images
 from ext_core.check.hints import examples, is_number, section
-from ext_core.check.images import Size
 
 
 @dataclass
 class Pair:
-    """One pair: how messages call its images, and their (width, height), None where a header cannot be read."""
+    """One pair: how messages call its images, and where their bytes are."""
 
     lq: str
     gt: str
-    lq_size: Size | None
-    gt_size: Size | None
+    lq_source: Path | bytes
+    gt_source: Path | bytes
+
+    def __post_init__(self) -> None:
+        """Read both headers: (width, height), None where that fails, and what is wrong with the pair, if anything."""
+        self.lq_size, lq_fault = images.look(self.lq_source)
+        self.gt_size, gt_fault = images.look(self.gt_source)
+        faults = [f'{name}: {fault}' for name, fault in ((self.lq, lq_fault), (self.gt, gt_fault)) if fault]
+        self.fault = ', '.join(faults) or None
 
 
 def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
@@ -33,9 +39,11 @@ def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
         lq_sizes, gt_sizes = images.lmdb_sizes(lq_root), images.lmdb_sizes(gt_root)
         count = len(gt_sizes)
         faults = _unmatched(where, {key: key for key in gt_sizes}, set(lq_sizes), lq_root, gt_root)
+        keys = [] if faults else crops.spread(sorted(gt_sizes))
+        contents = zip(images.lmdb_values(lq_root, keys), images.lmdb_values(gt_root, keys), strict=True)
         sample = [
-            Pair(f'{key} in {lq_root}', f'{key} in {gt_root}', lq_sizes.get(key), gt_sizes[key])
-            for key in crops.spread(sorted(gt_sizes))
+            Pair(f'{key} in {lq_root}', f'{key} in {gt_root}', *found)
+            for key, found in zip(keys, contents, strict=True)
         ]
     else:
         wanted = _wanted(data_opt, gt_root, template)
@@ -46,16 +54,15 @@ def problems(opt: dict, where: str, data_opt: dict) -> Iterator[str]:
             files = [path for gt, lq in crops.spread(list(wanted.items())) for path in (gt_root / gt, lq_root / lq)]
             faults = crops.absent(where, files, 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.')
         chosen = [] if faults else crops.spread(list(wanted.items()))
-        sample = [
-            Pair(str(lq_root / lq), str(gt_root / gt), images.file_size(lq_root / lq), images.file_size(gt_root / gt))
-            for gt, lq in chosen
-        ]
-        if where != 'datasets:train':
-            paths = [path for pair in sample for path in (pair.lq, pair.gt)]
-            yield from crops.damaged(where, paths, 'Replace the file, or delete it and its partner.')
+        sample = [Pair(str(lq_root / lq), str(gt_root / gt), lq_root / lq, gt_root / gt) for gt, lq in chosen]
     yield from faults
     if faults:
         return
+    if where == 'datasets:train':
+        yield from crops.unusable(where, data_opt, [pair.fault for pair in sample])
+    else:
+        named = [item for pair in sample for item in ((pair.lq, pair.lq_source), (pair.gt, pair.gt_source))]
+        yield from crops.damaged(where, named, 'Replace the file, or delete it and its partner.')
     scale = opt.get('scale')
     if is_number(scale) and scale >= 1:
         yield from _sizes(where, sample, int(scale))

@@ -95,11 +95,16 @@ class SharedLmdbBackend(BaseStorageBackend):
         """Value of the LMDB key ``filepath`` in the LMDB named ``client_key``.
 
         Raises:
-            UserError: If the LMDB does not hold the key.
+            UserError: If the LMDB does not hold the key, or is damaged there.
         """
+        import lmdb
+
         path = self._paths[client_key]
-        with shared_environment(path, **self._options).begin(write=False) as transaction:
-            value = transaction.get(str(filepath).encode())
+        try:
+            with shared_environment(path, **self._options).begin(write=False) as transaction:
+                value = transaction.get(str(filepath).encode())
+        except lmdb.Error as error:  # a key that cannot be one, or a damaged page
+            raise UserError(f"LMDB {path}: the key '{filepath}' cannot be read: {error}. Create it again.") from error
         if value is None:
             raise UserError(
                 f"LMDB {path} does not hold the key '{filepath}', which its meta_info.txt names. Create it again."

@@ -7,19 +7,14 @@ import cv2
 import numpy as np
 from basicsr.utils.matlab_functions import imresize
 
+from ext_core.decoding import decode_with_header, read_bytes
+
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 PNG_COMPRESSION = 1  # what BasicSR's LMDB maker uses: training reads often, disk is cheap
 
 
-class ImageError(Exception):
-    """An image that cannot be used; the message names the file and says why."""
-
-
 def read_image(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read an image as 8-bit colour and say what had to be changed.
-
-    Grey becomes three equal channels and an alpha channel is dropped, both as BasicSR does when it decodes. 16-bit
-    values are divided by 257 and rounded, so that 65535 becomes 255.
+    """Read an image as 8-bit colour, see :func:`ext_core.decoding.decode`, and say what had to be changed.
 
     Args:
         path (Path): Any format that OpenCV decodes.
@@ -30,25 +25,15 @@ def read_image(path: Path) -> tuple[np.ndarray, list[str]]:
     Raises:
         ImageError: If the file cannot be read or decoded, or holds neither 8-bit nor 16-bit integers.
     """
-    try:
-        image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except (cv2.error, OSError) as error:
-        raise ImageError(f'{path}: cannot be read ({str(error).strip()})') from error
-    if image is None:
-        raise ImageError(f'{path}: does not decode (damaged, cut short, or not an image)')
-    notes = []
-    if image.dtype == np.uint16:
-        image = np.round(image / 257.0).astype(np.uint8)
-        notes.append('16-bit reduced to 8-bit')
-    elif image.dtype != np.uint8:
-        raise ImageError(f'{path}: holds {image.dtype} values; convert it to 8-bit or 16-bit PNG first')
-    if image.ndim == 2 or image.shape[2] == 1:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        notes.append('grey repeated to three channels')
-    elif image.shape[2] == 4:
-        image = image[:, :, :3]
-        notes.append('alpha channel dropped')
-    return np.ascontiguousarray(image), notes
+    image, header, deep = decode_with_header(read_bytes(path), str(path))
+    changes = {
+        '16-bit reduced to 8-bit': deep,
+        'grey repeated to three channels': header and header.grey,
+        'alpha channel dropped': header and header.alpha,
+        'CMYK converted without its colour profile': header and header.cmyk,
+        'turned as its EXIF says': header and header.turned,
+    }
+    return image, [note for note, made in changes.items() if made]
 
 
 def mod_crop(image: np.ndarray, multiple: int) -> np.ndarray:

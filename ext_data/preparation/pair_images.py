@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ext_core.decoding import ImageError
 from ext_core.errors import UserError
-from ext_data.preparation.images import ImageError, bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.ledger import Record
 from ext_data.preparation.pairs import Pair
 from ext_data.preparation.sub_images import Window, cut_pair

@@ -103,6 +103,37 @@ def test_bad_samples_are_counted_over_workers():
         list(DataLoader(data, batch_size=1, sampler=SeededSampler(8), num_workers=2))
 
 
+def test_bad_samples_count_in_other_processes_and_after_a_resume(monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', warnings.append)
+    other = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
+    assert other[0, 4]['index'] == 5
+    assert other.bad == [4]
+    resumed = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
+    resumed.expect_bad(other.bad)
+    assert resumed[0, 4]['index'] == 5
+    assert len(warnings) == 1  # it is known
+    assert resumed[0, 0]['index'] == 1
+    with pytest.raises(UserError, match='3 training samples'):
+        resumed[0, 6]
+
+
+def test_a_repaired_sample_is_used_and_counted_no_more():
+    data = SeededDataset(Draws(8, bad=(0, 6)), seed=0, max_bad_samples=2)
+    data.expect_bad([0, 4, 99])  # the last is of a larger dataset
+    assert data.bad == [0, 4]
+    assert data[0, 4]['index'] == 4
+    assert data.bad == [0]
+    assert data[0, 6]['index'] == 7
+
+
+def test_samples_that_failed_before_may_not_pass_a_smaller_budget():
+    data = SeededDataset(Draws(8, bad=(0, 1)), seed=0, max_bad_samples=1)
+    data.expect_bad([0, 1])
+    with pytest.raises(UserError, match='2 training samples'):
+        data[0, 0]
+
+
 def test_evaluation_errors_name_the_files():
     data = NamedErrorDataset(Draws(2, bad=(1,)))
     assert data[0]['index'] == 0
