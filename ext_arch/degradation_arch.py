@@ -6,9 +6,11 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from ext_arch.unseen_arguments import NotesArguments
+
 
 @ARCH_REGISTRY.register()
-class DegradationNet(nn.Module):
+class DegradationNet(NotesArguments):
     """Learnt downscaling: four convolutions, the second of which strides by the scale, with PReLUs between them.
 
     conv(num_in_ch, f) PReLU, conv(f, f, stride scale) PReLU, conv(f, f) PReLU, conv(f, num_out_ch),   f = num_feat
@@ -44,6 +46,8 @@ class DegradationNet(nn.Module):
     stride 4, padding 2) and PReLU; the other kernels, the sharing of slopes and the linear output are our readings.
     With the defaults it has 109,822 parameters.
     """
+
+    UNSEEN = ('scale', 'output_act')
 
     def __init__(
         self,

@@ -6,11 +6,13 @@ bicubic interpolation. Y, Cb and Cr are those of ITU-R BT.601 in studio range, Y
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ext_arch.resize import bicubic_upscale
+from ext_arch.unseen_arguments import NotesArguments
 
 _SCALES = (2, 3, 4)
 # rows: Y, Cb, Cr; columns: R, G, B in [0, 1]; results in grey levels
@@ -69,7 +71,7 @@ def through_luma(restore: Callable[[Tensor], Tensor], rgb: Tensor, factor: int) 
     return ycbcr_to_rgb(torch.cat([y, chroma], 1)).to(rgb.dtype)
 
 
-class LumaNetwork(nn.Module):
+class LumaNetwork(NotesArguments):
     """Base of networks for luminance or any other number of channels. Subclasses define :meth:`restore`.
 
     With one channel it trains on luminance (``color: y`` of BasicSR's datasets) and takes colour images too once it is
@@ -87,6 +89,8 @@ class LumaNetwork(nn.Module):
     Raises:
         ValueError: If an argument is another, or (in ``forward``) the image has another number of channels.
     """
+
+    UNSEEN: ClassVar[tuple[str, ...]] = ('upscale',)
 
     def __init__(self, num_in_ch: int, num_out_ch: int, upscale: int):
         super().__init__()
@@ -135,6 +139,8 @@ class EnlargedInputNetwork(LumaNetwork):
 
     Shape, Raises: As :class:`LumaNetwork`; with inputs of HR size, the output has the size of the input.
     """
+
+    UNSEEN = ('upscale', 'pre_upsampled')
 
     def __init__(self, num_in_ch: int, num_out_ch: int, upscale: int, pre_upsampled: bool | str):
         super().__init__(num_in_ch, num_out_ch, upscale)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ext_core import options
 from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
+from ext_core.tiles import in_tiles
 from ext_core.weights import select_weights, weights_problem
 
 PROBES = (16, 32, 64, 128)  # sides in LR pixels of the images on which the reach of a network is measured
@@ -118,30 +119,14 @@ def _raw(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
 
 
 def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
-    """As :func:`low_resolution`, with the memory of one tile.
-
-    Each tile is computed with a frame as wide as the network's reach, which is cut off again: so no pixel of the result
-    sees a border that is not the image's.
+    """As :func:`low_resolution`, with the memory of one tile: see :func:`ext_core.tiles.in_tiles`.
 
     Args:
         net, gt, scale: See :func:`low_resolution`.
         tile (int): Side of a tile in LR pixels, without its frame; 0 takes the image whole.
         reach (int): From :func:`reach_of`, in LR pixels.
     """
-    height, width = gt.shape[-2] // scale, gt.shape[-1] // scale
-    if not tile or max(height, width) <= tile:
-        return low_resolution(net, gt, scale)
-    rows = []
-    for top in range(0, height, tile):
-        first, last = max(top - reach, 0), min(top + tile + reach, height)
-        band = gt[..., first * scale : last * scale, :]
-        pieces = []
-        for left in range(0, width, tile):
-            start, end = max(left - reach, 0), min(left + tile + reach, width)
-            piece = low_resolution(net, band[..., start * scale : end * scale], scale)
-            pieces.append(piece[..., top - first : top - first + tile, left - start : left - start + tile])
-        rows.append(torch.cat(pieces, dim=-1))
-    return torch.cat(rows, dim=-2)
+    return in_tiles(lambda piece: low_resolution(net, piece, scale), gt, tile, reach, (scale, 1))
 
 
 def reach_of(net: nn.Module, scale: int) -> int:

@@ -17,10 +17,11 @@ import torch
 from tqdm import tqdm
 
 from ext_core.checkpoint import atomic_write_text
+from ext_core.decoding import ImageError
 from ext_core.degrading import Degrader, low_resolution_in_tiles, reach_of
 from ext_core.errors import UserError
 from ext_core.hr_sources import Picture, pictures_of, read_picture
-from ext_data.preparation.images import ImageError, mod_crop, write_png
+from ext_data.preparation.images import mod_crop, write_png
 from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing

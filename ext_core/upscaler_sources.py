@@ -10,13 +10,14 @@ import numpy as np
 from ext_core import options
 from ext_core.benchmark_sets import TestSet
 from ext_core.errors import UserError
-from ext_core.evaluation import experiment_files, read
-from ext_core.upscalers import NetworkFile, OnnxFile, Upscaler, image_folder, run_onnx
+from ext_core.evaluation import read
+from ext_core.upscalers import NetworkFile, OnnxFile, Upscaler, generator, image_folder, run_onnx
+from ext_core.weight_files import SUFFIXES, experiment_files
 
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (
-    'Name an experiment or a folder of images, a .pth file (with :OPTIONS.yml outside its experiment), an option file '
-    '(.yml) with path:pretrain_network_g, or an .onnx file.'
+    'Name an experiment or a folder of images, a .pth or .safetensors file (with :OPTIONS.yml where it does not tell '
+    'its network), an option file (.yml) with path:pretrain_network_g, or an .onnx file.'
 )
 
 
@@ -50,8 +51,8 @@ def _read(name: str, source: str, sets: Sequence[TestSet]) -> Upscaler:
         return image_folder(folder_name, path, sets)
     if not path.is_file():
         raise UserError(f'{source}: there is no {path}. {_KINDS}')
-    if suffix == '.pth':
-        return _from_checkpoint(name or path.stem, path, Path(beside) if colon else _options_of(path))
+    if suffix in SUFFIXES:
+        return _from_checkpoint(name or path.stem, path, Path(beside) if colon else None)
     if suffix in ('.yml', '.yaml'):
         return _from_options(name or path.stem, path)
     if suffix == '.onnx':
@@ -61,38 +62,21 @@ def _read(name: str, source: str, sets: Sequence[TestSet]) -> Upscaler:
 
 
 # ---------------------------------------------------------------------- networks
-def _options_of(weights: Path) -> Path:
-    """The option file of the experiment that a checkpoint lies in."""
-    experiment = weights.resolve().parent.parent
-    path = experiment / f'{experiment.name}.yml'
-    if weights.resolve().parent.name != 'models' or not path.is_file():
-        raise UserError(f'{weights} lies in no experiment, so its network is unknown. Write {weights}:OPTIONS.yml.')
-    return path
-
-
-def _from_checkpoint(name: str, weights: Path, option_file: Path) -> NetworkFile:
+def _from_checkpoint(name: str, weights: Path, option_file: Path | None, param_key: str = 'params_ema') -> NetworkFile:
     """A checkpoint, with its EMA weights where it has them."""
-    scale, network, _ = _outline(option_file)
-    return NetworkFile(name, scale, json.dumps(network), weights, 'params_ema')
+    opened = generator(weights, option_file, param_key)
+    return NetworkFile(name, opened.scale, json.dumps(opened.network), weights, option_file, param_key)
 
 
 def _from_options(name: str, option_file: Path) -> NetworkFile:
     """The weights that an option file starts from or tests."""
-    scale, network, path_opt = _outline(option_file)
+    path_opt = options.load(option_file).get('path')
+    path_opt = path_opt if isinstance(path_opt, dict) else {}
     weights = path_opt.get('pretrain_network_g')
     if not isinstance(weights, str):
         raise UserError(f'{option_file} names no weights. Set path:pretrain_network_g, or name the .pth file.')
     key = path_opt.get('param_key_g') or 'params'
-    return NetworkFile(name, scale, json.dumps(network), Path(weights).expanduser(), key)
-
-
-def _outline(option_file: Path) -> tuple[int, dict, dict]:
-    """``scale``, ``network_g`` and ``path`` of an option file."""
-    opt = options.load(option_file)
-    scale, network, path_opt = opt.get('scale'), opt.get('network_g'), opt.get('path') or {}
-    if not isinstance(scale, int) or not isinstance(network, dict) or not isinstance(path_opt, dict):
-        raise UserError(f'{option_file} does not describe a generator: it needs scale, a number, and network_g.')
-    return scale, network, path_opt
+    return _from_checkpoint(name, Path(weights).expanduser(), option_file, key)
 
 
 def _try(upscaler: Upscaler, test_set: TestSet) -> None:

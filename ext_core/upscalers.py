@@ -5,19 +5,19 @@ once.
 """
 
 import functools
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 
 from ext_core.benchmark_sets import Place, TestSet, hash_of, size_of
+from ext_core.decoding import decode_with_header, read_bytes
 from ext_core.errors import UserError
-from ext_core.evaluation import Method, load_generator, read, upscale
+from ext_core.evaluation import Method, read, upscale
+from ext_core.generator_files import GeneratorFile, open_generator
 from ext_core.studies import fingerprint
 
 Enlarge = Callable[[np.ndarray, int], np.ndarray]  # uint8 BGR LR and the scale to uint8 BGR SR
@@ -103,29 +103,28 @@ class LiteratureBicubic(Upscaler):
         return enlarged[0, 0].clamp(16, 235).round().to(torch.uint8).numpy()[..., None]
 
     def truth(self, place: Place) -> np.ndarray:
-        image = cv2.imread(str(place.gt), cv2.IMREAD_UNCHANGED)
-        if image is None or image.dtype != np.uint8:
-            raise UserError(f'{place.gt} cannot be read as an image of 8 bits.')
-        if image.ndim == 2:
-            return image[..., None]
+        image, header, _ = decode_with_header(read_bytes(place.gt), str(place.gt))
+        if header and header.grey:
+            return image[..., :1]
         # MATLAB's rgb2ycbcr [ITU-R BT.601], in double precision, because the rounding decides the fourth digit
-        y = 16 + image[..., :3].astype(np.float64) @ np.array([24.966, 128.553, 65.481]) / 255
+        y = 16 + image.astype(np.float64) @ np.array([24.966, 128.553, 65.481]) / 255
         return y.round().astype(np.uint8)[..., None]
 
 
 # ---------------------------------------------------------------------- with weights
 @dataclass
 class NetworkFile(Upscaler):
-    """A generator of BasicSR.
+    """A generator.
 
     Args:
         network (str): ``network_g`` as JSON.
-        weights (Path): Checkpoint.
-        param_key (str): See :func:`ext_core.evaluation.load_generator`.
+        weights (Path), options (Path | None), param_key (str): What :func:`ext_core.generator_files.open_generator`
+            takes.
     """
 
     network: str = ''
     weights: Path = field(default_factory=Path)
+    options: Path | None = None
     param_key: str = 'params_ema'
 
     def identity(self) -> str:
@@ -133,16 +132,19 @@ class NetworkFile(Upscaler):
 
     def net(self) -> torch.nn.Module:
         """The network, on the GPU where there is one; loaded once in a process."""
-        return _network(self.network, self.weights, self.param_key)
+        return generator(self.weights, self.options, self.param_key).net
 
     def enlarger(self) -> Enlarge:
         return lambda low, scale: upscale(Method(self.name, scale, self.net()), low)
 
 
 @functools.cache
-def _network(network: str, weights: Path, param_key: str) -> torch.nn.Module:
-    net = load_generator(json.loads(network), weights, param_key)
-    return net.cuda() if torch.cuda.is_available() else net
+def generator(weights: Path, options: Path | None, param_key: str = 'params_ema') -> GeneratorFile:
+    """An opened generator, on the GPU where there is one; opened once in a process."""
+    opened = open_generator(weights, options=options, key=param_key)
+    if torch.cuda.is_available():
+        opened.net.cuda()
+    return opened
 
 
 @dataclass

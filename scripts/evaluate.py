@@ -5,10 +5,10 @@ Examples:
     python scripts/evaluate.py --set Set5=Set5/HR:Set5/LR --output results/networks \\
         --method experiments/train_srresnet edsr=net_g.pth:options/test_esrgan.yml net.onnx theirs=their_images
 
-A method is [NAME=]SOURCE. Sources are: an experiment; a checkpoint (.pth), with :OPTIONS.yml where it lies outside its
-experiment; an option file (.yml) with path:pretrain_network_g; an .onnx file; a folder of images. A method is measured
-on the sets of its scale. Repeat the command to continue a run that was stopped, or to add methods, sets and metrics:
-what is done is kept in --output. docs/evaluation.md says more.
+A method is [NAME=]SOURCE. Sources are: an experiment; a checkpoint (.pth, .safetensors), with :OPTIONS.yml where it
+does not tell its network; an option file (.yml) with path:pretrain_network_g; an .onnx file; a folder of images. A
+method is measured on the sets of its scale. Repeat the command to continue a run that was stopped, or to add methods,
+sets and metrics: what is done is kept in --output. docs/evaluation.md says more.
 """
 
 import argparse

@@ -18,7 +18,7 @@ NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 def fresh_caches():
     """Files have the same names in all tests, and other content: forget what was read of them."""
     yield
-    for function in (hash_of, size_of, upscalers._network, upscalers.onnx_session):
+    for function in (hash_of, size_of, upscalers.generator, upscalers.onnx_session):
         function.cache_clear()
 
 

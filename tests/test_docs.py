@@ -109,8 +109,8 @@ def commands() -> list:
 
 def sources_of(words: list[str]) -> str:
     """The code that reads the command's flags."""
-    if '-m' in words and 'torchrun' not in words:
-        module = words[words.index('-m') + 1]
+    if words[1] == '-m':  # later on the line it is a script's own
+        module = words[2]
         spec = importlib.util.find_spec(module)
         assert spec is not None, f'no module {module}'
         return Path(spec.origin).read_text() if module.startswith('ext_') else ''

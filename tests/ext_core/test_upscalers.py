@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from benchmark_images import make_experiment, make_set
+from inference_tools import repeating_onnx
 
 from ext_core import yaml_safe
 from ext_core.benchmark_sets import TestSet, hash_of, read_set
 from ext_core.errors import UserError
 from ext_core.evaluation import read
+from ext_core.generator_export import metadata_of, save_safetensors, weights_of
+from ext_core.generator_files import open_generator
+from ext_core.onnx_export import export
 from ext_core.upscaler_sources import require_names, upscaler_of
 from ext_core.upscalers import ImageFolder, Nearest, NetworkFile, OnnxFile
 
@@ -34,14 +38,18 @@ def experiment(tmp_path) -> Path:
 # ---------------------------------------------------------------------- networks
 def test_experiment_checkpoint_and_option_file_are_the_same_network(sets, experiment, tmp_path):
     weights = experiment / 'models' / 'net_g_latest.pth'
-    outside = tmp_path / 'moved.pth'
+    outside, alone = tmp_path / 'moved.pth', tmp_path / 'alone.safetensors'
     outside.write_bytes(weights.read_bytes())
+    opened = open_generator(experiment)
+    save_safetensors(weights_of(opened, half=False), metadata_of(opened), alone)
     options = tmp_path / 'test_it.yml'
     content = yaml_safe.read(experiment / 'exp.yml')
     options.write_text(yaml_safe.dump({**content, 'path': {'pretrain_network_g': str(outside)}}))
     texts = [str(experiment), str(weights), f'mine={outside}:{experiment / "exp.yml"}', str(options)]
+    texts += [f'recognised={outside}', str(alone)]
     found = [upscaler_of(text, sets) for text in texts]
-    assert [upscaler.name for upscaler in found] == ['exp', 'net_g_latest', 'mine', 'test_it']
+    assert [upscaler.name for upscaler in found] == [
+        'exp', 'net_g_latest', 'mine', 'test_it', 'recognised', 'alone']  # fmt: skip
     assert len({upscaler.identity() for upscaler in found[:3]}) == 1
     place = sets[0].places[0]
     images = [upscaler.render(place) for upscaler in found]
@@ -89,7 +97,7 @@ def edited(experiment: Path, **changes: object) -> str:
         (lambda e: edited(e, network_g=None), 'does not describe a generator'),
         (lambda e: (e / 'models' / 'net_g_latest.pth').write_text('x') and str(e), 'net_g_latest.pth cannot be read'),
         (lambda e: (e / 'exp.yml').unlink() or str(e), 'not a finished experiment'),
-        (lambda e: (e / 'exp.yml').unlink() or str(e / 'models' / 'net_g_latest.pth'), r'lies in no experiment.*:OPTI'),
+        (lambda e: torch.save({'w': torch.zeros(1)}, e / 'net.pth') or str(e / 'net.pth'), 'not recognised'),
         (lambda e: str(e / 'exp.yml'), 'names no weights'),
         (lambda e: str((e / 'models' / 'net_g_latest.pth').rename(e / 'net.bin')), 'of no kind that can be measured'),
     ],
@@ -155,23 +163,30 @@ def test_onnx_without_the_package_or_damaged_is_explained(sets, onnx, monkeypatc
 
 def test_a_real_onnx_model(sets, tmp_path):
     pytest.importorskip('onnxruntime', reason='needs onnxruntime')
-    onnx = pytest.importorskip('onnx', reason='needs onnx')
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    scales = helper.make_tensor('s', kind, [4], [1, 1, 4, 4])
-    nearest = {'mode': 'nearest', 'coordinate_transformation_mode': 'asymmetric', 'nearest_mode': 'floor'}
-    graph = helper.make_graph(
-        [helper.make_node('Resize', ['x', '', 's'], ['y'], **nearest)],
-        'nearest',
-        [helper.make_tensor_value_info('x', kind, [1, 3, 'h', 'w'])],
-        [helper.make_tensor_value_info('y', kind, None)],
-        [scales],
-    )
-    path = tmp_path / 'nearest.onnx'
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8), path)
+    pytest.importorskip('onnx', reason='needs onnx')
+    path = repeating_onnx(tmp_path / 'nearest.onnx', 4)
     method = upscaler_of(str(path), sets)
     assert method.scale == 4
     place = sets[1].places[0]
     assert np.array_equal(method.render(place), Nearest('nearest').render(place))
+
+
+def test_an_exported_model_gives_the_images_of_its_network(sets, experiment, tmp_path):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    weights = experiment / 'models' / 'net_g_latest.pth'
+    state = torch.load(weights, weights_only=True)['params']
+    generator = torch.Generator().manual_seed(0)
+    torch.save({name: torch.randn(value.shape, generator=generator) * 0.1 for name, value in state.items()}, weights)
+    network = upscaler_of(str(experiment), sets)
+    for half, tolerance in ((False, 1), (True, 2)):  # grey levels: a half may be rounded to either side
+        path = tmp_path / f'net_{half}.onnx'
+        path.write_bytes(export(open_generator(experiment), half=half))
+        method = upscaler_of(str(path), sets)
+        assert method.scale == 2
+        for place in sets[0].places:
+            made, expected = method.render(place).astype(int), network.render(place).astype(int)
+            assert np.abs(made - expected).max() <= tolerance
+            assert expected.std() > 10
 
 
 # ---------------------------------------------------------------------- folders

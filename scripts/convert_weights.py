@@ -1,0 +1,60 @@
+"""Convert a generator between .pth and .safetensors, to half precision, and from the layouts of ESRGAN to BasicSR's.
+
+Examples:
+    python scripts/convert_weights.py experiments/train_esrgan esrgan.safetensors
+    python scripts/convert_weights.py RRDB_ESRGAN_x4_old_arch.pth esrgan_for_basicsr.pth
+    python scripts/convert_weights.py net_g_latest.pth small.safetensors --half --options options/test_edsr.yml
+
+The input is a .pth or .safetensors file, or the folder of an experiment. A .pth output holds the weights under
+'params', where BasicSR finds them. A .safetensors output also tells the network, its scale and how it was trained; it
+names no paths. docs/export.md says which tools open what.
+"""
+
+import argparse
+import sys
+
+from ext_core.errors import exit_status
+from ext_core.generator_export import (
+    add_arguments,
+    metadata_of,
+    opened_input,
+    save_pth,
+    save_safetensors,
+    weights_of,
+)
+from ext_core.registration import register_all
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, '.pth or .safetensors')
+    parser.add_argument('--half', action='store_true', help='write float16')
+    return parser.parse_args(argv)
+
+
+def convert(args: argparse.Namespace) -> None:
+    opened = opened_input(args, ('.pth', '.safetensors'))
+    weights = weights_of(opened, args.half)
+    foreign = opened.source == 'spandrel'
+    if args.output.suffix.lower() == '.pth':
+        save_pth(weights, args.output)
+    else:
+        save_safetensors(weights, None if foreign else metadata_of(opened), args.output)
+    key = f"'{opened.key}' of " if opened.key else ''
+    kind = f'{opened.type}, scale {opened.scale}, {len(weights)} tensors in {"float16" if args.half else "float32"}'
+    print(f'{key}{opened.path} -> {args.output}: {kind}')
+    if foreign:
+        print('BasicSR does not have this network: the weights are called as in spandrel, and there is no metadata.')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    return exit_status(lambda: convert(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

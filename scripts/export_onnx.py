@@ -1,0 +1,79 @@
+"""Export a generator as an ONNX model for images of any size, and compare it with PyTorch on photographs.
+
+Examples:
+    python scripts/export_onnx.py experiments/train_esrgan esrgan.onnx
+    python scripts/export_onnx.py edsr.safetensors edsr_half.onnx --half --images ../photographs/*.png
+
+The model takes `input`, float32 RGB in [0, 1] of the shape (n, 3, height, width) with n, height and width free, and
+gives `output`. With --half it computes in float16, and still takes and gives float32. onnxruntime runs it on each image
+and must agree with PyTorch in float32 up to --tolerance; otherwise there is no file, and the status is 1.
+docs/export.md says more.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ext_core import onnx_export
+from ext_core.errors import UserError, exit_status
+from ext_core.evaluation import read
+from ext_core.generator_export import add_arguments, metadata_of, opened_input
+from ext_core.registration import register_all
+
+TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 grey levels is 0.004
+REGIONS = {'astronaut': (0, 160, 96, 132), 'chelsea': (60, 96, 60, 84), 'coffee': (100, 204, 120, 48)}  # y, x, h, w
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, '.onnx')
+    parser.add_argument('--half', action='store_true', help='weights and computation in float16')
+    parser.add_argument(
+        '--opset', type=int, choices=onnx_export.OPSETS, default=17, help='of the operators; default: 17'
+    )
+    parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='default: parts of three photographs')
+    parser.add_argument('--tolerance', type=float, metavar='X', help='default: 1e-4, with --half 0.01')
+    return parser.parse_args(argv)
+
+
+def photographs(files: list[Path] | None) -> list:
+    """Names and images, RGB in [0, 1]: the files, or parts of photographs that scikit-image carries."""
+    if files:
+        return [(str(path), read(path)[..., ::-1] / 255) for path in files]
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise UserError('There are no photographs. Give --images, or: pip install scikit-image') from error
+    return [(name, getattr(data, name)()[y : y + h, x : x + w] / 255) for name, (y, x, h, w) in REGIONS.items()]
+
+
+def export(args: argparse.Namespace) -> None:
+    opened = opened_input(args, ('.onnx',))
+    tolerance = TOLERANCES[args.half] if args.tolerance is None else args.tolerance
+    images = photographs(args.images)
+    model = onnx_export.export(opened, args.opset, args.half)
+    model = onnx_export.with_metadata(model, None if opened.source == 'spandrel' else metadata_of(opened))
+    found = onnx_export.differences(opened, model, images)
+    for one in found:
+        print(f'{one.name}, {one.size[0]} x {one.size[1]}: largest difference {one.largest:.1e}')
+    worst = max(one.largest for one in found)
+    if not worst <= tolerance:  # NaN is refused too
+        raise UserError(
+            f'onnxruntime and PyTorch differ by {worst:.1e}, more than {tolerance:g}: {args.output} is not written. '
+            'Try another --opset' + (', or leave out --half.' if args.half else ', or raise --tolerance.')
+        )
+    onnx_export.write(model, args.output)
+    print(f'{args.output}: {opened.type}, scale {opened.scale}, opset {args.opset}, {len(model) / 2**20:.1f} MiB')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    return exit_status(lambda: export(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

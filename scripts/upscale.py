@@ -1,0 +1,131 @@
+"""Enlarge photographs with a trained network: files, folders and patterns.
+
+Examples:
+    python scripts/upscale.py -m experiments/train_srresnet/models/net_g_latest.pth -i photo.jpg -o enlarged
+    python scripts/upscale.py -m net_g.safetensors -i folder/ 'more/*.png' --recursive --suffix _x4 -o enlarged
+    python scripts/upscale.py -m net.onnx -i folder/ --ext webp --quality 90 -o enlarged
+    python scripts/upscale.py -m weights.pth -opt options/train_esrgan.yml -i photo.png --self-ensemble -o enlarged
+
+The network is a .pth, .safetensors or .onnx file, or the folder of an experiment; what it is shows in the file, in the
+option file of its experiment, or in -opt. Transparency, grey, 16 bits, colour profile and EXIF are kept. Images whose
+results are there are left out, so that the same command continues a run that was stopped. docs/upscale.md says more.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ext_core.checkpoint import atomic_write_text
+from ext_core.errors import UserError, exit_status
+from ext_core.registration import register_all
+
+
+def tile_of(text: str) -> int | None:
+    """'auto', or a size in pixels, of the command line."""
+    if text == 'auto':
+        return None
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'expected auto or a number of pixels, but got {text!r}')
+    return int(text)
+
+
+def outscale_of(text: str) -> float:
+    """A factor of the command line."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 64:
+        raise argparse.ArgumentTypeError(f'expected a factor above 0 and up to 64, but got {text!r}')
+    return factor
+
+
+def bounded(low: int, high: int):
+    """The type of a whole number of the command line."""
+
+    def number(text: str) -> int:
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f'expected a whole number from {low} to {high}, but got {text!r}')
+        return int(text)
+
+    return number
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('-m', '--model', type=Path, required=True, metavar='FILE', help='the network')
+    parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PLACE', help='files, folders, patterns')
+    parser.add_argument('-o', '--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--recursive', action='store_true', help='folders of folders too; their structure is kept')
+    network = parser.add_argument_group('network')
+    network.add_argument('-opt', type=Path, metavar='YML', help='option file of the network')
+    network.add_argument('--scale', type=int, metavar='N', help='of the network, where its file does not show it')
+    network.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: auto')
+    network.add_argument('--half', action='store_true', help='half precision: float16 on a GPU, bfloat16 on a CPU')
+    network.add_argument(
+        '--self-ensemble', action='store_true', help='mean over 8 rotations and reflections: 8 times as long'
+    )
+    network.add_argument('--tile', type=tile_of, metavar='N', help='px of input, 0: whole images. Default: auto')
+    network.add_argument(
+        '--overlap', type=tile_of, metavar='N', help='px of input around a tile. Default: auto, which is up to 32'
+    )
+    result = parser.add_argument_group('results')
+    result.add_argument('--outscale', type=outscale_of, metavar='X', help="size of the results; default: the network's")
+    result.add_argument(
+        '--alpha',
+        choices=('network', 'bicubic'),
+        default='network',
+        help='what enlarges transparency; default: network',
+    )
+    result.add_argument('--suffix', default='', metavar='TEXT', help='behind the names of the results')
+    result.add_argument(
+        '--ext', choices=('auto', 'png', 'jpg', 'webp'), default='auto', help='format; default: that of each image'
+    )
+    result.add_argument(
+        '--quality', type=bounded(1, 100), default=95, metavar='N', help='of JPEG and WebP; default: 95'
+    )
+    result.add_argument('--overwrite', action='store_true', help='make results again that are there')
+    result.add_argument('--jobs', type=bounded(0, 64), default=2, metavar='N', help='threads that read; as many write')
+    result.add_argument('--json', type=Path, metavar='FILE', help='write times and sizes there')
+    return parser.parse_args(argv)
+
+
+def upscale(args: argparse.Namespace) -> None:
+    from ext_core.inference import enlarge_files, failures, prepare_output, summary
+    from ext_core.inference_enlarge import Enlarger
+    from ext_core.inference_files import Naming, plan
+    from ext_core.inference_network import open_network
+
+    if Path(args.suffix).name != args.suffix:
+        raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
+    jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
+    network = open_network(args.model, args.opt, args.scale, args.device, args.half)
+    prepare_output(args.output)
+    print(f'{network.name} on {network.device.type}, {len(jobs)} images')
+    enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
+    outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
+    print(summary(outcomes))
+    if args.json:
+        record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
+        images = [outcome.as_json() for outcome in outcomes]
+        atomic_write_text(json.dumps(record | {'images': images}, indent=1) + '\n', args.json)
+    failures(outcomes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = parse(argv)
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+    try:
+        return exit_status(lambda: upscale(args))
+    except KeyboardInterrupt:
+        print('Stopped. Finished results are complete; the same command makes the others.', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

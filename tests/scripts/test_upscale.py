@@ -1,0 +1,133 @@
+"""The command line of scripts/upscale.py and its benchmark."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from script_loader import load_script
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))
+from inference_tools import noise, small_weights
+
+script = load_script('upscale')
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(noise(20, 30, 3)).save('in/a.png')
+    Image.fromarray(noise(9, 7)).save('in/a.bmp')
+    small_weights(tmp_path / 'net.pth')
+    return tmp_path
+
+
+def upscale(*words: str) -> int:
+    return script.main(['-m', 'net.pth', '-i', 'in', '-o', 'out', '--device', 'cpu', *words])
+
+
+def pixels(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_folder(place, capsys):
+    assert upscale('--json', 'times.json') == 0
+    assert 'MSRResNet x2 on cpu, 2 images' in capsys.readouterr().out
+    assert pixels('out/a_png.png').shape == (40, 60, 3)
+    assert pixels('out/a_bmp.png').shape == (18, 14)
+    record = json.loads(Path('times.json').read_text())
+    assert (record['network'], record['scale']) == ('MSRResNet x2', 2)
+    assert [image['status'] for image in record['images']] == ['made', 'made']
+    assert record['images'][1]['result_size'] == [60, 40]
+    assert upscale() == 0
+    assert '2 there before' in capsys.readouterr().out
+
+
+def test_same_picture_as_the_evaluation_has(place):
+    """Beside a plain call of the network, with BasicSR's conversions."""
+    from ext_core.evaluation import Method, read
+    from ext_core.evaluation import upscale as plain
+    from ext_core.generator_files import open_generator
+
+    upscale('--suffix', '_x2', '--tile', '16')
+    expected = plain(Method('net', 2, open_generator('net.pth').net), read(Path('in/a.png')))
+    assert np.abs(pixels('out/a_png_x2.png').astype(int) - expected[..., ::-1]).max() <= 1
+    assert (pixels('out/a_png_x2.png') == expected[..., ::-1]).mean() > 0.99
+
+
+def test_options_reach_their_places(place):
+    assert (
+        upscale('--ext', 'webp', '--outscale', '1.5', '--self-ensemble', '--half', '--jobs', '0', '--quality', '80')
+        == 0
+    )
+    assert pixels('out/a_png.webp').shape == (30, 45, 3)
+    assert upscale('--overwrite', '--overlap', '4', '--tile', '0', '--alpha', 'bicubic') == 0
+
+
+def test_failures_are_named_at_the_end(place, capsys):
+    Path('in/b.png').write_bytes(b'nothing')
+    assert upscale() == 1
+    error = capsys.readouterr().err
+    assert '1 of 3 images could not be enlarged' in error
+    assert 'in/b.png does not decode' in error
+    assert pixels('out/a_png.png').shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--suffix', '/x'], r'--suffix /x'),
+        (['-m', 'no.pth'], r'no\.pth'),
+        (['-i', 'nowhere'], 'nowhere: there is no such'),
+        (['-o', 'in/a.png'], r'cannot be made'),
+        (['--scale', '3'], 'scale'),
+    ],
+)
+def test_errors_are_messages(place, capsys, words, message):
+    assert upscale(*words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert message.replace('\\', '') in error
+
+
+@pytest.mark.parametrize(
+    'words', [['--tile', '-1'], ['--tile', 'x'], ['--outscale', '0'], ['--quality', '0'], ['--jobs', '-1']]
+)
+def test_values_out_of_range_are_refused(place, words):
+    with pytest.raises(SystemExit):
+        upscale(*words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without GPU')
+def test_without_gpu(place, capsys):
+    assert script.main(['-m', 'net.pth', '-i', 'in', '-o', 'out', '--device', 'cuda']) == 1
+    assert 'PyTorch finds no GPU' in capsys.readouterr().err
+
+
+def test_interruption(place, capsys, monkeypatch):
+    from ext_core import inference
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, '_enlarged', stop)
+    assert upscale() == 130
+    assert 'the same command makes the others' in capsys.readouterr().err
+    assert not list(Path('out').iterdir())
+
+
+def test_benchmark(place, capsys):
+    benchmark = load_script('benchmark_upscale')
+    words = ['-m', 'net.pth', '--batch', '1', '--side', '64', '--rounds', '2', '--threads', '1', '--json', 'b.json']
+    assert benchmark.main(words) == 0
+    record = json.loads(Path('b.json').read_text())
+    assert record['ratios']['plain PyTorch']['median'] == 1
+    assert set(record['ratios']) == set(record['seconds_per_megapixel'])
+    assert all(value > 0 for value in record['seconds_per_megapixel'].values())
+    assert 'upscale, files' in capsys.readouterr().out
+    assert benchmark.main(['--batch', '0']) == 1
