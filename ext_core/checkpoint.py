@@ -4,11 +4,14 @@ Plain functions without BasicSR: ``ext_core.compat.checkpoints`` puts them into 
 directly.
 """
 
+import contextlib
+import hashlib
 import os
 import random
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,7 +19,14 @@ import torch
 from ext_core.errors import UserError
 
 
-def atomic_save(obj: Any, path: str | os.PathLike) -> None:
+class Written(NamedTuple):
+    """What was written into a file: its size in bytes, and its SHA-256 in hexadecimal digits."""
+
+    bytes: int
+    sha256: str
+
+
+def atomic_save(obj: Any, path: str | os.PathLike) -> Written:
     """``torch.save`` that leaves either the complete new file or what was there before.
 
     Args:
@@ -24,10 +34,63 @@ def atomic_save(obj: Any, path: str | os.PathLike) -> None:
             containers and plain Python scalars only: no NumPy scalar or array, no Path.
         path (str | PathLike): The file. Its folder must exist.
 
+    Returns:
+        Written: Size and checksum, taken while writing.
+
     Raises:
         UserError: If the file cannot be written (disk full, folder missing or not writable).
     """
-    _replace_file(path, 'wb', lambda file: torch.save(obj, file))
+    written = []
+
+    def write(file: IO[bytes]) -> None:
+        output = _Summed(file)
+        try:
+            torch.save(obj, cast(IO[bytes], output))
+        except RuntimeError:
+            if output.failure is None:
+                raise
+            raise output.failure from None  # such as 'No space left on device', of which torch.save does not tell
+        written.append(output.sum())
+
+    _replace_file(path, 'wb', write)
+    return written[0]
+
+
+class _Summed:
+    """A file that is written from its beginning to its end, and summed on the way."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Both parts let other threads run meanwhile."""
+        try:
+            count = self._file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+        self._hash.update(data)
+        self._size += count
+        return count
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sum(self) -> Written:
+        return Written(self._size, self._hash.hexdigest())
+
+
+def sum_of(path: str | os.PathLike) -> Written:
+    """Size and checksum of a file as it lies on the disk."""
+    checksum, size = hashlib.sha256(), 0
+    with open(path, 'rb') as file:
+        while part := file.read(2**20):
+            checksum.update(part)
+            size += len(part)
+    return Written(size, checksum.hexdigest())
 
 
 def atomic_write_text(text: str, path: str | os.PathLike) -> None:
@@ -59,6 +122,7 @@ def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]],
             file.flush()
             os.fsync(file.fileno())  # else the rename can reach the disk before the content does
         os.replace(temporary, target)
+        _flush_folder(target.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         raise UserError(
             f'{target} could not be written: {error}. Free disk space or make the folder writable; '
@@ -66,6 +130,22 @@ def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]],
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the new name itself to the disk, so that files appear there in the order in which they were written."""
+    with contextlib.suppress(OSError):  # systems and network shares that know no such thing
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Remove the temporary files that killed processes left in a folder. No process may be writing there."""
+    for path in Path(folder).glob('.*.tmp'):
+        path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
@@ -82,10 +162,13 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise UserError(f'Checkpoint {path} does not exist: correct the path in the option file.')
+    _require_stored(path)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # garbage makes the unpickler raise almost any type
         reason = str(error).strip().split('\n')[0] or type(error).__name__
+        if reason.startswith('Weights only load failed'):  # it goes on to advise the unsafe way
+            reason = 'it holds Python objects, which could run code'
         raise UserError(
             f'Checkpoint {path} cannot be read: {reason}. It is truncated, not written by torch.save, or holds Python '
             'objects besides tensors: download or save it again, or name another file.'
@@ -96,6 +179,20 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             'BasicSR or a state dict.'
         )
     return content
+
+
+def _require_stored(path: str | os.PathLike) -> None:
+    """Refuse an archive with compressed parts: torch writes none, and a small one could fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        return  # of the older format, or no checkpoint at all: torch.load says so
+    if packed:
+        raise UserError(
+            f'Checkpoint {path} is compressed ({packed[0]}), which torch.save never does: unpacked it may be of any '
+            'size. Name a file as torch.save wrote it, from a source that you trust.'
+        )
 
 
 def rng_state() -> dict[str, Any]:

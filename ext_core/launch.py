@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ext_core.errors import UserError
+from ext_core.lifeline import Lifeline, tell_torchrun
+from ext_core.positions import Positions
 from ext_core.registration import register_all
+
+_lifeline: Lifeline | None = None  # to the other processes, once they have joined
 
 
 def train(root: Path, argv: list[str] | None = None) -> int:
@@ -32,25 +36,43 @@ def test(root: Path, argv: list[str] | None = None) -> int:  # noqa: PT028  # no
 
 
 def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[str] | None) -> int:
-    """Errors that a user can mend end in one message: the first rank's, or after joining any rank's."""
+    """Errors that a user can mend end in one message, others in a traceback: once, whatever the number of ranks."""
     import torch.distributed as dist
 
     try:
-        return job(Path(root), argv)
+        status = job(Path(root), argv)
+        if _lifeline:
+            _lifeline.leave()
     except UserError as error:
         if 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
             traceback.print_exc()
         # a DataLoader's worker hands its error over with its traceback in the text
-        message, status = str(error).rsplit('UserError: ', 1)[-1].strip(), 1
-    except KeyboardInterrupt:
-        message, status = 'interrupted', 130
-    finally:
-        joined = dist.is_initialized()
-        if joined:
+        status = _failed(error, str(error).rsplit('UserError: ', 1)[-1].strip(), 1)
+    except KeyboardInterrupt as error:
+        status = _failed(error, 'interrupted', 130)
+    except Exception as error:
+        if _lifeline is None:
+            raise
+        status = _failed(error, traceback.format_exc().strip(), 1)
+    finally:  # not reached by a rank that failed: with work left over in the group, this may wait for ever
+        if dist.is_initialized():
             dist.destroy_process_group()
+    return status
+
+
+def _failed(error: BaseException, message: str, status: int) -> int:
+    """Show an error, unless it follows from another rank's. A rank among several ends here."""
+    import torch.distributed as dist
+
     rank = int(os.environ.get('RANK', '0'))
-    if joined or rank == 0:
+    summary = message.splitlines()[-1 if message.startswith('Traceback') else 0]
+    # what fails before joining fails on every rank alike, so one on each machine tells
+    tells = dist.is_initialized() or rank == 0 or os.environ.get('LOCAL_RANK') == '0'
+    if tells and (_lifeline is None or _lifeline.is_first(error, summary)):
         print(f'{f"[rank {rank}] " if rank else ""}error: {message}', file=sys.stderr, flush=True)
+        tell_torchrun(summary)
+    if _lifeline:
+        _lifeline.end(status)
     return status
 
 
@@ -60,12 +82,13 @@ def _train(root: Path, argv: list[str] | None) -> int:
 
     args = options.parse_arguments(argv, is_train=True)
     _check_launcher(args.launcher)
-    merged, opt = options.resolve(args, root, is_train=True)
+    positions = Positions()
+    merged, opt = options.resolve(args, root, is_train=True, positions=positions)
     if args.dry_run:
         with _without_traces(Path.cwd() / 'datasets' / 'demo'):
-            _prepare(opt, args)
+            _prepare(opt, args, positions)
             return dry_run.run(opt, args.launcher)
-    warnings = _prepare(opt, args)
+    warnings = _prepare(opt, args, positions)
     return start_training(opt, merged, args.launcher, warnings)
 
 
@@ -80,21 +103,21 @@ def _without_traces(folder: Path) -> Iterator[None]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _prepare(opt: dict, args) -> list[str]:
+def _prepare(opt: dict, args, positions: Positions) -> list[str]:
     """Embedded data for ``--demo``; then every check, before anything is made or moved.
 
     Returns:
-        list[str]: What this run does without, for its log; the first process prints it here already.
+        list[str]: What this run does without or may not mean, for its log; the first process prints it here already.
     """
-    from ext_core.check import check_options
-    from ext_core.check.components import leave_out_metrics
+    from ext_core.check import check_options, find_warnings
+    from ext_core.check.metrics import leave_out_metrics
 
     if args.demo:
         from ext_data.preparation.demo import ensure_demo_data
 
         ensure_demo_data(Path.cwd(), opt['scale'])
-    check_options(opt, opt['is_train'])
-    warnings = leave_out_metrics(opt)
+    check_options(opt, opt['is_train'], positions)
+    warnings = leave_out_metrics(opt) + (find_warnings(opt, positions) if opt['is_train'] else [])
     if os.environ.get('RANK', '0') == '0':
         for warning in warnings:
             print(f'warning: {warning}', file=sys.stderr, flush=True)
@@ -104,32 +127,35 @@ def _prepare(opt: dict, args) -> list[str]:
 def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[str] = ()) -> int:
     """Train with checked options: join the other processes, make the folders, run; ``warnings`` go into the log."""
     import torch
-    from basicsr.utils import make_exp_dirs
 
     from ext_core.checkpoint import atomic_write_text
+    from ext_core.curves import forget_from
+    from ext_core.experiment_folder import make_folders
     from ext_core.resume import load_resume_state
     from ext_core.trainer import Trainer
     from ext_core.yaml_safe import dump
 
     join_processes(opt, launcher)
     torch.backends.cudnn.benchmark = True
-    resume_state = load_resume_state(opt, say=print if opt['rank'] == 0 else lambda line: None)
+    skipped: list[str] = []
+
+    def say(line: str) -> None:
+        skipped.append(line)
+        print(line, flush=True)
+
+    resume_state = load_resume_state(opt, say)
     if resume_state is not None and merged.get('manual_seed') is None:
         opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
-    if resume_state is None:
-        make_exp_dirs(opt)  # moves an experiment of that name to <name>_archived_<time>
-    elif opt['rank'] == 0:
-        for key in ('experiments_root', 'models', 'training_states', 'visualization'):
-            os.makedirs(opt['path'][key], exist_ok=True)  # resumed from another experiment's state
-    if opt['dist']:
-        torch.distributed.barrier()
+    goes_on = make_folders(opt, resume_state)
     if opt['rank'] == 0:
         atomic_write_text(
             dump(merged | {'manual_seed': opt['manual_seed']}),
             Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml',
         )
-    logger = open_log(opt, 'train', warnings)
-    tb_logger = _tensorboard(opt, fresh=resume_state is None)
+    logger = open_log(opt, 'train', [*warnings, *skipped])
+    tb_logger = _tensorboard(opt, fresh=not goes_on)
+    if goes_on:
+        forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
     try:
         return Trainer(opt, logger, tb_logger, resume_state).run()
     finally:
@@ -139,6 +165,7 @@ def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[st
 
 def _test(root: Path, argv: list[str] | None) -> int:
     register_all()
+    import torch
     from basicsr.utils import make_exp_dirs
 
     from ext_core import options
@@ -147,10 +174,13 @@ def _test(root: Path, argv: list[str] | None) -> int:
 
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)
-    _, opt = options.resolve(args, root, is_train=False)
-    warnings = _prepare(opt, args)
+    positions = Positions()
+    _, opt = options.resolve(args, root, is_train=False, positions=positions)
+    warnings = _prepare(opt, args, positions)
     join_processes(opt, args.launcher)
     make_exp_dirs(opt)
+    if opt['dist']:
+        torch.distributed.barrier()  # rank 0 has moved earlier results away, now all may write
     logger = open_log(opt, 'test', warnings)
     model = build_model(opt)
     for loader in evaluation_loaders(opt):
@@ -181,6 +211,9 @@ def join_processes(opt: dict, launcher: str) -> None:
             params['backend'] = 'gloo'  # nccl moves tensors of the GPU only
         init_dist(launcher, **params)
     opt['rank'], opt['world_size'] = get_dist_info()
+    if opt['world_size'] > 1:
+        global _lifeline
+        _lifeline = Lifeline(opt['rank'], opt['world_size'])
     if opt.get('manual_seed') is None:
         seed = [random.randint(1, 10000)]
         if opt['dist']:

@@ -34,9 +34,9 @@ class TrainingBatches:
         self.sampler = SeededSampler(
             len(dataset), opt['world_size'], opt['rank'], data_opt.get('dataset_enlarge_ratio', 1), opt['manual_seed']
         )
-        seeded = SeededDataset(dataset, opt['manual_seed'], data_opt.get('max_bad_samples', 10))
+        self.samples = SeededDataset(dataset, opt['manual_seed'], data_opt.get('max_bad_samples', 10))
         self.loader: DataLoader = build_dataloader(
-            seeded, data_opt, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.sampler, seed=None
+            self.samples, data_opt, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.sampler, seed=None
         )
         self.loader.worker_init_fn = _init_worker
         # Its own generator: each pass over the loader draws a number, which must not come out of the training's.

@@ -38,6 +38,6 @@ class ProgressLine:
         self._redirect.__exit__(None, None, None)
         self._bar.close()
 
-    def advance(self) -> None:
-        """One iteration is done."""
-        self._bar.update()
+    def show(self, iteration: int) -> None:
+        """So many iterations are done; fewer than before where a run has gone back."""
+        self._bar.update(iteration - self._bar.n)

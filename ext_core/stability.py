@@ -16,7 +16,7 @@ Curve = dict[int, float]
 Curves = dict[str, Curve]
 
 _VALIDATION = ('metrics/', 'gap/')  # tags that validations write; all others are of training steps
-_STOPPED = re.compile(r'error: Iteration (\d+): loss (.+?) is not finite')  # what training ends with
+_STOPPED = re.compile(r'error: Iteration (\d+): (?:loss|gradient of) (.+?) is not finite')  # what training ends with
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Stage 1 of two-stage domain adaptation: learn, without pairs, to make LR images as a camera does."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from basicsr.metrics import calculate_metric
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
 from ext_core.errors import UserError
+from ext_core.shared_validation import image_path, means, shared
 from ext_metrics.domain_gap import colour_distance, gap
 from ext_models.gan_sr_model import GANSRModel
 
@@ -25,6 +25,15 @@ class Targets(NamedTuple):
 
     bicubic: Tensor
     real: Tensor
+
+
+class Validated(NamedTuple):
+    """What a validation keeps of one image: three images of 8 bits, (3, h, w), and the figures of this one alone."""
+
+    generated: Tensor
+    bicubic: Tensor
+    real: Tensor
+    figures: dict[str, float]
 
 
 @MODEL_REGISTRY.register()
@@ -129,27 +138,38 @@ class DegradationModel(GANSRModel):
     # ------------------------------------------------------------------ validation
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         name = dataloader.dataset.opt['name']
-        metrics = {'psnr_bicubic': {'type': 'calculate_psnr', 'crop_border': 0}, **self._metrics()}
-        totals = dict.fromkeys(metrics, 0.0)
-        generated: list[Tensor] = []
-        bicubic: list[Tensor] = []
-        real: list[Tensor] = []
-        for data in tqdm(dataloader, unit='image', disable=not self.opt['val'].get('pbar', False)):
-            self.feed_data(data)
-            self.test()
-            for images, batch in ((generated, self.output), (bicubic, self.gt), (real, self.real_lq)):
-                images.append(as_saved(batch[0]))
-            pair = {'img': tensor2img(generated[-1]), 'img2': tensor2img(bicubic[-1])}
-            for key, options in metrics.items():
-                totals[key] += calculate_metric(pair, options)
-            if save_img:
-                imwrite(pair['img'], str(self._image_path(name, data['lq_path'][0], current_iter)))
+        images = tqdm(dataloader, unit='image', disable=not self.opt['val'].get('pbar', False))
+        records = [self._validate_image(data, name, current_iter, save_img) for data in images]
+        self._conclude_validation(records, name, current_iter, tb_logger)
+
+    def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """The images are divided among the processes; rank 0, which needs the whole set, gets them all."""
+        name = dataloader.dataset.opt['name']
+        records = shared(self, dataloader, lambda data: self._validate_image(data, name, current_iter, save_img))
+        if records is not None:
+            self._conclude_validation(records, name, current_iter, tb_logger)
+
+    def _validate_image(self, data: dict, name: str, current_iter: int, save_img: bool) -> Validated:
+        self.feed_data(data)
+        self.test()
+        generated, bicubic, real = (in_8_bits(batch[0]) for batch in (self.output, self.gt, self.real_lq))
         for attribute in {'lq', *self.PANELS.values()}:
             delattr(self, attribute)  # whole images: their memory is the training's
+        pair = {'img': tensor2img(in_floats(generated)), 'img2': tensor2img(in_floats(bicubic))}
+        if save_img:
+            imwrite(pair['img'], str(image_path(self.opt, name, data['lq_path'][0], current_iter)))
+        metrics = {'psnr_bicubic': {'type': 'calculate_psnr', 'crop_border': 0}, **self._metrics()}
+        figures = {key: calculate_metric(pair, options) for key, options in metrics.items()}
+        return Validated(generated, bicubic, real, figures)
+
+    def _conclude_validation(self, records: list[Validated], name: str, current_iter: int, tb_logger: Any) -> None:
+        generated = [in_floats(record.generated) for record in records]
+        bicubic = [in_floats(record.bicubic) for record in records]
+        real = [in_floats(record.real) for record in records]
         gaps = {'generated': gap(generated, real), 'bicubic': gap(bicubic, real)}
         self.metric_results = {key: value for key, value in gaps['generated'].items() if key in self.VALIDATION_FIGURES}
         self.metric_results['colour_drift'] = colour_distance(generated, bicubic)[0]
-        self.metric_results.update({key: value / len(generated) for key, value in totals.items()})
+        self.metric_results.update(means([record.figures for record in records]))
         self._initialize_best_metric_results(name)
         for key, value in self.metric_results.items():
             self._update_best_metric_result(name, key, value, current_iter)
@@ -182,17 +202,15 @@ class DegradationModel(GANSRModel):
                     tb_logger.add_scalar(f'gap/{name}/{images}_{key}', value, current_iter)
         get_root_logger().info('\n'.join(lines))
 
-    def _image_path(self, dataset: str, source: str, current_iter: int) -> Path:
-        """Where BasicSR saves a validation image."""
-        folder, stem = Path(self.opt['path']['visualization']), Path(source).stem
-        if self.opt['is_train']:
-            return folder / stem / f'{stem}_{current_iter}.png'
-        return folder / dataset / f'{stem}_{self.opt["val"].get("suffix") or self.opt["name"]}.png'
+
+def in_8_bits(image: Tensor) -> Tensor:
+    """An image (c, h, w) clamped to [0, 1] and rounded to 8 bits, uint8 on the CPU: what is written to disk."""
+    return (image.detach().float().cpu().clamp(0, 1) * 255).round().byte()
 
 
-def as_saved(image: Tensor) -> Tensor:
-    """An image (c, h, w) clamped to [0, 1] and rounded to 8 bits, float32 on the CPU: what is written to disk."""
-    return (image.detach().float().cpu().clamp(0, 1) * 255).round() / 255
+def in_floats(image: Tensor) -> Tensor:
+    """An 8-bit image in [0, 1], float32."""
+    return image.float() / 255
 
 
 def _adversarial_problems(opt: dict, train: dict) -> Iterator[str]:

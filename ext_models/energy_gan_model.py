@@ -143,11 +143,13 @@ class EnergyGANModel(GANSRModel):
 
     # ------------------------------------------------------------------ logging and saving
     def step_state(self) -> dict[str, Any]:
-        return {**super().step_state(), 'energy_health': self.health.state_dict()}
+        return {**super().step_state(), 'energy_health': self.health.state_dict(), 'penalty': self.last_penalty}
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         super().load_step_state(state)
         self.health.load_state_dict(state.get('energy_health', self.health.state_dict()))
+        penalty = state.get('penalty')
+        self.last_penalty = None if penalty is None else penalty.to(self.device)
 
     energy_maps: dict[str, Tensor] | None = None  # squared errors of the last chunk
     last_penalty: Tensor | None = None  # the scalar stays in the log until the next one

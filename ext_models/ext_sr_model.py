@@ -18,7 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
-from ext_core.weights import keep_layers, option_suffix, select_weights, weights_problem
+from ext_core.optimizers import find_optimizer, parameter_groups, where_to_get_more
+from ext_core.weights import keep_layers, loading_problem, option_suffix, select_weights
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
@@ -54,11 +55,14 @@ class ExtSRModel(SRModel):
         accumulate (int): Run the batch in this many equal chunks and step once, to fit a large batch into memory.
         grad_clip (dict): ``{type: norm | value, max: float}`` or ``{type: adjustable, theta: float}``, see
             :class:`ext_models.precision.Precision`.
-        optim_g: any optimizer of ``torch.optim`` with its arguments.
+        optim_g: any optimizer of ``torch.optim`` or, where it is installed, of ``pytorch_optimizer``, with its
+            arguments; and ``lr_mult: {layer: factor}`` for layers with a rate of their own.
         scheduler: BasicSR's two, LinearDecayLR, or any of ``torch.optim.lr_scheduler``.
         tv_opt: a loss of the generated image alone, such as BasicSR's WeightedTVLoss.
         log_gradient_norms (int): Every so many iterations, measure the norm of each loss's gradient at the generated
             images, and log it as ``grad_pix``, ``grad_percep``, ...: how the losses share the generator.
+        nonfinite (dict): ``{action: stop | skip | rollback, max: 10, every: 10}``: what happens when a loss or gradient
+            is NaN or infinite, see :class:`ext_core.check.nonfinite.Policy`. ``stop`` is the default.
 
     ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
@@ -66,7 +70,9 @@ class ExtSRModel(SRModel):
     Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1].
     """
 
-    EXTRA_TRAIN_KEYS = frozenset({'amp', 'channels_last', 'compile', 'accumulate', 'grad_clip', 'log_gradient_norms'})
+    EXTRA_TRAIN_KEYS = frozenset(
+        {'amp', 'channels_last', 'compile', 'accumulate', 'grad_clip', 'log_gradient_norms', 'nonfinite'}
+    )
     NEEDS = frozenset({'train:optim_g', 'train:scheduler'})
     LOSS_PREFIX = 'l_'
     PANELS = {'lq': 'lq', 'sr': 'output', 'gt': 'gt'}  # name in TensorBoard: attribute
@@ -131,7 +137,7 @@ class ExtSRModel(SRModel):
         bare = self.get_bare_model(net)
         _, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
         weights = keep_layers(bare, weights, layers, f'path:{key}')
-        problem = weights_problem(bare, weights, load_path, option_suffix(self, net)) if strict else None
+        problem = loading_problem(bare, weights, load_path, option_suffix(self, net), strict)
         if problem:
             raise UserError(problem)
         bare.load_state_dict(weights, strict=strict)
@@ -170,7 +176,8 @@ class ExtSRModel(SRModel):
         if frozen:
             get_root_logger().info(f'{key}: {len(frozen)} frozen parameter tensors are not optimized.')
         arguments = dict(self.opt['train'][key])
-        optimizer = self.get_optimizer(arguments.pop('type'), self.trainable(net), **arguments)
+        parameters = parameter_groups(self.get_bare_model(net), arguments['lr'], arguments.pop('lr_mult', None))
+        optimizer = self.get_optimizer(arguments.pop('type'), parameters, **arguments)
         self.optimizers.append(optimizer)
         return optimizer
 
@@ -180,10 +187,10 @@ class ExtSRModel(SRModel):
         return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
-        """Any optimizer of ``torch.optim`` by its name."""
-        optimizer_class = getattr(torch.optim, optim_type, None)
+        """Any optimizer of ``torch.optim``, or of the package ``pytorch_optimizer``, by its name."""
+        optimizer_class = find_optimizer(optim_type)
         if optimizer_class is None:
-            raise ValueError(f"train: optimizer '{optim_type}' is not in torch.optim.")
+            raise ValueError(f"train: there is no optimizer '{optim_type}'.{where_to_get_more()}")
         return optimizer_class(params, lr=lr, **kwargs)
 
     def setup_schedulers(self) -> None:
@@ -289,10 +296,12 @@ class ExtSRModel(SRModel):
 
     def step_state(self) -> dict[str, Any]:
         """What the next step depends on beside networks, optimizers and schedules; saved in the training state."""
-        return {}
+        return {'gradient_norms': dict(self.gradient_norms.values)}  # in every log line until the next measurement
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`step_state` gave."""
+        norms = state.get('gradient_norms', {})
+        self.gradient_norms.values = {name: value.to(self.device) for name, value in norms.items()}
 
     # ------------------------------------------------------------------ logging
     def add_losses(self, losses: dict[str, Tensor]) -> None:

@@ -175,9 +175,11 @@ class GANSRModel(ExtSRModel):
 
     # ------------------------------------------------------------------ logging and saving
     def step_state(self) -> dict[str, Any]:
-        return {} if self.objective is None else {'objective': self.objective.state_dict()}
+        state = super().step_state()
+        return state if self.objective is None else {**state, 'objective': self.objective.state_dict()}
 
     def load_step_state(self, state: dict[str, Any]) -> None:
+        super().load_step_state(state)
         if self.objective is not None:
             self.objective.load_state_dict(state['objective'])
 

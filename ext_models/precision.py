@@ -1,6 +1,6 @@
 """Mixed precision, gradient scaling, clipping and the optimizer's step, in one place for every training procedure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -37,6 +37,7 @@ class Precision:
         self.device_type = device_type
         self.grad_clip = grad_clip
         self.scaler = torch.amp.GradScaler(device_type, enabled=amp == 'fp16')
+        self.observe: Callable[[torch.optim.Optimizer], None] | None = None  # sees the gradients before each step
 
     def autocast(self) -> AbstractContextManager:
         """Context for forward passes and losses."""
@@ -48,6 +49,8 @@ class Precision:
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor]) -> None:
         """Unscale, clip, step. Without a device synchronisation, except for fp16's check for overflow."""
+        if self.observe is not None:
+            self.observe(optimizer)
         if self.grad_clip:
             self.scaler.unscale_(optimizer)
             if self.grad_clip['type'] == 'norm':

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from ext_core import launch
 
@@ -17,6 +18,7 @@ PSNR = ['-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo']
 SMALL = ['network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch=4', 'datasets:train:gt_size=64',
          'datasets:train:num_worker_per_gpu=0', 'train:total_iter=6', 'logger:save_checkpoint_freq=2',
          'logger:print_freq=2', 'val:val_freq=3']  # fmt: skip
+SIZES = [entry.removeprefix('network_g:').split('=') for entry in SMALL if entry.startswith('network_g:')]
 NAME = 'demo_train_rrdb_psnr'
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
 
@@ -49,7 +51,8 @@ def test_trains_saves_and_validates(train):
     status, folder = train()
     assert status == 0
     assert {path.name for path in (folder / 'models').iterdir()} == {f'net_g_{i}.pth' for i in (2, 4, 6, 'latest')}
-    assert {path.name for path in (folder / 'training_states').iterdir()} == {'2.state', '4.state', '6.state'}
+    saved = {f'{i}.{suffix}' for i in (2, 4, 6) for suffix in ('state', 'json')}
+    assert {path.name for path in (folder / 'training_states').iterdir()} == saved
     log = next(folder.glob('*.log')).read_text()
     assert log.count('Validation demo_val') == 2
     assert 'iter:       6' in log
@@ -88,6 +91,7 @@ def test_auto_resume_falls_back_to_the_newest_whole_state(train, capfd):
     assert status == 0
     output = capfd.readouterr()
     assert 'skipping iteration 6' in output.out
+    assert 'net_g_6.pth has 1,000 bytes' in sorted(folder.glob('*.log'))[-1].read_text()
     assert 'iter: 4' in output.err
     assert weights(folder, 7)
 
@@ -169,7 +173,7 @@ def test_signals_save_and_end_cleanly(tmp_path, number):
     text = log.read_text()
     assert f'Stopped by {number.name}' in text
     assert 'Traceback' not in text
-    states = list((tmp_path / 'experiments' / NAME / 'training_states').iterdir())
+    states = list((tmp_path / 'experiments' / NAME / 'training_states').glob('*.state'))
     assert len(states) == 1
     assert torch.load(states[0], weights_only=True)['iter'] == int(states[0].stem)
 
@@ -185,14 +189,18 @@ def test_sigterm_to_every_process_of_torchrun_saves(tmp_path):
         os.kill(pid, signal.SIGTERM)
     process.wait(timeout=60)
     assert 'Stopped by SIGTERM' in log.read_text(), log.read_text()[-3000:]
-    (state,) = (tmp_path / 'experiments' / NAME / 'training_states').iterdir()
+    (state,) = (tmp_path / 'experiments' / NAME / 'training_states').glob('*.state')
     assert torch.load(state, weights_only=True)['iter'] == int(state.stem)
 
 
 def test_error_while_workers_run_ends_the_command(tmp_path):
     """The workers, deaf to signals, must not keep the process from exiting."""
     log = tmp_path / 'output.txt'
-    entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1', 'train:optim_g:lr=1e30']
+    net = build_network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, **{key: int(size) for key, size in SIZES}})
+    torch.nn.init.constant_(net.conv_last.bias, float('inf'))
+    torch.save({'params': net.state_dict()}, tmp_path / 'infinite.pth')
+    weights = f'path:pretrain_network_g={tmp_path / "infinite.pth"}'
+    entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1', weights]
     process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
     try:
         assert process.wait(timeout=60) == 1, log.read_text()[-2000:]

@@ -17,7 +17,18 @@ VERSION = '1.4.2'
 INSTALL = f'pip install --no-build-isolation -c constraints.txt basicsr=={VERSION}'
 
 # In the order of application. Among the wrappers of BaseModel.validation the last is the outermost.
-_MODULES = ('distribution', 'validation', 'checkpoints', 'training', 'loading', 'lmdb_backend', 'operators', 'metrics')
+_MODULES = (
+    'distribution',
+    'validation',
+    'checkpoints',
+    'training',
+    'resuming',
+    'loading',
+    'decoding',
+    'lmdb_backend',
+    'operators',
+    'metrics',
+)
 
 
 def import_basicsr() -> None:

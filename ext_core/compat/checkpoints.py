@@ -1,11 +1,10 @@
 """Patches for saving and loading: atomic, loud, clear about weights that do not fit. BasicSR's file formats stay."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info, master_only
@@ -14,7 +13,8 @@ from torch import nn
 from ext_core.checkpoint import atomic_save, load_checkpoint
 from ext_core.compat.patch import Patch, contains
 from ext_core.errors import UserError
-from ext_core.weights import option_suffix, select_weights, weights_problem
+from ext_core.snapshots import frozen, rebuilt
+from ext_core.weights import loading_problem, option_suffix, select_weights
 
 _PREFIX = 'module.'  # of a state dict taken from a wrapped network
 
@@ -29,6 +29,8 @@ def save_network(
 ) -> None:
     """Replaces ``BaseModel.save_network``: writes ``{net_label}_{iter}.pth`` whole or not at all, raises on failure.
 
+    A model with a ``checkpoint_writer`` (:class:`ext_core.checkpoint_writer.CheckpointWriter`) hands the file to it.
+
     Args:
         net (Module | list[Module]): Network(s), wrapped or bare.
         net_label (str): Beginning of the file name.
@@ -38,19 +40,29 @@ def save_network(
     Raises:
         UserError: If the file cannot be written.
     """
-    nets = net if isinstance(net, list) else [net]
+    nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
     keys = param_key if isinstance(param_key, list) else [param_key]
-    weights = {key: _bare(self.get_bare_model(one).state_dict()) for one, key in zip(nets, keys, strict=True)}
-    iteration = 'latest' if current_iter == -1 else current_iter
-    atomic_save(weights, os.path.join(self.opt['path']['models'], f'{net_label}_{iteration}.pth'))
+    named = list(zip(keys, nets, strict=True))
+
+    def content() -> dict[str, Any]:
+        return {key: _bare(one.state_dict()) for key, one in named}
+
+    path = Path(self.opt['path']['models']) / f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    writer = getattr(self, 'checkpoint_writer', None)
+    if writer is None:
+        atomic_save(_on_cpu(content()), path)
+    else:
+        iteration = current_iter if isinstance(current_iter, int) and current_iter >= 0 else None
+        writer.add(path, content, iteration, nets)
+
+
+def _on_cpu(value: Any) -> Any:
+    return rebuilt(value, lambda tensor: tensor.detach().cpu())
 
 
 def _bare(weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """The same state dict on the CPU, with the names of an unwrapped network and the versions of its modules."""
-    bare = OrderedDict(
-        (name.removeprefix(_PREFIX), value.detach().cpu() if torch.is_tensor(value) else value)
-        for name, value in weights.items()
-    )
+    """The same state dict with the names of an unwrapped network and the versions of its modules."""
+    bare = OrderedDict((name.removeprefix(_PREFIX), value) for name, value in weights.items())
     if hasattr(weights, '_metadata'):
         bare._metadata = weights._metadata  # type: ignore[attr-defined]
     return bare
@@ -59,8 +71,8 @@ def _bare(weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """Replaces ``BaseModel.save_training_state``: writes ``{iter}.state`` whole or not at all, and raises on failure.
 
-    To be called on every rank: a model's ``extra_training_state`` may gather from all of them. Its result is stored
-    under 'ext'. Rank 0 writes.
+    To be called on every rank: a model's ``extra_training_state`` may gather from all of them. Its result, which must
+    not change later, is stored under 'ext'. Rank 0 writes, or hands the file to the model's ``checkpoint_writer``.
 
     Args:
         epoch (int): Current epoch.
@@ -75,13 +87,24 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     state = {
         'epoch': epoch,
         'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        'optimizers': [_with_own_groups(optimizer.state_dict()) for optimizer in self.optimizers],
+        'schedulers': [frozen(scheduler.state_dict()) for scheduler in self.schedulers],
     }
     if callable(extra):
         state['ext'] = extra()
-    if get_dist_info()[0] == 0:
-        atomic_save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+    if get_dist_info()[0] != 0:
+        return
+    path = Path(self.opt['path']['training_states']) / f'{current_iter}.state'
+    writer = getattr(self, 'checkpoint_writer', None)
+    if writer is None:
+        atomic_save(_on_cpu(state), path)
+    else:
+        writer.add(path, lambda: state, current_iter)
+
+
+def _with_own_groups(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state in which schedulers change nothing; what belongs to the parameters is not copied."""
+    return {key: value if key == 'state' else frozen(value) for key, value in state.items()}
 
 
 def load_network(
@@ -104,7 +127,7 @@ def load_network(
         get_root_logger().info(f"'{param_key}' does not exist in {load_path}, use {key or 'the bare state dict'}.")
     get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: [{key}].')
     weights = _bare(weights)
-    problem = weights_problem(net, weights, load_path, option_suffix(self, net)) if strict else None
+    problem = loading_problem(net, weights, load_path, option_suffix(self, net), strict)
     if problem:
         raise UserError(problem)
     self._print_different_keys_loading(net, weights, strict)

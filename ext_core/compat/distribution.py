@@ -2,7 +2,9 @@
 
 import datetime
 import os
+import secrets
 import subprocess
+import time
 from typing import Any
 
 import torch
@@ -16,8 +18,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ext_core.compat.patch import Patch, contains, rebind
 from ext_core.errors import UserError
 
-# Rank 0 validates alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min) would end the
-# training at the first long validation.
+# Rank 0 validates video models alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min)
+# would end the training at the first long validation.
 TIMEOUT = datetime.timedelta(hours=12)
 
 
@@ -30,16 +32,55 @@ def _variable(name: str, launcher: str, remedy: str) -> str:
 def _join_group(backend: str, local_rank: int, **kwargs: Any) -> None:
     """Choose the device and the backend, and join the default process group."""
     if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
+        processes = max(local_rank + 1, int(os.environ.get('LOCAL_WORLD_SIZE', '1')))  # the same on each of them
+        if processes > torch.cuda.device_count():
             raise UserError(
-                f'{local_rank + 1} or more processes were started on a machine with {torch.cuda.device_count()} GPUs: '
+                f'{processes} or more processes were started on a machine with {torch.cuda.device_count()} GPUs: '
                 'start one process a GPU (torchrun --nproc_per_node).'
             )
         torch.cuda.set_device(local_rank)
     else:
         backend = 'gloo'  # nccl needs CUDA
     kwargs.setdefault('timeout', TIMEOUT)
+    if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True':
+        kwargs |= _own_part_of_store()
     dist.init_process_group(backend=backend, **kwargs)
+
+
+def _own_part_of_store() -> dict[str, Any]:
+    """Where the processes that torchrun started now find each other, and not those of before a restart.
+
+    torchrun keeps its store over restarts, with the addresses of processes that are dead (pytorch issue 135712). Its
+    count of restarts differs between machines. So rank 0 draws a name for this round. The others know that a name is
+    the present one by rank 0's answer to a number that each of them has drawn.
+
+    Returns:
+        dict[str, Any]: Arguments of ``init_process_group``.
+    """
+    rank, world_size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+    address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    store = dist.TCPStore(*address, is_master=False, timeout=TIMEOUT, wait_for_workers=False)
+    drawn = secrets.token_hex(8)
+    if rank == 0:
+        store.set('round', drawn)
+        for other in range(1, world_size):
+            store.set(f'{drawn}/answer/{other}', store.get(f'{drawn}/question/{other}').decode())
+        name = drawn
+    else:
+        name = _present_round(store, rank, drawn)
+    return {'store': dist.PrefixStore(name, store), 'rank': rank, 'world_size': world_size}
+
+
+def _present_round(store: dist.Store, rank: int, drawn: str) -> str:
+    """The name that rank 0 has drawn, and not one of an earlier round, which nobody answers for any more."""
+    while True:
+        name = store.get('round').decode()
+        store.set(f'{name}/question/{rank}', drawn)
+        answer = f'{name}/answer/{rank}'
+        while store.get('round').decode() == name:
+            if store.check([answer]) and store.get(answer).decode() == drawn:
+                return name
+            time.sleep(0.05)
 
 
 def init_dist_pytorch(backend: str = 'nccl', **kwargs: Any) -> None:
@@ -97,14 +138,35 @@ def _cure_start_method() -> None:
     rebind(stock, init_dist)
 
 
+def _mean_in_order_of_ranks(state: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """Gradients of a bucket averaged over ranks, each value added up in the order of ranks.
+
+    gloo's own order depends on where in a bucket a value stands, and DistributedDataParallel fills the buckets of the
+    first iteration after each start in another order than the later ones: with three ranks or more a resumed run would
+    differ from the uninterrupted one in the last bit.
+    """
+    parts = [torch.empty_like(bucket.buffer()) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, bucket.buffer())
+    mean = torch.zeros_like(parts[0])
+    for part in parts:
+        mean += part
+    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    done.set_result(mean.div_(len(parts)))
+    return done
+
+
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
-    """Replaces ``BaseModel.model_to_device``: DistributedDataParallel on whatever device the model lives."""
+    """Replaces ``BaseModel.model_to_device``: DistributedDataParallel on whatever device the model lives; on the CPU it
+    adds up gradients in the same order in every iteration."""
     net = net.to(self.device)
     if self.opt['dist']:
         # device_ids must be None for a module on the CPU
         devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
         find_unused = self.opt.get('find_unused_parameters', False)
-        return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=find_unused)
+        wrapped = DistributedDataParallel(net, device_ids=devices, find_unused_parameters=find_unused)
+        if devices is None and dist.get_world_size() > 2:
+            wrapped.register_comm_hook(None, _mean_in_order_of_ranks)
+        return wrapped
     return DataParallel(net) if self.opt['num_gpu'] > 1 else net
 
 

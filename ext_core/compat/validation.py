@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
 from basicsr.models.video_base_model import VideoBaseModel
 from basicsr.models.video_recurrent_model import VideoRecurrentModel
 
 from ext_core.checkpoint import rng_state, set_rng_state
 from ext_core.compat.patch import Patch, contains, lacks
+from ext_core.shared_validation import conclude, image_record, shared
 
 Validation = Callable[..., None]
 
@@ -25,7 +27,8 @@ def _with_bare_network(validation: Validation) -> Validation:
         wrapped = getattr(self, 'net_g', None)
         if wrapped is None:
             return validation(self, *args, **kwargs)
-        # A forward of DistributedDataParallel broadcasts buffers, which nobody joins: rank 0 validates alone.
+        # A forward of DistributedDataParallel broadcasts buffers, which nobody joins where rank 0 validates alone, and
+        # not every rank where they have different numbers of images.
         self.net_g = self.get_bare_model(wrapped)
         try:
             validation(self, *args, **kwargs)
@@ -52,6 +55,21 @@ def _keeping_rng(validation: Validation) -> Validation:
             set_rng_state(state)
 
     return validate
+
+
+def _cure_idle_ranks() -> None:
+    alone, whole_set = SRModel.dist_validation, SRModel.nondist_validation
+
+    @functools.wraps(alone)
+    def dist_validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        if type(self).nondist_validation is not whole_set:  # what it does beside, nobody here knows
+            return alone(self, dataloader, current_iter, tb_logger, save_img)
+        name = dataloader.dataset.opt['name']
+        records = shared(self, dataloader, lambda data: image_record(self, data, name, current_iter, save_img))
+        if records is not None:
+            conclude(self, records, name, current_iter, tb_logger)
+
+    SRModel.dist_validation = dist_validation
 
 
 def _cure_video_validation() -> None:
@@ -93,6 +111,12 @@ PATCHES = [
         'a validation moves the random state, so that training depends on how often it validates',
         lambda: lacks(BaseModel.validation, 'rng_state'),
         lambda: _wrap_validation(_keeping_rng),
+    ),
+    Patch(
+        'shared_validation',
+        'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
+        lambda: contains(SRModel.dist_validation, "if self.opt['rank'] == 0:"),
+        _cure_idle_ranks,
     ),
     Patch(
         'video_validation',

@@ -11,11 +11,18 @@ import os
 import sys
 
 import compat_scenarios_data
+import compat_scenarios_resuming
 import compat_scenarios_training
 import torch
 from compat_tools import SCENARIOS, outcome
 
-__all__ = ['SCENARIOS', 'compat_scenarios_data', 'compat_scenarios_training', 'patched_names']
+__all__ = [
+    'SCENARIOS',
+    'compat_scenarios_data',
+    'compat_scenarios_resuming',
+    'compat_scenarios_training',
+    'patched_names',
+]
 
 
 def _import_afresh(name: str) -> str:

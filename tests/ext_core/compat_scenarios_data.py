@@ -139,6 +139,13 @@ def lmdb_without_data() -> None:
         raises(lambda: _read(str(path)), str(path), 'no data.mdb')
 
 
+@scenario('image_decoder', "has no attribute 'astype'")
+def damaged_image() -> None:
+    from basicsr.utils import imfrombytes
+
+    raises(lambda: imfrombytes(b'garbage', float32=True), 'does not decode')
+
+
 # ---------------------------------------------------------------------------------------------- operators and metrics
 
 

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.distributed as dist
+from compat_real_esrgan import real_esrgan, real_esrgan_batch
 from compat_tools import folder, model, process_group, raises, scenario
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -131,6 +132,28 @@ def validate_without_drawing() -> None:
     set_random_seed(0)
     one.validation(DataLoader([1, 2]), 1, None)
     assert draw() == expected, 'validation moved the random state'
+
+
+@scenario('shared_validation', 'this process looks at 0 of 2 images')
+def validate_a_share() -> None:
+    from basicsr.models.sr_model import SRModel
+
+    def feed_data(data: dict) -> None:
+        one.lq = data['lq']
+        seen.append(data['lq_path'])
+
+    class Photos(list):
+        opt = {'name': 'photos'}
+
+    seen: list[object] = []
+    one = SRModel.__new__(SRModel)
+    one.opt, one.is_train = {'dist': True, 'rank': 1, 'val': {}}, False  # the second process, of a group of its own
+    one.feed_data = feed_data
+    one.test = lambda: setattr(one, 'output', one.lq)
+    photos = Photos({'lq': torch.zeros(3, 4, 4), 'lq_path': f'{number}.png'} for number in range(2))
+    with process_group():
+        one.validation(DataLoader(photos), 1, None, save_img=False)
+    assert len(seen) == 2, f'this process looks at {len(seen)} of 2 images'
 
 
 @scenario('video_validation', 'CUDA|NVIDIA')
@@ -263,25 +286,9 @@ def perceptual_loss_l2() -> None:
 
 
 def _real_esrgan(name: str) -> None:
-    from basicsr.models import build_model
-
-    ranges = {'resize_prob': [0.2, 0.7, 0.1], 'resize_range': [0.5, 1.5], 'gray_noise_prob': 0.4,
-              'noise_range': [1, 30], 'gaussian_noise_prob': 0.5, 'poisson_scale_range': [0.05, 3],
-              'jpeg_range': [30, 95]}  # fmt: skip
-    second = {f'{key}2': value for key, value in ranges.items()}
-    train = {'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'optim_d': {'type': 'Adam', 'lr': 1e-4},
-             'scheduler': {'type': 'MultiStepLR', 'milestones': [9]}, 'pixel_opt': {'type': 'L1Loss'},
-             'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'}}  # fmt: skip
-    opt = {'model_type': name, 'num_gpu': 0, 'dist': False, 'is_train': True, 'scale': 2, 'path': {}, 'gt_size': 32,
-           'queue_size': 2, 'second_blur_prob': 0.8, 'gt_usm': True, 'l1_gt_usm': True, 'percep_gt_usm': True,
-           'gan_gt_usm': False, 'train': train,
-           'network_g': {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2},
-           'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}}  # fmt: skip
-    one = build_model({**opt, **ranges, **second})
-    kernel = torch.zeros(2, 21, 21)
-    kernel[:, 10, 10] = 1
+    one = real_esrgan(name)
     for iteration in (1, 2):  # the second batch leaves the queue
-        one.feed_data({'gt': torch.rand(2, 3, 64, 64), 'kernel1': kernel, 'kernel2': kernel, 'sinc_kernel': kernel})
+        one.feed_data(real_esrgan_batch())
         assert one.lq.shape == (2, 3, 16, 16)
         one.optimize_parameters(iteration)
         assert np.isfinite(one.log_dict['l_g_pix' if name == 'RealESRGANModel' else 'l_pix'])

@@ -1,18 +1,28 @@
 """Atomic writes, safe loading, and the random state."""
 
+import hashlib
 import os
 import random
 import resource
 import signal
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ext_core.checkpoint import atomic_save, atomic_write_text, load_checkpoint, rng_state, set_rng_state
+from ext_core.checkpoint import (
+    atomic_save,
+    atomic_write_text,
+    load_checkpoint,
+    remove_leftovers,
+    rng_state,
+    set_rng_state,
+    sum_of,
+)
 from ext_core.errors import UserError
 
 
@@ -65,7 +75,7 @@ def test_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: p
     replace = os.replace
     monkeypatch.setattr(os, 'replace', lambda *paths: (calls.append('replace'), replace(*paths)))
     atomic_save({}, tmp_path / 'net.pth')
-    assert calls == ['fsync', 'replace']
+    assert calls == ['fsync', 'replace', 'fsync']  # the last is the folder's
 
 
 def test_kill_leaves_only_whole_files(tmp_path: Path) -> None:
@@ -83,6 +93,25 @@ def test_kill_leaves_only_whole_files(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         assert load_checkpoint(path)['iter'] == 7
     assert [name for name in os.listdir(tmp_path) if not name.startswith('.')] == ['net.pth']
+
+
+def test_sum_is_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / 'net.pth'
+    written = atomic_save({'weight': torch.arange(10_000)}, path)
+    assert written == sum_of(path) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_reason_of_the_system_is_told(tmp_path: Path, tiny_disk: None) -> None:
+    """torch.save itself raises 'unexpected pos', whatever the system said."""
+    with pytest.raises(UserError, match=r'net\.pth could not be written: .*File too large'):
+        atomic_save({'weight': torch.zeros(100_000)}, tmp_path / 'net.pth')
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    for name in ('.net_g_6.pth.tmp', 'net_g_6.pth', '.hidden', 'notes.tmp'):
+        (tmp_path / name).write_bytes(b'')
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {'net_g_6.pth', '.hidden', 'notes.tmp'}
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -123,6 +152,24 @@ def test_no_code_is_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='holds Python objects'):
         load_checkpoint(tmp_path / 'net.pth')
     assert not (tmp_path / 'ran').exists()
+
+
+def test_the_unsafe_way_is_not_advised(tmp_path: Path) -> None:
+    torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'net.pth')
+    with pytest.raises(UserError) as error:
+        load_checkpoint(tmp_path / 'net.pth')
+    assert 'could run code' in str(error.value)
+    assert 'weights_only' not in str(error.value)
+
+
+def test_a_compressed_archive_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    torch.save({'params': {'weight': torch.zeros(1 << 20)}}, tmp_path / 'net.pth')
+    with zipfile.ZipFile(tmp_path / 'net.pth') as plain, zipfile.ZipFile(tmp_path / 'bomb.pth', 'w') as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / 'bomb.pth').stat().st_size < 10_000
+    with pytest.raises(UserError, match=r'bomb\.pth is compressed'):
+        load_checkpoint(tmp_path / 'bomb.pth')
 
 
 def test_other_content_is_named(tmp_path: Path) -> None:

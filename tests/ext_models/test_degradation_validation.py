@@ -11,7 +11,7 @@ from recipes import build, run
 
 from ext_arch.resize import bicubic_downscale
 from ext_metrics.domain_gap import gap
-from ext_models.degradation_model import DegradationModel, as_saved
+from ext_models.degradation_model import DegradationModel, in_8_bits, in_floats
 
 FIGURES = set(DegradationModel.VALIDATION_FIGURES)
 
@@ -120,4 +120,4 @@ def test_averaged_weights_validate(tmp_path):
 
 def test_images_are_compared_as_they_are_saved():
     image = torch.tensor([-0.5, 0.0, 0.3, 1.7])
-    assert torch.equal(as_saved(image.requires_grad_()), torch.tensor([0, 0, 76 / 255, 1]))
+    assert torch.equal(in_floats(in_8_bits(image.requires_grad_())), torch.tensor([0, 0, 76 / 255, 1]))

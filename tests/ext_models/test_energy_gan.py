@@ -303,7 +303,7 @@ def test_crops_that_do_not_fit_are_refused_before_training(scale, crop, remedy):
         ({'autoencoder_iters': '1e3'}, "autoencoder_iters must be a whole number, 0 or more, but is '1e3'"),
         ({'autoencoder_iters': -5}, 'autoencoder_iters must be'),
         ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'gives no energies'),
-        ({'network_d': {**NETWORK_D, 'skips': [[1]]}}, 'skips must be a list of levels'),
+        ({'network_d': {**NETWORK_D, 'skips': [5]}}, 'skips must be a list of levels'),
         ({'network_d': {**NETWORK_D, 'num_conv': True}}, 'num_conv must be a whole number'),
         ({'network_d': {**NETWORK_D, 'vgg_type': ['vgg16']}}, 'vgg_type'),
         ({'gp_opt': {**PENALTY, 'loss_weight': -1}}, 'gp_opt: loss_weight must be 0 or more'),

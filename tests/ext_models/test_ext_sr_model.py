@@ -7,6 +7,7 @@ import torch
 from recipes import PIXEL, batches, build, options, run
 from torch import nn
 
+from ext_core.checkpoint import atomic_save, load_checkpoint
 from ext_models.ema import WeightAverage
 from ext_models.lr_schedulers import LinearDecayLR
 
@@ -27,6 +28,38 @@ def test_unknown_optimizer_and_scheduler_name_themselves():
         psnr(optim_g={'type': 'Adamm', 'lr': 1e-3})
     with pytest.raises(ValueError, match='CosineLR'):
         psnr(scheduler={'type': 'CosineLR'})
+
+
+def test_an_optimizer_of_the_package_resumes_exactly(tmp_path):
+    pytest.importorskip('pytorch_optimizer', reason='pytorch_optimizer is not installed')
+    soap = {'type': 'SOAP', 'lr': 1e-3, 'precondition_frequency': 2}
+    data = batches(5, gt_size=32)
+    whole, first, second = (psnr(optim_g=soap) for _ in range(3))
+    run(whole, data)
+    run(first, data[:3])
+    atomic_save(first.optimizer_g.state_dict(), tmp_path / 'optimizer.state')
+    second.net_g.load_state_dict(first.net_g.state_dict())
+    second.optimizer_g.load_state_dict(load_checkpoint(tmp_path / 'optimizer.state'))
+    second.schedulers[0].load_state_dict(first.schedulers[0].state_dict())
+    run(second, data[3:], start=4)
+    for name, value in whole.net_g.state_dict().items():
+        assert torch.equal(second.net_g.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(('warmup', 'expected'), [(-1, [2.0, 2.0, 1.0, 1.0]), (8, [0.25, 0.5, 0.75, 1.0])])
+def test_layers_with_a_rate_of_their_own(warmup, expected):
+    model = psnr(
+        optim_g={'type': 'SGD', 'lr': 2.0, 'lr_mult': {'conv_last': 0.5}},
+        scheduler={'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
+    )
+    seen = []
+    for iteration in range(1, 5):
+        model.update_learning_rate(iteration, warmup_iter=warmup)
+        seen.append(model.get_current_learning_rate())
+        model.optimizer_g.step()
+    assert seen == [[rate, rate / 2] for rate in expected]
+    last = {id(parameter) for parameter in model.net_g.conv_last.parameters()}
+    assert {id(parameter) for parameter in model.optimizer_g.param_groups[1]['params']} == last
 
 
 def rates(model, count: int) -> list[float]:

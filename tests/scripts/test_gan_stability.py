@@ -270,7 +270,7 @@ def test_real_trainings(root, gan, monkeypatch, capsys):
     (root / 'basicsr' / 'train.py').write_text(REAL_TRAIN)
     monkeypatch.setattr(training_jobs, 'EVALUATION', 'ext_core.evaluation')
     monkeypatch.setenv('PYTHONPATH', str(PROJECT))
-    explosive = {'optim_g': {'type': 'AdamW', 'weight_decay': 1e38}, 'perceptual_opt': None}
+    explosive = {'optim_g': {'type': 'AdamW', 'lr': 1e9, 'weight_decay': 1e9}, 'perceptual_opt': None}
     exploding = shrunk(root, 'train_esrgan', 'exploding', **explosive)
     assert run(root, '-opt', gan, exploding, '--seeds', 0, '--tail', 1) == 0
     steady, broken = rows(root)

@@ -1,0 +1,151 @@
+"""A run that is interrupted and continued equals the uninterrupted one: weights, states, curves, whatever changes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from ext_core import launch, yaml_safe
+from ext_core.curves import scalars
+from ext_core.sameness import difference
+from ext_core.trainer import Trainer
+from ext_models.ext_sr_model import ExtSRModel
+
+PROJECT = Path(__file__).resolve().parents[2]
+NAME = 'demo_train_rrdb_psnr'
+SMALL = ['network_g:num_feat=4', 'network_g:num_block=1', 'network_g:num_grow_ch=4', 'datasets:train:gt_size=32',
+         'datasets:train:num_worker_per_gpu=0', 'datasets:train:dataset_enlarge_ratio=1',
+         'datasets:train:batch_size_per_gpu=12', 'train:total_iter=8', 'logger:save_checkpoint_freq=4',
+         'logger:print_freq=1', 'val:val_freq=4']  # fmt: skip  # five batches an epoch
+
+# keys that the recipe does not have, and a command line therefore cannot set
+ADDED = {
+    'datasets': {'train': {'persistent_workers': False}},
+    'path': {'param_key_g': 'params', 'strict_load_g_except': None},
+}
+
+
+def start(root: Path, entries: tuple[str, ...], flags: tuple[str, ...] = ()) -> Path:
+    """Train in this process; gives the experiment's folder."""
+    root.mkdir(exist_ok=True)
+    option_file = root / 'train_rrdb_psnr.yml'
+    recipe = PROJECT / 'options' / 'train_rrdb_psnr.yml'
+    option_file.write_text(yaml_safe.dump({'_base_': str(recipe), **ADDED}))
+    assert launch.train(root, ['-opt', str(option_file), '--demo', *flags, '--force_yml', *SMALL, *entries]) == 0
+    return root / 'experiments' / NAME
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, fresh_logger):
+    """``train(root, *force_yml, flags=())`` trains below the test's folder and gives the experiment's."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    return lambda root, *entries, flags=(): start(tmp_path / root, entries, flags)
+
+
+def outcome(folder: Path) -> dict:
+    files = [folder / 'models' / 'net_g_8.pth', folder / 'training_states' / '8.state']
+    return {file.name: torch.load(file, weights_only=True) for file in files}
+
+
+def curves(folder: Path) -> dict:
+    return scalars(folder.parents[1] / 'tb_logger' / NAME)
+
+
+def forget(folder: Path, iteration: int) -> None:
+    """As if the run had been killed before this checkpoint."""
+    for file in folder.rglob('*'):
+        if re.search(rf'(?<!\d){iteration}\.|latest', file.name) and 'events' not in file.name:
+            file.unlink()
+
+
+CHANGES = {
+    'workers': ['datasets:train:num_worker_per_gpu=2'],
+    'persistent workers': ['datasets:train:num_worker_per_gpu=1', 'datasets:train:persistent_workers=true'],
+    'prefetching': ['datasets:train:num_worker_per_gpu=1', 'datasets:train:prefetch_mode=cpu'],
+    'how often it logs and validates': ['logger:print_freq=3', 'val:val_freq=1', 'logger:save_checkpoint_freq=2'],
+}
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """The end of the uninterrupted run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PROJECT)
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        folder = start(tmp_path_factory.mktemp('whole'), ())
+    return outcome(folder), curves(folder)
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_what_only_concerns_speed_or_the_log_may_change(train, whole, change):
+    train('parts', 'train:total_iter=4')
+    ours = outcome(train('parts', *CHANGES[change], flags=('--auto_resume',)))
+    for one in (ours, whole[0]):
+        for key in ('best', 'validated_at'):  # of other validations
+            one['8.state']['ext'].pop(key, None)
+    assert difference(whole[0], ours) is None
+
+
+class Killed(BaseException):
+    """Ends a run like nothing that the code expects."""
+
+
+def test_curves_have_each_iteration_once(train, whole, tmp_path, monkeypatch):
+    """The run ends two iterations after its checkpoint, and has written about them all."""
+    periodic = Trainer._periodic
+    calls = []
+
+    def die(self, *timers) -> None:
+        periodic(self, *timers)
+        if self.iteration == 6:
+            raise Killed
+
+    def noted(method, name: str):
+        return lambda self, *args: (calls.append(name), method(self, *args))[1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_periodic', die)
+        patch.setattr(SummaryWriter, 'flush', noted(SummaryWriter.flush, 'events'))
+        patch.setattr(ExtSRModel, 'save', noted(ExtSRModel.save, 'checkpoint'))
+        with pytest.raises(Killed):
+            train('parts')
+    assert calls[:2] == ['events', 'checkpoint']  # no gap: what leads to a checkpoint is on the disk before it
+    folder = train('parts', flags=('--auto_resume',))
+    assert len(list((tmp_path / 'parts' / 'tb_logger' / NAME).iterdir())) == 2
+    assert curves(folder) == whole[1]
+    assert [step for step, _ in whole[1]['losses/l_pix']] == list(range(1, 9))
+    log = max(folder.glob('*.log'), key=lambda file: file.stat().st_mtime_ns).read_text()
+    assert 'iter: 4. What earlier logs of this run say of later iterations is void.' in log
+
+
+def test_a_finished_run_is_not_validated_again(train, whole):
+    """Nor where its last validation came after its last checkpoint."""
+    first = curves(train('parts', 'val:val_freq=5'))
+    again = curves(train('parts', 'val:val_freq=5', flags=('--auto_resume',)))
+    assert [step for step, _ in again['metrics/demo_val/psnr']] == [5, 8]
+    assert again == first
+
+
+def test_own_checkpoints_are_loaded_whole(train, tmp_path):
+    """Also where of the pretrained weights a layer was left out, and they had no key."""
+    weights = torch.load(train('pretrained', 'train:total_iter=1') / 'models' / 'net_g_1.pth', weights_only=True)
+    torch.save(weights['params'], tmp_path / 'bare.pth')
+    entries = [f'path:pretrain_network_g={tmp_path / "bare.pth"}', 'path:strict_load_g_except=[conv_last]',
+               'path:param_key_g=~']  # fmt: skip
+    folder = train('parts', *entries)
+    expected = outcome(folder)
+    forget(folder, 8)
+    assert difference(expected, outcome(train('parts', *entries, flags=('--auto_resume',)))) is None
+
+
+def test_three_processes_add_gradients_in_the_same_order_after_a_resume():
+    command = [sys.executable, str(Path(__file__).with_name('resumed_ranks.py'))]
+    environment = os.environ | {'PYTHONPATH': str(PROJECT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

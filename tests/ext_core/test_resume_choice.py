@@ -1,0 +1,63 @@
+"""With several processes, the first one chooses the state for all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from compat_tools import process_group
+
+from ext_core.checkpoint import atomic_save
+from ext_core.errors import UserError
+from ext_core.manifest import write_manifest
+from ext_core.resume import load_resume_state
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> dict:
+    """Options of a run that saved iterations 2 and 4, of which the latter is damaged."""
+    models, states = tmp_path / 'models', tmp_path / 'training_states'
+    for folder in (models, states):
+        folder.mkdir()
+    for iteration in (2, 4):
+        files = [models / f'net_g_{iteration}.pth', states / f'{iteration}.state']
+        write_manifest(states, iteration, {path: atomic_save({'iter': iteration}, path) for path in files})
+    (models / 'net_g_4.pth').write_bytes(b'')
+    path = {'models': str(models), 'training_states': str(states), 'resume_state': None}
+    return {'auto_resume': True, 'dist': True, 'rank': 0, 'network_g': {}, 'path': path}
+
+
+def test_first_process_tells_the_others(opt, monkeypatch):
+    told: list = []
+    said: list[str] = []
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda answer: told.append(list(answer)))
+    assert load_resume_state(opt, said.append)['iter'] == 2
+    assert len(said) == 1
+    (answer,) = told
+
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda mine: mine.__setitem__(slice(None), answer))
+    other = opt | {'rank': 1, 'path': opt['path'] | {'resume_state': None}}
+    assert load_resume_state(other, said.append)['iter'] == 2
+    assert other['path']['pretrain_network_g'] == opt['path']['pretrain_network_g']
+    assert len(said) == 1
+
+
+def test_its_error_is_that_of_all(opt, monkeypatch):
+    monkeypatch.setattr(
+        torch.distributed, 'broadcast_object_list', lambda mine: mine.__setitem__(slice(None), [None, 'none fits'])
+    )
+    with pytest.raises(UserError, match='none fits'):
+        load_resume_state(opt | {'rank': 1})
+    (Path(opt['path']['training_states']) / '2.state').write_bytes(b'')
+    with pytest.raises(UserError, match='none'):
+        load_resume_state(opt)
+
+
+def test_group_of_one(opt):
+    with process_group():
+        assert load_resume_state(opt, lambda line: None)['iter'] == 2
+        (Path(opt['path']['training_states']) / '2.state').write_bytes(b'')
+        with pytest.raises(UserError, match='none of the 2 states'):
+            load_resume_state(opt, lambda line: None)
+        for path in Path(opt['path']['training_states']).glob('*.state'):
+            path.unlink()
+        assert load_resume_state(opt, lambda line: None) is None  # nothing but manifests: a new start

@@ -1,0 +1,175 @@
+"""Checkpoints of whole runs: full disks, damaged files, what is removed, and states that BasicSR wrote."""
+
+import json
+import os
+from pathlib import Path
+
+import check_recipes
+import pytest
+import torch
+from check_recipes import put
+
+from ext_core import launch, yaml_safe
+from ext_core.check import find_problems
+from ext_core.manifest import verify
+
+data = check_recipes.data
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Runs:
+    """A tiny recipe that saves every second iteration; ``self(6, '--auto_resume')`` gives the exit status."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.folder = root / 'experiments' / 'demo_saving'
+        self.models, self.states = self.folder / 'models', self.folder / 'training_states'
+
+    def __call__(self, total_iter: int, *flags: str, name: str = 'saving', path: dict | None = None, **logger) -> int:
+        small = {
+            '_base_': str(PROJECT / 'options' / 'train_rrdb_psnr.yml'),
+            'name': name,
+            'datasets': {'train': {'gt_size': 32, 'num_worker_per_gpu': 0}},
+            'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
+            'path': path or {},
+            'train': {'total_iter': total_iter},
+            'val': {
+                'val_freq': 2,
+                'save_img': False,
+                'save_best': 'psnr',
+                'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 4}},
+            },
+            'logger': {'save_checkpoint_freq': 2, **logger},
+        }
+        option_file = self.root / f'{name}.yml'
+        option_file.write_text(yaml_safe.dump(small))
+        return launch.train(self.root, ['-opt', str(option_file), '--demo', *flags])
+
+    def newest_log(self) -> str:
+        return max(self.folder.glob('*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch, fresh_logger) -> Runs:
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    return Runs(tmp_path)
+
+
+def loaded(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def assert_same_weights(one: dict, other: dict) -> None:
+    for key, tensors in one.items():
+        for name, value in tensors.items():
+            assert torch.equal(value, other[key][name]), (key, name)
+
+
+def test_best_network_comes_with_its_figures_also_into_another_experiment(runs):
+    assert runs(4) == 0
+    figures = json.loads((runs.models / 'net_g_best.json').read_text())
+    state = loaded(runs.states / '4.state')['ext']['best']['demo_val']['psnr']
+    assert (figures['dataset'], figures['metric']) == ('demo_val', 'psnr')
+    assert (figures['value'], figures['iter']) == (state['val'], state['iter'])
+    best = runs.models / 'net_g_best.pth'
+    assert_same_weights(loaded(best), loaded(runs.models / f'net_g_{figures["iter"]}.pth'))
+    before = best.read_bytes()
+    # nothing is trained there, so there is no validation that could save another
+    assert runs(4, name='onwards', path={'resume_state': str(runs.states / '4.state')}) == 0
+    assert (runs.root / 'experiments' / 'demo_onwards' / 'models' / 'net_g_best.pth').read_bytes() == before
+
+
+def test_full_disk_stops_the_run_and_it_can_be_continued(runs, monkeypatch, capfd):
+    replace = os.replace
+
+    def failing(source, target):
+        if Path(target).name == '4.state':
+            raise OSError(28, 'No space left on device')
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'replace', failing)
+        assert runs(6, keep_last=1) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert '4.state could not be written: [Errno 28] No space left on device. Free disk space' in error
+    assert not (runs.models / 'net_g_6.pth').exists()
+    assert not list(runs.folder.rglob('.*.tmp'))
+    verify(runs.states, 2)
+    assert runs(6, '--auto_resume', keep_last=1) == 0
+    assert 'Resuming training from epoch: 0, iter: 2' in runs.newest_log()
+    verify(runs.states, 6)
+
+
+def test_only_the_last_are_kept_with_the_best_and_the_latest(runs):
+    assert runs(8, keep_last=1, save_in_background=False) == 0
+    assert {path.name for path in runs.states.iterdir()} == {'8.state', '8.json'}
+    kept = {'net_g_8.pth', 'net_g_best.pth', 'net_g_best.json', 'net_g_latest.pth'}
+    assert {path.name for path in runs.models.iterdir()} == kept
+
+
+def test_damaged_iterations_are_skipped_and_the_log_says_why(runs, capfd):
+    assert runs(8) == 0
+    newest = runs.models / 'net_g_8.pth'
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1  # still loads, as often as not
+    newest.write_bytes(content)
+    (runs.states / '6.json').write_text((runs.states / '4.json').read_text())
+    whole = loaded(runs.models / 'net_g_latest.pth')
+    capfd.readouterr()
+    assert runs(8, '--auto_resume') == 0
+    said, log = capfd.readouterr().out, runs.newest_log()
+    for text in (said, log):
+        assert 'skipping iteration 8:' in text
+        assert 'net_g_8.pth is damaged, or of another iteration: its checksum is not the one saved.' in text
+        assert 'skipping iteration 6:' in text
+        assert '6.json names files that are not those of iteration 6.' in text
+    assert 'iter: 4.' in log
+    assert_same_weights(loaded(newest), whole)
+    verify(runs.states, 8)
+
+
+def test_state_of_a_damaged_checkpoint_is_refused_by_its_name(runs, capfd):
+    assert runs(2) == 0
+    newest = runs.models / 'net_g_2.pth'
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert runs(4, name='onwards', path={'resume_state': str(runs.states / '2.state')}) == 1
+    assert 'path:resume_state: ' in (error := capfd.readouterr().err.splitlines()[-1])
+    assert 'net_g_2.pth has' in error
+
+
+def test_states_of_basicsr_are_continued(runs):
+    """Its format, and no manifest: state and weights are checked by loading them."""
+    assert runs(4) == 0
+    for iteration in (2, 4):
+        (runs.states / f'{iteration}.json').unlink()
+        state = loaded(runs.states / f'{iteration}.state')
+        plain = {key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')}
+        torch.save(plain, runs.states / f'{iteration}.state')
+    torch.save(loaded(runs.states / '2.state'), runs.states / '4.state')  # a state under another's name
+    assert runs(6, '--auto_resume') == 0
+    log = runs.newest_log()
+    assert '4.state is the state of iteration 2.' in log
+    assert 'iter: 2.' in log
+    verify(runs.states, 6)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'wanted'),
+    [
+        ('keep_last', 0, 'a whole number of at least 1'),
+        ('keep_last', 2.5, 'a whole number of at least 1'),
+        ('keep_last', 'all', 'a whole number of at least 1'),
+        ('save_in_background', 1, 'true or false'),
+        ('keep_lasts', 3, "Did you mean 'keep_last'?"),
+    ],
+)
+def test_wrong_options_are_named(data, key, value, wanted):
+    (problem,) = find_problems(put(f'logger:{key}', value), is_train=True)
+    assert problem.startswith(f'logger:{key}')
+    assert wanted in problem
+
+
+def test_right_options_pass(data):
+    for key, value in (('keep_last', 1), ('keep_last', None), ('save_in_background', False)):
+        assert find_problems(put(f'logger:{key}', value), is_train=True) == []
