@@ -18,6 +18,6 @@ setup(
         'metrics': _METRICS,
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
-        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, 'ruff', 'mypy', 'pytest-xdist'],
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
     },
 )
