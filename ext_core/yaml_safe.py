@@ -1,12 +1,17 @@
-"""Read and write option files: safe YAML with the three things option files need."""
+"""Read and write option files: safe YAML with the things option files need, and the lines of its keys."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ext_core.errors import UserError
+
+Lines = dict[tuple[str, ...], int]  # the keys from the top to a key: its line, from 1 on
+MOST_NODES = 100_000  # of one file, aliases counted as often as they stand: option files have hundreds
+_LARGEST_FILE = 1 << 20  # bytes; parsing takes minutes from some ten thousand lines on
 
 
 class _OptionLoader(yaml.SafeLoader):
@@ -21,6 +26,8 @@ class _OptionDumper(yaml.SafeDumper):
 
 
 def _mapping(loader: _OptionLoader, node: yaml.MappingNode) -> dict:
+    if not isinstance(node, yaml.MappingNode):  # of '!!map x'
+        raise yaml.constructor.ConstructorError(None, None, 'expected a mapping', node.start_mark)
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -44,14 +51,24 @@ def parse(text: str, name: str = '<string>') -> Any:
     """YAML text to Python values.
 
     Raises:
-        UserError: If the text is not valid YAML, gives a key twice, or tries to construct Python objects. The message
-            names the file and the line.
+        UserError: If the text is not valid YAML, gives a key twice, tries to construct Python objects, or holds
+            aliases that contain themselves or multiply. The message names the file and the line.
     """
+    return parse_with_lines(text, name)[0]
+
+
+def parse_with_lines(text: str, name: str = '<string>') -> tuple[Any, Lines]:
+    """:func:`parse`, and the lines of all keys."""
     try:
         loader = _OptionLoader(text)
         loader.name = name
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            if node is None:
+                return None, {}
+            _refuse_growth(node, name)
+            data = loader.construct_document(node)
+            return data, dict(_lines(node, loader))
         finally:
             loader.dispose()
     except yaml.constructor.ConstructorError as error:
@@ -60,8 +77,39 @@ def parse(text: str, name: str = '<string>') -> Any:
             f'{name}, line {line}: {error.problem}. Option files hold plain values only; Python objects '
             'are refused, because a file from elsewhere could run code with them.'
         ) from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:  # '!!int x', an impossible date, a list as a key
+    except RecursionError:
+        raise UserError(f'{name} is nested too deeply for an option file.') from None
+    except UserError:
+        raise
+    except Exception as error:  # '!!int x', an impossible date, a list as a key: PyYAML lets many kinds out
         raise UserError(f'{name} is not valid YAML: {error}') from None
+
+
+def _refuse_growth(root: yaml.Node, name: str) -> None:
+    """Aliases are nodes that stand in several places: in themselves, or doubling with each line, they never end."""
+    left = MOST_NODES
+    waiting: list[tuple[yaml.Node, tuple[int, ...]]] = [(root, ())]
+    while waiting:
+        node, around = waiting.pop()
+        left -= 1
+        if id(node) in around or left < 0:
+            fault = 'contains itself' if left >= 0 else f'makes the file longer than {MOST_NODES} values'
+            raise UserError(f'{name}, line {node.start_mark.line + 1}: an alias {fault}. Write the values out.')
+        if isinstance(node, yaml.CollectionNode):
+            parts = [part for pair in node.value for part in pair] if _is_mapping(node) else node.value
+            waiting += [(part, (*around, id(node))) for part in parts]
+
+
+def _is_mapping(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode)
+
+
+def _lines(node: yaml.Node, loader: _OptionLoader, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple, int]]:
+    if _is_mapping(node):
+        for key_node, value_node in node.value:
+            path = (*above, str(loader.construct_object(key_node, deep=True)))
+            yield path, key_node.start_mark.line + 1
+            yield from _lines(value_node, loader, path)
 
 
 def read(path: Path) -> dict:
@@ -70,19 +118,32 @@ def read(path: Path) -> dict:
     Raises:
         UserError: If the file is missing, or is not a mapping of keys to values; see also :func:`parse`.
     """
-    if not path.is_file():
-        raise UserError(f'Option file not found: {path}. Check the path after -opt.')
+    return read_with_lines(path)[0]
+
+
+def read_with_lines(path: Path) -> tuple[dict, Lines]:
+    """:func:`read`, and the lines of all keys."""
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has characters that no path can have
+        there = False
+    if not there:
+        raise UserError(
+            f'Option file not found: {path}. Check the path after -opt, or _base_ of the file that names it.'
+        )
+    if path.stat().st_size > _LARGEST_FILE:
+        raise UserError(f'{path} is no option file: it has more than {_LARGEST_FILE:,} bytes.')
     try:
         text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path} cannot be read as a text file in UTF-8: {error}') from None
-    data = parse(text, str(path))
+    data, lines = parse_with_lines(text, str(path))
     if not isinstance(data, dict):
         raise UserError(
             f'{path}: an option file is a mapping of keys to values, but this holds '
             f'{"nothing" if data is None else type(data).__name__}.'
         )
-    return data
+    return data, lines
 
 
 def dump(options: dict) -> str:

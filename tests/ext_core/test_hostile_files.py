@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ext_core import yaml_safe
+from ext_core import options, yaml_safe
 from ext_core.check import images
 from ext_core.checkpoint import load_checkpoint
 from ext_core.compat.lmdb_backend import SharedLmdbBackend
@@ -234,3 +234,17 @@ def test_option_file_that_is_refused(tmp_path, kind, monkeypatch):
 def test_option_file_that_means_what_it_says(tmp_path, content):
     (tmp_path / 'opt.yml').write_bytes(content)
     assert yaml_safe.read(tmp_path / 'opt.yml')['a'] == [1]
+
+
+def test_bases_that_multiply(tmp_path):
+    (tmp_path / '0.yml').write_text('name: x\n')
+    for level in range(1, 30):
+        (tmp_path / f'{level}.yml').write_text(f'_base_: [{level - 1}.yml, {level - 1}.yml]\n')
+    with pytest.raises(UserError, match='more than 100 files by way of _base_'):
+        options.load(tmp_path / '29.yml')
+
+
+def test_huge_option_file(tmp_path):
+    (tmp_path / 'huge.yml').write_text('a: 1\n' + '# comment\n' * 200_000)
+    with pytest.raises(UserError, match=r'huge\.yml is no option file'):
+        yaml_safe.read(tmp_path / 'huge.yml')
