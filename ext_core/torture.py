@@ -205,7 +205,9 @@ class Case:
             what = 'stopped'
         else:
             result.kills += 1
-            alone = self.processes > 1 and self.rng.random() < ONE_RANK
+            # before they have met, nobody but torchrun can tell the others of one that died
+            together = self.processes > 1 and training.iterations() > 0
+            alone = together and self.rng.random() < ONE_RANK
             what = 'one rank killed' if alone else 'killed'
             result.ranks += alone
             training.kill(self.rng.choice(training.ranks()) if alone else None)

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import dist_util
 from torch import nn
+from torch.distributed import distributed_c10d
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ext_core.compat.patch import Patch, contains, rebind
@@ -21,6 +22,8 @@ from ext_core.errors import UserError
 # Rank 0 validates video models alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min)
 # would end the training at the first long validation.
 TIMEOUT = datetime.timedelta(hours=12)
+# In which all processes must have met: nobody tells the others of one that ended before, unless torchrun does.
+MEETING = datetime.timedelta(minutes=10)
 
 
 def _variable(name: str, launcher: str, remedy: str) -> str:
@@ -41,10 +44,18 @@ def _join_group(backend: str, local_rank: int, **kwargs: Any) -> None:
         torch.cuda.set_device(local_rank)
     else:
         backend = 'gloo'  # nccl needs CUDA
-    kwargs.setdefault('timeout', TIMEOUT)
+    timeout = kwargs.pop('timeout', TIMEOUT)
     if os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True':
         kwargs |= _own_part_of_store()
-    dist.init_process_group(backend=backend, **kwargs)
+    try:
+        dist.init_process_group(backend=backend, timeout=MEETING, **kwargs)
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        minutes = MEETING.total_seconds() / 60
+        raise UserError(
+            f'the processes have not all met within {minutes:.0f} minutes: one has ended, or cannot be reached '
+            f'({str(error).splitlines()[0]}). Look at the messages of the others, then start again.'
+        ) from error
+    distributed_c10d._set_pg_timeout(timeout, dist.group.WORLD)
 
 
 def _own_part_of_store() -> dict[str, Any]:

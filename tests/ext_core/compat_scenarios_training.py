@@ -14,6 +14,7 @@ import torch.distributed as dist
 from compat_real_esrgan import real_esrgan, real_esrgan_batch
 from compat_tools import folder, model, process_group, raises, scenario
 from torch import nn
+from torch.distributed import distributed_c10d
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -31,7 +32,7 @@ def workers_are_forked() -> None:
     before = mp.get_start_method(allow_none=True)
     mp.set_start_method(None, force=True)
     try:
-        with mock.patch.dict(os.environ, ADDRESS), mock.patch.object(dist, 'init_process_group'):
+        with mock.patch.dict(os.environ, ADDRESS), _joining():
             with contextlib.suppress(ZeroDivisionError):  # the next cause
                 init_dist('pytorch')
             assert mp.get_start_method(allow_none=True) == 'fork', f'start method is {mp.get_start_method()!r}'
@@ -41,7 +42,15 @@ def workers_are_forked() -> None:
 
 def _expect_gloo(joined: mock.Mock) -> None:
     assert joined.call_args.kwargs['backend'] == 'gloo'
-    assert joined.call_args.kwargs['timeout'].total_seconds() == 12 * 3600
+    assert joined.call_args.kwargs['timeout'].total_seconds() == 600, 'to meet'
+    assert joined.patience.call_args.args[0].total_seconds() == 12 * 3600, 'afterwards'
+
+
+@contextlib.contextmanager
+def _joining() -> Iterator[mock.Mock]:
+    with mock.patch.object(dist, 'init_process_group') as joined:
+        with mock.patch.object(distributed_c10d, '_set_pg_timeout') as joined.patience:
+            yield joined
 
 
 def _without_cuda() -> contextlib.ExitStack:
@@ -55,8 +64,7 @@ def _without_cuda() -> contextlib.ExitStack:
 def torchrun_without_cuda() -> None:
     from basicsr.utils import dist_util
 
-    joining = mock.patch.object(dist, 'init_process_group')
-    with _without_cuda(), mock.patch.dict(os.environ, ADDRESS), joining as joined:
+    with _without_cuda(), mock.patch.dict(os.environ, ADDRESS), _joining() as joined:
         dist_util._init_dist_pytorch('nccl')
     _expect_gloo(joined)
 
@@ -66,7 +74,7 @@ def slurm_without_cuda() -> None:
     from basicsr.utils import dist_util
 
     job = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
-    with folder() as bin_folder, _without_cuda(), mock.patch.object(dist, 'init_process_group') as joined:
+    with folder() as bin_folder, _without_cuda(), _joining() as joined:
         tool = bin_folder / 'scontrol'
         tool.write_text('#!/bin/sh\n[ "$*" = "show hostname node[7-8]" ] && printf "node7\\nnode8\\n"\n')
         tool.chmod(0o755)
