@@ -48,9 +48,9 @@ def _expect_gloo(joined: mock.Mock) -> None:
 
 @contextlib.contextmanager
 def _joining() -> Iterator[mock.Mock]:
-    with mock.patch.object(dist, 'init_process_group') as joined:
-        with mock.patch.object(distributed_c10d, '_set_pg_timeout') as joined.patience:
-            yield joined
+    later = mock.patch.object(distributed_c10d, '_set_pg_timeout')
+    with mock.patch.object(dist, 'init_process_group') as joined, later as joined.patience:
+        yield joined
 
 
 def _without_cuda() -> contextlib.ExitStack:
