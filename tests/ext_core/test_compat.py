@@ -179,6 +179,7 @@ def test_launcher_chooses_the_local_device(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
     monkeypatch.setattr(torch.cuda, 'set_device', chosen.append)
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: chosen.append(backend))
+    monkeypatch.setattr(torch.distributed.distributed_c10d, '_set_pg_timeout', lambda timeout, group: None)
     monkeypatch.setenv('RANK', '6')
     monkeypatch.setenv('LOCAL_RANK', '1')
     dist_util._init_dist_pytorch('nccl')
