@@ -47,6 +47,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for key in NEEDED:
         if not isinstance(opt.get(key), str):
             raise UserError(f'{path}: {key} must be given, as text. options/train_domain_adaptation.yml explains it.')
+    for key in ('val_gt', 'val_hr'):
+        if not isinstance(opt.get(key), str | None):
+            raise UserError(f"{path}: {key} must be the path of a folder or LMDB, or ~, but is '{opt[key]}'.")
     for key in SECTIONS:
         if not isinstance(opt.setdefault(key, None) or {}, dict):
             raise UserError(f'{path}: {key} must be a section of options of a recipe, or ~.')

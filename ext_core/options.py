@@ -3,16 +3,17 @@
 import argparse
 import copy
 import difflib
-import fnmatch
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ext_core import yaml_safe
 from ext_core.errors import UserError
+from ext_core.merging import apply_overlay, leaves, merge
+from ext_core.positions import Positions
 from ext_core.shape import require_outline, require_text_keys
 
 DEMO_SCALES = (2, 3, 4)
+_MOST_FILES = 100  # read for one option file; bases of bases multiply
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
 
 
@@ -53,59 +54,40 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
 
 
 # ---------------------------------------------------------------------- the option file
-def load(path: Path) -> dict:
+def load(path: Path, positions: Positions | None = None) -> dict:
     """An option file with its ``_base_`` files (one path or a list, relative to the file) merged underneath.
 
     Merging is mmengine's: sections are merged key by key, everything else is replaced, and ``_delete_: true`` in a
     section drops what it inherits.
 
+    Args:
+        path (Path): The file.
+        positions (Positions | None): Gets the file and line of each key.
+
     Raises:
         UserError: If a file is missing or malformed, or the files inherit in a circle.
     """
-    return _load(path, ())
+    return _load(path, (), Positions() if positions is None else positions)
 
 
-def _load(path: Path, above: tuple[Path, ...]) -> dict:
+def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
     if path.resolve() in above:
         raise UserError(f'{path}: _base_ files inherit in a circle: ' + ' -> '.join(str(p) for p in above))
-    own = yaml_safe.read(path)
+    positions.files += 1
+    if positions.files > _MOST_FILES:
+        raise UserError(f'{path}: more than {_MOST_FILES} files by way of _base_. Let each inherit from fewer.')
+    own, lines = yaml_safe.read_with_lines(path)
     bases = own.pop('_base_', [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
         raise UserError(f"{path}: _base_ must be a path or a list of paths, but is '{bases}'.")
-    require_text_keys(own)
+    places = Positions(str(path), lines)
+    require_text_keys(own, places)
     merged: dict = {}
     for base in bases:
-        merged = merge(merged, _load(path.parent / base, (*above, path.resolve())))
+        merged = merge(merged, _load(path.parent / base, (*above, path.resolve()), positions))
+    positions.lay_over(places, own)
     return merge(merged, own)
-
-
-def merge(base: dict, own: dict) -> dict:
-    """``base`` with ``own`` merged over it by mmengine's rules; a section may also replace a ``~``."""
-    from mmengine.config import Config
-
-    base = copy.deepcopy(base)
-    _make_room(base, own)
-    merged = Config(base)
-    merged.merge_from_dict(own)
-    return merged.to_dict()
-
-
-def _make_room(base: dict, own: dict) -> None:
-    for key, value in own.items():
-        if isinstance(value, dict):
-            if isinstance(base.get(key), dict):
-                _make_room(base[key], value)
-            else:
-                base.pop(key, None)
-
-
-def leaves(options: dict, prefix: str = '') -> Iterator[str]:
-    """Colon paths of all keys, sections included."""
-    for key, value in options.items():
-        yield f'{prefix}{key}'
-        if isinstance(value, dict):
-            yield from leaves(value, f'{prefix}{key}:')
 
 
 def override(options: dict, entries: list[str]) -> None:
@@ -132,72 +114,27 @@ def override(options: dict, entries: list[str]) -> None:
         place[last] = yaml_safe.parse(text.strip(), f'--force_yml {entry}')
 
 
-def apply_overlay(options: dict, overlay: dict) -> None:
-    """Merge an overlay in place. It knows four kinds of change, so that one file fits any recipe.
-
-    ``at_most``: colon-path patterns with a number; keys that exist are lowered to it (lists: each element).
-    ``whole_lr``: patterns of HR sizes, lowered to a multiple of the scale.
-    ``replace``: colon-path patterns with a value, put where the key exists.
-    ``merge``: a tree merged as ``_base_`` would.
-    Text values may hold ``{scale}`` and ``{name}``.
-    """
-    words = {'scale': options.get('scale', 1), 'name': options.get('name', 'demo')}
-    for pattern, limit in overlay.get('at_most', {}).items():
-        for section, key in _matches(options, pattern):
-            section[key] = _at_most(section[key], limit)
-    for pattern in overlay.get('whole_lr', []):
-        for section, key in _matches(options, pattern):
-            section[key] -= section[key] % words['scale']
-    for pattern, value in overlay.get('replace', {}).items():
-        for section, key in _matches(options, pattern):
-            section[key] = _format(value, words)
-    merged = merge(options, _format(overlay.get('merge', {}), words))
-    options.clear()
-    options.update(merged)
-
-
-def _at_most(value: Any, limit: Any) -> Any:
-    if isinstance(value, list):
-        return [_at_most(element, limit) for element in value]
-    return min(value, limit) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _matches(options: dict, pattern: str) -> list[tuple[dict, str]]:
-    found = []
-    for path in list(leaves(options)):
-        if fnmatch.fnmatchcase(path, pattern):
-            *sections, last = path.split(':')
-            place = options
-            for key in sections:
-                place = place[key]
-            found.append((place, last))
-    return found
-
-
-def _format(value: Any, words: dict) -> Any:
-    if isinstance(value, dict):
-        return {key: _format(element, words) for key, element in value.items()}
-    if isinstance(value, list):
-        return [_format(element, words) for element in value]
-    return value.format(**words) if isinstance(value, str) else copy.deepcopy(value)
-
-
 # ---------------------------------------------------------------------- what training runs with
-def resolve(args: argparse.Namespace, root: Path, is_train: bool) -> tuple[dict, dict]:
+def resolve(
+    args: argparse.Namespace, root: Path, is_train: bool, positions: Positions | None = None
+) -> tuple[dict, dict]:
     """The options of a run.
 
     Args:
         args (argparse.Namespace): From :func:`parse_arguments`.
         root (Path): Folder that gets ``experiments/``, ``results/`` and ``tb_logger/``.
         is_train (bool): Training or testing.
+        positions (Positions | None): Gets the file and line of each key, for messages.
 
     Returns:
         tuple[dict, dict]: The option file with everything merged, as it is saved beside the results; and the same
         completed with what BasicSR's ``parse_options`` adds (paths, phases, devices), as models get it.
     """
-    merged = load(args.opt)
-    require_outline(merged)
+    positions = Positions() if positions is None else positions
+    merged = load(args.opt, positions)
+    require_outline(merged, positions)
     if args.demo:
+        before = copy.deepcopy(merged)
         if merged.get('scale') not in DEMO_SCALES:
             raise UserError(f"--demo: scale must be one of {DEMO_SCALES}, but is '{merged.get('scale')}'.")
         weights = (merged.get('path') or {}).get('pretrain_network_g')
@@ -205,8 +142,12 @@ def resolve(args: argparse.Namespace, root: Path, is_train: bool) -> tuple[dict,
         apply_overlay(merged, yaml_safe.read(overlay))
         if not is_train and isinstance(weights, str):  # those that the training recipe's --demo leaves
             merged['path']['pretrain_network_g'] = weights.replace('experiments/', 'experiments/demo_', 1)
-    override(merged, args.force_yml)
-    require_outline(merged)
+        positions.note_changes(before, merged, f'--demo ({DEMO_OVERLAY})')
+    for entry in args.force_yml:
+        before = copy.deepcopy(merged)
+        override(merged, [entry])
+        positions.note_changes(before, merged, f'--force_yml {entry}')
+    require_outline(merged, positions)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
         merged['name'] = f'debug_{merged.get("name")}'
     opt = copy.deepcopy(merged)
@@ -221,7 +162,7 @@ def resolve(args: argparse.Namespace, root: Path, is_train: bool) -> tuple[dict,
     _set_devices(opt)
     _complete_datasets(opt)
     _complete_paths(opt, root)
-    if is_train and 'debug' in str(opt['name']):
+    if is_train and 'debug' in str(opt.get('name')):
         _shorten_for_debugging(opt)
     if isinstance(opt.get('val'), dict):
         opt['val'].setdefault('suffix', None)  # BasicSR's test looks for the key
@@ -263,14 +204,22 @@ def _complete_datasets(opt: dict) -> None:
             dataset['scale'] = opt['scale']
         for key in [key for key in dataset if key.startswith('dataroot')]:
             if isinstance(dataset[key], str):
-                dataset[key] = str(Path(dataset[key]).expanduser())
+                dataset[key] = _expanded(dataset[key])
+
+
+def _expanded(path: str) -> str:
+    """A path with the home folder for ``~``; one that cannot be is left to the check, which does not find it."""
+    try:
+        return str(Path(path).expanduser())
+    except (RuntimeError, ValueError):  # no such user; a character that no path can have
+        return path
 
 
 def _complete_paths(opt: dict, root: Path) -> None:
     path_opt = opt['path'] = opt.get('path') or {}
     for key, value in path_opt.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-            path_opt[key] = str(Path(value).expanduser())
+            path_opt[key] = _expanded(value)
     if opt['is_train']:
         home = root / 'experiments' / str(opt.get('name'))
         path_opt.update(

@@ -3,26 +3,34 @@
 from typing import Any
 
 from ext_core.errors import UserError
+from ext_core.positions import Positions
 
 SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
 
 
-def require_outline(options: dict) -> None:
+def require_outline(options: dict, positions: Positions | None = None) -> None:
     """Check that keys are text and that sections are sections.
+
+    Args:
+        options (dict): The options.
+        positions (Positions | None): Where their keys stand.
 
     Raises:
         UserError: Naming the first key that is none, or all sections that are something else.
     """
-    require_text_keys(options)
+    positions = Positions() if positions is None else positions
+    require_text_keys(options, positions)
     sections = {key: options[key] for key in options if key in SECTIONS or key.startswith('network_')}
     if isinstance(options.get('datasets'), dict):
         sections |= {f'datasets:{phase}': value for phase, value in options['datasets'].items()}
-    wrong = [f"{key} is '{value}'" for key, value in sections.items() if not isinstance(value, dict | None)]
+    wrong = [
+        positions.locate(f"{key} is '{value}'") for key, value in sections.items() if not isinstance(value, dict | None)
+    ]
     if wrong:
         raise UserError(f'these must be sections of keys and values in the option file: {"; ".join(wrong)}.')
 
 
-def require_text_keys(value: Any, where: str = '') -> None:
+def require_text_keys(value: Any, positions: Positions, where: tuple[str, ...] = ()) -> None:
     """Check the keys of nested sections.
 
     Raises:
@@ -31,5 +39,12 @@ def require_text_keys(value: Any, where: str = '') -> None:
     if isinstance(value, dict):
         for key, element in value.items():
             if not isinstance(key, str):
-                raise UserError(f"{where}{key!r}: a key of the option file must be text; quote it: '{key}'.")
-            require_text_keys(element, f'{where}{key}:')
+                place = positions[(*where, str(key))]
+                name = ':'.join((*where, repr(key)))
+                raise UserError(
+                    f"{f'{place}: ' if place else ''}{name}: a key of the option file must be text; quote it: '{key}'."
+                )
+            require_text_keys(element, positions, (*where, key))
+        return
+    for element in value if isinstance(value, list) else ():
+        require_text_keys(element, positions, where)

@@ -30,6 +30,8 @@ def _mapping(loader: _OptionLoader, node: yaml.MappingNode) -> dict:
         raise yaml.constructor.ConstructorError(None, None, 'expected a mapping', node.start_mark)
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
+        if key_node.tag == 'tag:yaml.org,2002:merge':
+            continue  # '<<' may be overruled: that is what it is for
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if key in seen:

@@ -16,10 +16,12 @@ or dataset needs no entry in a list here. Classes may say more about themselves,
 from collections.abc import Iterator
 from types import ModuleType
 
-from ext_core.check import components, datasets, networks, places, sections
+from ext_core.check import components, datasets, networks, places, rehearsal, sections, values
+from ext_core.check.trials import undisturbed
 from ext_core.errors import UserError
+from ext_core.positions import Positions
 
-__all__ = ['check_options', 'find_problems']
+__all__ = ['check_options', 'find_problems', 'find_warnings']
 
 
 def find_problems(opt: dict, is_train: bool) -> list[str]:
@@ -36,8 +38,19 @@ def find_problems(opt: dict, is_train: bool) -> list[str]:
         list[str]: One line for each problem: the option's colon path or the file, what is wrong, the remedy.
     """
 
-    parts = (sections, components, networks, datasets, places)
-    return list(dict.fromkeys(problem for part in parts for problem in _problems_of(part, opt, is_train)))
+    parts = (sections, values, components, networks, datasets, places)
+    with undisturbed():
+        return list(dict.fromkeys(problem for part in parts for problem in _problems_of(part, opt, is_train)))
+
+
+def find_warnings(opt: dict, positions: Positions | None = None) -> list[str]:
+    """What may be meant in the options of a training, and may be a mistake, one line each.
+
+    Args:
+        opt (dict): Options in which :func:`find_problems` finds nothing.
+        positions (Positions | None): Where the keys stand, to name file and line. Default: not named.
+    """
+    return [positions.locate(warning) if positions else warning for warning in values.warnings(opt)]
 
 
 def _problems_of(part: ModuleType, opt: dict, is_train: bool) -> Iterator[str]:
@@ -49,20 +62,22 @@ def _problems_of(part: ModuleType, opt: dict, is_train: bool) -> Iterator[str]:
         yield f'the check of the {name} met a value that cannot be right: {type(error).__name__}: {error}'
 
 
-def check_options(opt: dict, is_train: bool) -> None:
-    """Refuse options with problems.
+def check_options(opt: dict, is_train: bool, positions: Positions | None = None) -> None:
+    """Refuse options with problems; where none is found, also those whose parts do not fit when they meet.
 
     Args:
         opt (dict): See :func:`find_problems`.
         is_train (bool): Whether they are for training or for testing.
+        positions (Positions | None): Where the keys stand, to name file and line. Default: not named.
 
     Raises:
         UserError: If there are problems; the message lists all of them, one a line.
     """
-    found = find_problems(opt, is_train)
+    with undisturbed():
+        found = find_problems(opt, is_train) or list(_problems_of(rehearsal, opt, is_train))
     if found:
         count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
         raise UserError(
             f'the options have {count}; nothing was created or changed.\n'
-            + '\n'.join(f'  - {problem}' for problem in found)
+            + '\n'.join(f'  - {positions.locate(problem) if positions else problem}' for problem in found)
         )

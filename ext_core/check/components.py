@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.losses.basic_loss import PerceptualLoss
 from basicsr.models.srgan_model import SRGANModel
-from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
-from ext_core.check import sources
+from ext_core.check import metrics, nonfinite, sources
 from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, unknown_type
-from ext_core.check.trials import optimizer_steps, scheduler_steps, trial
+from ext_core.check.trials import build, optimizer_steps, scheduler_steps, trial
+from ext_core.optimizers import find_optimizer, optimizer_names, where_to_get_more
 
 _GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
-_METRIC_IMAGES = ('img', 'img2')
-_CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
+AMP = ('bf16', 'fp16')
+CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
@@ -31,24 +33,27 @@ def problems(opt: dict, is_train: bool) -> Iterator[str]:
             yield from _optimizers(opt, model)
             yield from _scheduler(opt, model)
             yield from _objective(opt, model)
-            yield from _switches(opt)
+            yield from _switches(opt, model)
         yield from _losses(opt)
-    yield from _metrics(opt)
+    yield from metrics.problems(opt)
     if is_train:
-        yield from _save_best(opt, model)
+        yield from metrics.save_best(opt, model)
     if hasattr(model, 'option_problems'):
         yield from model.option_problems(opt)
 
 
 # ---------------------------------------------------------------------- what a model needs
-def _needs(opt: dict, model: type) -> Iterator[str]:
-    needs = set().union(*(vars(base).get('NEEDS', ()) for base in model.__mro__))
+def needs_of(model: type) -> set[str]:
+    """The colon paths without which a model cannot be trained."""
+    needs: set[str] = set().union(*(vars(base).get('NEEDS', ()) for base in model.__mro__))
     needs -= set().union(*(vars(base).get('OPTIONAL', ()) for base in model.__mro__))
     if model.__module__.startswith('basicsr.'):
         needs |= {'train:optim_g', 'train:scheduler'}
-    if issubclass(model, SRGANModel):
-        needs |= _GAN_NEEDS
-    for path in sorted(needs):
+    return needs | _GAN_NEEDS if issubclass(model, SRGANModel) else needs
+
+
+def _needs(opt: dict, model: type) -> Iterator[str]:
+    for path in sorted(needs_of(model)):
         *above, last = path.split(':')
         if section(opt, *above).get(last) is None:
             yield f'{path} is missing: {model.__name__} needs it. Add it, or choose another model_type.'
@@ -76,8 +81,12 @@ def _losses(opt: dict) -> Iterator[str]:
             yield unknown_type(where, arguments.get('type'), 'loss', LOSS_REGISTRY)
             continue
         faults = list(call_problems(where, loss, arguments))
-        ours = not loss.__module__.startswith('basicsr.')  # BasicSR's PerceptualLoss would download its weights
-        yield from faults or trial(where, loss if ours else None, arguments)
+        downloads = issubclass(loss, PerceptualLoss)
+        yield from faults or trial(where, None if downloads else partial(_built, loss), arguments)
+
+
+def _built(loss: type, **arguments: Any) -> None:
+    build(loss, arguments)
 
 
 def _objective(opt: dict, model: type) -> Iterator[str]:
@@ -93,10 +102,13 @@ def _objective(opt: dict, model: type) -> Iterator[str]:
         )
 
 
-def _switches(opt: dict) -> Iterator[str]:
+def _switches(opt: dict, model: type) -> Iterator[str]:
     """Values of our training keys that a model would refuse when it is built."""
     train = section(opt, 'train')
-    if train.get('amp') not in (None, 'bf16', 'fp16'):
+    extra = set().union(*(vars(base).get('EXTRA_TRAIN_KEYS', ()) for base in model.__mro__))
+    if 'pretrain_iters' in extra and bool(train.get('pretrain_iters')) != bool(train.get('pretrain_opt')):
+        yield 'train: pretrain_iters and pretrain_opt belong together. Give both, or none.'
+    if train.get('amp') not in (None, *AMP):
         yield f"train:amp must be bf16, fp16 or left out, but is '{train['amp']}'."
     clip = train.get('grad_clip')
     if clip and not _is_clipping(clip):
@@ -104,9 +116,12 @@ def _switches(opt: dict) -> Iterator[str]:
             'train:grad_clip must be like {type: norm, max: 1.0}, {type: value, max: 0.1} or '
             f"{{type: adjustable, theta: 0.01}}, but is '{clip}'."
         )
+    yield from nonfinite.problems(train.get('nonfinite'), model)
     alone = is_number(opt.get('num_gpu')) and opt['num_gpu'] > 1 and not opt.get('dist')  # DataParallel's threads
     if alone and (train.get('amp') or train.get('compile')):
         yield 'train:amp and train:compile work with one process a GPU: start with torchrun and --launcher pytorch.'
+    if not isinstance(train.get('compile'), bool | dict | None):
+        yield f"train:compile must be true, false or a section, but is '{train['compile']}'."
     if isinstance(train.get('compile'), dict):
         yield from call_problems('train:compile', torch.compile, train['compile'], given=('model',))
     batch, parts = section(opt, 'datasets', 'train').get('batch_size_per_gpu'), train.get('accumulate', 1)
@@ -115,36 +130,35 @@ def _switches(opt: dict) -> Iterator[str]:
 
 
 def _is_clipping(clip: Any) -> bool:
-    if not isinstance(clip, dict) or clip.get('type') not in _CLIPPING:
+    if not isinstance(clip, dict) or clip.get('type') not in CLIPPING:
         return False
-    number = _CLIPPING[clip['type']]
+    number = CLIPPING[clip['type']]
     return set(clip) == {'type', number} and is_number(clip[number]) and clip[number] > 0
 
 
 # ---------------------------------------------------------------------- optimizers and schedules
 def _optimizers(opt: dict, model: type) -> Iterator[str]:
-    known = {
-        name: c
-        for name, c in vars(torch.optim).items()
-        if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer
-    }
-    if _is_stock(model, 'get_optimizer'):
-        known = {'Adam': torch.optim.Adam}
+    stock = _is_stock(model, 'get_optimizer')
     for key, arguments in section(opt, 'train').items():
         if not str(key).startswith('optim_') or arguments is None:
             continue
         where = f'train:{key}'
         name = arguments.get('type') if isinstance(arguments, dict) else None
-        if name not in known:
-            hint = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(sorted(known))}.'
-            yield f"{where}:type: there is no optimizer '{name}' for {model.__name__}.{hint}"
+        known = ['Adam'] if stock else optimizer_names()
+        optimizer = None if stock and name != 'Adam' else find_optimizer(name)
+        if optimizer is None:
+            more = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(known)}.'
+            more += '' if stock else where_to_get_more()
+            yield f"{where}:type: there is no optimizer '{name}' for {model.__name__}.{more}"
             continue
-        faults = list(call_problems(where, known[name], arguments, given=('params',)))
+        if not stock:
+            arguments = {key: value for key, value in arguments.items() if key != 'lr_mult'}  # ours, for every one
+        faults = list(call_problems(where, optimizer, arguments, given=('params',)))
         yield from faults
-        if not is_number(arguments.get('lr')) or arguments['lr'] < 0:
-            yield f"{where}:lr must be a number, 0 or more, but is '{arguments.get('lr')}'. Write for instance 1e-4."
+        if not is_number(arguments.get('lr')) or not 0 <= arguments['lr'] <= 1:
+            yield f"{where}:lr must be a number from 0 to 1, but is '{arguments.get('lr')}'. Write for instance 1e-4."
         elif not faults:
-            yield from trial(where, optimizer_steps(known[name]), arguments)
+            yield from trial(where, optimizer_steps(optimizer), arguments)
 
 
 def _is_stock(model: type, method: str) -> bool:
@@ -198,95 +212,3 @@ def _schedulers(model: type) -> dict[str, type]:
     }
     known['MultiStepLR'] = known.get('MultiStepRestartLR', torch.optim.lr_scheduler.MultiStepLR)  # BasicSR's alias
     return known
-
-
-# ---------------------------------------------------------------------- metrics
-def _metrics(opt: dict) -> Iterator[str]:
-    without_gt = [
-        phase for phase in section(opt, 'datasets') if _is_without_gt(section(opt, 'datasets', phase).get('type'))
-    ]
-    metrics = section(opt, 'val').get('metrics')
-    if metrics is not None and not isinstance(metrics, dict):
-        yield f"val:metrics must be a section of metrics by name, but is '{metrics}'."
-    for key, options in section(opt, 'val', 'metrics').items():
-        where = f'val:metrics:{key}'
-        name = options.get('type') if isinstance(options, dict) else None
-        metric = look_up(METRIC_REGISTRY, name)
-        if metric is None:
-            yield unknown_type(where, name, 'metric', METRIC_REGISTRY)
-            continue
-        faults = list(call_problems(where, metric, _metric_arguments(options), _METRIC_IMAGES))
-        yield from faults
-        if not faults and not options.get('optional'):
-            yield from _metric_trial(where, options)
-        border = options.get('crop_border', 0)
-        if not isinstance(border, int) or border < 0:
-            yield f"{where}:crop_border must be a whole number, 0 or more, but is '{border}'."
-        better = options.get('better', 'higher')
-        if better not in ('higher', 'lower'):
-            yield f"{where}:better must be 'higher' or 'lower', but is '{better}'."
-        if not isinstance(options.get('optional', False), bool):
-            yield f"{where}:optional must be true or false, but is '{options['optional']}'."
-        if 'img2' in inspect.signature(metric).parameters:
-            for phase in without_gt:
-                yield (
-                    f'{where}: {name} compares with the ground truth, which datasets:{phase} '
-                    '(SingleImageDataset) does not have. Use PairedImageDataset, or a metric without reference '
-                    'such as calculate_niqe.'
-                )
-
-
-def _save_best(opt: dict, model: Any) -> Iterator[str]:
-    """The metric that decides which network is kept must be measured in every validation."""
-    name, metrics = section(opt, 'val').get('save_best'), section(opt, 'val', 'metrics')
-    if name is None:
-        return
-    known = [*metrics, *getattr(model, 'VALIDATION_FIGURES', ())]
-    if name not in known:
-        hint = did_you_mean(name, known) or f' There are: {", ".join(known) or "none"}.'
-        yield f"val:save_best: there is no metric '{name}' in val:metrics.{hint}"
-    elif section(metrics, name).get('optional'):
-        yield f'val:save_best: val:metrics:{name} is optional, so it may be left out. Remove its optional: true.'
-    if not any(str(phase).split('_')[0] == 'val' for phase in section(opt, 'datasets')):
-        yield 'val:save_best needs a validation set. Add datasets:val, or remove save_best.'
-
-
-def leave_out_metrics(opt: dict) -> list[str]:
-    """Take the optional metrics that cannot run on this machine out of checked options.
-
-    A section of ``val:metrics`` is optional if it says ``optional: true``. The word is taken out of those that stay:
-    a metric would get it as an argument.
-
-    Args:
-        opt (dict): Options in which :func:`problems` finds nothing. ``val:metrics`` is changed; None if none is left.
-
-    Returns:
-        list[str]: One message for each metric left out: which, why, the remedy.
-    """
-    metrics, said = section(opt, 'val', 'metrics'), []
-    for key, options in list(metrics.items()):
-        missing = list(_metric_trial(f'val:metrics:{key}', options)) if options.get('optional') else []
-        said += [f'an optional metric is left out of this run. {reason}' for reason in missing]
-        if missing:
-            del metrics[key]
-        else:
-            metrics[key] = {name: value for name, value in options.items() if name != 'optional'}
-    if said and not metrics:
-        opt['val']['metrics'] = None  # an empty section would log empty results
-    return said
-
-
-def _metric_arguments(options: dict) -> dict:
-    """What a metric itself gets of its section; the rest is for those who run it."""
-    return {name: value for name, value in options.items() if name not in ('better', 'optional')}
-
-
-def _metric_trial(where: str, options: dict) -> Iterator[str]:
-    """What a metric lacks on this machine, as far as it can say."""
-    metric = look_up(METRIC_REGISTRY, options['type'])
-    return trial(where, getattr(metric, 'check_ready', None), _metric_arguments(options))
-
-
-def _is_without_gt(name: Any) -> bool:
-    dataset = look_up(DATASET_REGISTRY, name)
-    return inspect.isclass(dataset) and issubclass(dataset, SingleImageDataset)

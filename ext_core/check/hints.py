@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, TypeGuard
 
-from ext_core.check import sources
+from ext_core.check import kinds, sources
 
 _BASICSR_SUFFIX = '_basicsr'
 
@@ -50,20 +50,6 @@ def unknown_type(where: str, name: Any, kind: str, *registries: Any) -> str:
     return f"{where}:type: there is no {kind} '{name}'.{hint}"
 
 
-def _parameters(target: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Named parameters of a callable, of its bases' constructors too where it passes ``**kwargs`` on; and whether
-    it takes ``**kwargs``."""
-    own = inspect.signature(target).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
-    found = {name: p for name, p in own.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    if takes_any and inspect.isclass(target):
-        for base in target.__mro__[1:-1]:
-            for name, p in inspect.signature(base).parameters.items():
-                if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                    found.setdefault(name, p.replace(default=None))
-    return found, takes_any
-
-
 def call_problems(where: str, target: Callable, arguments: dict, given: Collection[str] = ()) -> Iterator[str]:
     """What is wrong with calling a registered class or function with an option section.
 
@@ -73,7 +59,7 @@ def call_problems(where: str, target: Callable, arguments: dict, given: Collecti
         arguments (dict): The section; ``type`` is left out.
         given (Collection[str]): Parameters that the caller provides; the section must not name them.
     """
-    parameters, takes_any = _parameters(target)
+    parameters, takes_any = kinds.parameters_of(target)
     # what disappears in **kwargs counts as known only if the code reads it from there
     read = sources.strings_of(target) if takes_any else frozenset()
     open_names = [name for name in parameters if name not in given]
@@ -84,9 +70,11 @@ def call_problems(where: str, target: Callable, arguments: dict, given: Collecti
         if key not in open_names and (key in given or (read is not None and key not in read)):
             hint = did_you_mean(key, open_names) or f' It takes: {", ".join(open_names) or "none"}.'
             yield f'{where}:{key}: {name_of_target} has no such argument.{hint}'
-        elif key in parameters and isinstance(value, str) and isinstance(parameters[key].default, int | float):
-            kind = 'true or false' if isinstance(parameters[key].default, bool) else 'a number'
-            yield f"{where}:{key} must be {kind}, but is the text '{value}'."
+        elif key in parameters:
+            wanted = kinds.described(target, key)
+            if not kinds.fits(value, wanted):
+                shown = f"the text '{value}'" if isinstance(value, str) else f"'{value}'"
+                yield f'{where}:{key} must be {kinds.words(wanted)}, but is {shown}.'
     for name in open_names:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             yield f'{where}:{name} is missing: {name_of_target} needs it.'

@@ -1,7 +1,6 @@
 """Networks: their arguments, their scale, and the weights that they are to start from."""
 
 import inspect
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,23 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
+from ext_core.check import trials
 from ext_core.check.hints import call_problems, is_number, look_up, section, unknown_type
 from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
-from ext_core.weights import keep_layers, select_weights, weights_problem
+from ext_core.optimizers import parameter_groups
+from ext_core.weights import keep_layers, loading_problem, select_weights
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
     """Check every ``network_*`` section and ``path:pretrain_network_*``."""
     for key in [key for key in opt if str(key).startswith('network_')]:
-        yield from _network(opt, key)
+        yield from _section(opt, key)
     if is_train:
         yield from _discriminator(opt)
 
 
-def _network(opt: dict, key: str) -> Iterator[str]:
+def _section(opt: dict, key: str) -> Iterator[str]:
     arguments = opt[key]
     if not isinstance(arguments, dict):
         if arguments is not None and key != 'network_g':  # of network_g the sections' check says it
@@ -36,6 +37,9 @@ def _network(opt: dict, key: str) -> Iterator[str]:
         yield unknown_type(key, arguments.get('type'), 'network', ARCH_REGISTRY)
         return
     faults = [*call_problems(key, network, arguments), *_scale(opt, key, network)]
+    span = arguments.get('img_range')
+    if is_number(span) and not span > 0:
+        faults.append(f"{key}:img_range must be above 0, but is '{span}'.")
     yield from faults
     if not faults:
         yield from _build(opt, key, network)
@@ -44,7 +48,8 @@ def _network(opt: dict, key: str) -> Iterator[str]:
 def _scale(opt: dict, key: str, network: Any) -> Iterator[str]:
     for name in ('upscale', 'scale'):
         factor = _argument(network, name, opt[key])
-        if key == 'network_g' and is_number(factor) and is_number(opt.get('scale')) and factor != opt['scale']:
+        known = is_number(factor) and is_number(opt.get('scale'))
+        if key in ('network_g', 'network_degrade') and known and factor != opt['scale']:
             source = 'is' if name in opt[key] else f"is not given, and {opt[key]['type']}'s default is"
             yield (
                 f'{key}:{name} {source} {factor}, but scale is {opt["scale"]}. '
@@ -81,7 +86,7 @@ def _discriminator(opt: dict) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------------- weights
-def _build(opt: dict, key: str, network: Any) -> Iterator[str]:
+def _build(opt: dict, key: str, kind: Any) -> Iterator[str]:
     """Build the network without memory for its weights, to hear what its constructor refuses, and compare weights."""
     suffix = key.removeprefix('network_')
     path = section(opt, 'path').get(f'pretrain_network_{suffix}')
@@ -89,18 +94,31 @@ def _build(opt: dict, key: str, network: Any) -> Iterator[str]:
     try:
         if isinstance(path, str) and Path(path).is_file():
             content = load_checkpoint(path)
-        with torch.device('meta'), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            net = network(**{name: value for name, value in opt[key].items() if name != 'type'})
     except UserError as error:
-        yield str(error)
-    except (ValueError, AssertionError) as error:
-        yield f'{key}: {opt[key]["type"]} cannot be built from these arguments: {error}'
-    except Exception:  # some networks compute with their weights while they are built, which 'meta' cannot
-        return
+        yield f'path:pretrain_network_{suffix}: {error}'
+    try:
+        net = trials.network(kind, opt[key])
+    except UserError as error:
+        yield f'{key}: {error}'
+    except Exception as error:
+        name = '' if isinstance(error, ValueError | AssertionError) else f'{type(error).__name__}: '
+        yield f'{key}: {opt[key]["type"]} cannot be built from these arguments: {name}{error}'
     else:
-        if content is not None and opt['path'].get(f'strict_load_{suffix}', True):
+        yield from _rates(opt, suffix, net)
+        if content is not None:
             yield from _compare(opt, suffix, net, content)
+
+
+def _rates(opt: dict, suffix: str, net: nn.Module) -> Iterator[str]:
+    """Layers with a learning rate of their own are layers of the network."""
+    factors = section(opt, 'train', f'optim_{suffix}').get('lr_mult')
+    if factors is not None and not isinstance(factors, dict):
+        yield f"train:optim_{suffix}:lr_mult must be a section of layers and factors, but is '{factors}'."
+        return
+    try:
+        parameter_groups(net, 1.0, factors)
+    except UserError as error:
+        yield f'train:optim_{suffix}:{error}'
 
 
 def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterator[str]:
@@ -110,9 +128,16 @@ def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterat
         _, weights = select_weights(content, opt['path'].get(f'param_key_{suffix}', 'params'), path)
         if opt['path'].get(kept):
             weights = keep_layers(net, weights, opt['path'][kept], f'path:{kept}')
+            # the network's own have no memory here
+            weights = {n: v.new_zeros(v.shape, device='cpu') if _is_meta(v) else v for n, v in weights.items()}
     except UserError as error:
         yield f'path:pretrain_network_{suffix}: {error}'
     else:
-        problem = weights_problem(net, weights, path, suffix)
+        strict = opt['path'].get(f'strict_load_{suffix}', True)
+        problem = loading_problem(net, weights, path, suffix, strict)
         if problem:
             yield f'path:pretrain_network_{suffix}: {problem}'
+
+
+def _is_meta(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_meta

@@ -12,7 +12,7 @@ from ext_core.check.hints import did_you_mean, is_number, look_up, section
 
 # BasicSR's keys, also those that stand in its option files though the file's model reads them not; those of a model are
 # derived from its source
-_KEYS: dict[str, frozenset[str]] = {
+KEYS: dict[str, frozenset[str]] = {
     '': frozenset(
         {
             'name',
@@ -50,7 +50,9 @@ _KEYS: dict[str, frozenset[str]] = {
         }
     ),
     'val': frozenset({'val_freq', 'save_img', 'save_best', 'suffix', 'metrics', 'pbar'}),
-    'logger': frozenset({'print_freq', 'save_checkpoint_freq', 'use_tb_logger', 'wandb'}),
+    'logger': frozenset(
+        {'print_freq', 'save_checkpoint_freq', 'keep_last', 'save_in_background', 'use_tb_logger', 'wandb'}
+    ),
     'path': frozenset(
         {
             'resume_state',
@@ -71,51 +73,83 @@ _PATH_KEY = re.compile(r'(pretrain_network|param_key|strict_load)_(\w+?)(_except
 
 
 class Number(NamedTuple):
-    """What a number must satisfy, and how to say so."""
+    """What a number must satisfy, how to say so, and the same as a JSON Schema."""
 
     fits: Callable[[Any], bool]
     wanted: str
+    schema: dict[str, Any]
 
 
-_COUNT = Number(lambda v: isinstance(v, int) and v >= 1, 'a whole number of at least 1')
-_WHOLE = Number(lambda v: isinstance(v, int) and v >= 0, 'a whole number, 0 or more')
-_POSITIVE = Number(lambda v: v >= 1, 'a number of at least 1')
-_ANY = Number(lambda v: True, 'a number')
-_NUMBERS = {
+_INTEGER = {'type': 'integer'}
+_COUNT = Number(lambda v: isinstance(v, int) and v >= 1, 'a whole number of at least 1', _INTEGER | {'minimum': 1})
+_WHOLE = Number(lambda v: isinstance(v, int) and v >= 0, 'a whole number, 0 or more', _INTEGER | {'minimum': 0})
+_POSITIVE = Number(lambda v: v >= 1, 'a number of at least 1', {'type': 'number', 'minimum': 1})
+_ANY = Number(lambda v: True, 'a number', {'type': 'number'})
+NUMBERS = {
     'scale': _COUNT,
     'num_gpu': _WHOLE,
-    'manual_seed': _WHOLE,
+    'manual_seed': Number(
+        lambda v: isinstance(v, int) and 0 <= v < 2**31,
+        'a whole number from 0 to 2147483647',
+        _INTEGER | {'minimum': 0, 'maximum': 2**31 - 1},
+    ),
     'train:total_iter': _POSITIVE,
     'train:warmup_iter': _ANY,
-    'train:ema_decay': Number(lambda v: 0 <= v < 1, 'a number in [0, 1)'),
+    'train:ema_decay': Number(
+        lambda v: 0 <= v < 1, 'a number in [0, 1)', {'type': 'number', 'minimum': 0, 'exclusiveMaximum': 1}
+    ),
     'train:net_d_iters': _COUNT,
     'train:net_d_init_iters': _WHOLE,
     'train:accumulate': _COUNT,
+    'train:pretrain_iters': _WHOLE,
     'train:log_gradient_norms': _WHOLE,
     'val:val_freq': _POSITIVE,
     'logger:print_freq': _POSITIVE,
     'logger:save_checkpoint_freq': _POSITIVE,
+    'logger:keep_last': _COUNT,
 }
-_DATASET_NUMBERS = {
+DATASET_NUMBERS = {
     'gt_size': _COUNT,
     'batch_size_per_gpu': _COUNT,
     'num_worker_per_gpu': _WHOLE,
-    'dataset_enlarge_ratio': Number(lambda v: v > 0, 'a number above 0'),
+    'dataset_enlarge_ratio': Number(lambda v: v > 0, 'a number above 0', {'type': 'number', 'exclusiveMinimum': 0}),
     'num_prefetch_queue': _COUNT,
     'max_bad_samples': _WHOLE,
 }
+
+# keys that are true or false
+SWITCHES: dict[str, tuple[str, ...]] = {
+    'logger': ('use_tb_logger', 'save_in_background'),
+    'train': ('channels_last', 'share_vgg'),
+    'val': ('save_img', 'pbar'),
+    '': ('find_unused_parameters',),
+}
+DATASET_SWITCHES = ('use_hflip', 'use_rot', 'pin_memory', 'persistent_workers')
+# keys that may be left out, but not be ~: the code that reads them would calculate with it
+NEVER_NONE = frozenset(
+    {
+        'train:warmup_iter',
+        'train:ema_decay',
+        'train:net_d_iters',
+        'train:net_d_init_iters',
+        'train:accumulate',
+        'dataset_enlarge_ratio',
+        'num_prefetch_queue',
+        'max_bad_samples',
+    }
+)
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
     """Missing sections and keys, unknown keys, and numbers that are none."""
     yield from _missing(opt, is_train)
     yield from _unknown(opt)
-    for path, number in _NUMBERS.items():
+    for path, number in NUMBERS.items():
         yield from _number(opt, path, number)
     yield from _choices(opt)
     yield from _devices(opt)
     for phase in section(opt, 'datasets'):
-        for key, number in _DATASET_NUMBERS.items():
+        for key, number in DATASET_NUMBERS.items():
             yield from _number(opt, f'datasets:{phase}:{key}', number)
 
 
@@ -150,17 +184,12 @@ def _missing(opt: dict, is_train: bool) -> Iterator[str]:
 
 def _choices(opt: dict) -> Iterator[str]:
     """Switches that are neither true nor false, which Python would take for true."""
-    switches: dict[str, tuple[str, ...]] = {
-        'logger': ('use_tb_logger',),
-        'val': ('save_img', 'pbar'),
-        '': ('find_unused_parameters',),
-    }
-    places = {name: (section(opt, name) if name else opt, keys) for name, keys in switches.items()}
+    places = {name: (section(opt, name) if name else opt, keys) for name, keys in SWITCHES.items()}
     strict = tuple(key for key in section(opt, 'path') if key.startswith('strict_load') and not key.endswith('_except'))
     places['path'] = (section(opt, 'path'), strict)
     for phase, dataset in section(opt, 'datasets').items():
         if isinstance(dataset, dict):
-            places[f'datasets:{phase}'] = (dataset, ('use_hflip', 'use_rot', 'pin_memory', 'persistent_workers'))
+            places[f'datasets:{phase}'] = (dataset, DATASET_SWITCHES)
             if dataset.get('prefetch_mode') not in (None, 'cpu', 'cuda'):
                 yield f"datasets:{phase}:prefetch_mode must be cpu, cuda or ~, but is '{dataset['prefetch_mode']}'."
     for name, (values, keys) in places.items():
@@ -177,8 +206,10 @@ def _devices(opt: dict) -> Iterator[str]:
 
 def _number(opt: dict, path: str, number: Number) -> Iterator[str]:
     *above, last = path.split(':')
-    value = section(opt, *above).get(last)
-    if value is not None and not (is_number(value) and number.fits(value)):
+    value = section(opt, *above).get(last, ...)
+    if value is None and NEVER_NONE & {path, last}:
+        yield f'{path} must be {number.wanted}, but is ~. Leave the key out for its default.'
+    elif value not in (None, ...) and not (is_number(value) and number.fits(value)):
         yield f"{path} must be {number.wanted}, but is '{value}'."
 
 
@@ -191,20 +222,20 @@ def _unknown(opt: dict) -> Iterator[str]:
         return
     around = sources.host_strings()
     for key in opt:
-        if key not in _KEYS[''] | read | around and not str(key).startswith('network_'):
-            yield _message('', key, _KEYS[''] | sources.keys_of(model), model)
+        if key not in KEYS[''] | read | around and not str(key).startswith('network_'):
+            yield _message('', key, KEYS[''] | sources.keys_of(model), model)
     extra = frozenset().union(*(vars(base).get('EXTRA_TRAIN_KEYS', ()) for base in model.__mro__))
     for name, known in {'train': extra | read | around, 'val': read | around, 'logger': read | around}.items():
         for key in section(opt, name):
-            if key not in _KEYS[name] | known:
-                yield _message(name, key, _KEYS[name] | extra | sources.keys_of(model), model)
+            if key not in KEYS[name] | known:
+                yield _message(name, key, KEYS[name] | extra | sources.keys_of(model), model)
     yield from _unknown_paths(opt, model, read)
 
 
 def _unknown_paths(opt: dict, model: type, read: Collection[str]) -> Iterator[str]:
     networks = {key.removeprefix('network_') for key in opt if str(key).startswith('network_')}
     for key, value in section(opt, 'path').items():
-        if key in _KEYS['path']:
+        if key in KEYS['path']:
             continue
         match = _PATH_KEY.fullmatch(str(key))
         if match:
@@ -213,7 +244,7 @@ def _unknown_paths(opt: dict, model: type, read: Collection[str]) -> Iterator[st
                 yield f'path:{key}: there is no network_{network} to load it into. Remove it, or add the network.'
         elif key not in read:
             candidates = {f'{stem}_{n}' for stem in ('pretrain_network', 'param_key', 'strict_load') for n in networks}
-            yield _message('path', key, _KEYS['path'] | candidates, model)
+            yield _message('path', key, KEYS['path'] | candidates, model)
 
 
 def _message(name: str, key: Any, candidates: Collection[str], model: type) -> str:

@@ -86,3 +86,39 @@ def host_strings() -> frozenset[str]:
     files = [_file_of(importlib.import_module(name)) for name in _HOST_MODULES]
     files += [str(path) for path in Path(__file__).parents[1].glob('*.py')]
     return frozenset().union(*(_strings(file)[0] for file in files if file))
+
+
+@cache
+def option_keys(target: Any, *roots: str) -> frozenset[str]:
+    """The keys that the sources of a class read from a place such as ``train_opt`` or ``self.opt['train']``.
+
+    Args:
+        target (Any): A class.
+        roots (str): How the code writes the place.
+    """
+    found: set[str] = set()
+    for file in files_of(target):
+        for node in ast.walk(ast.parse(Path(file).read_text(encoding='utf-8'))):
+            place, key = _access(node)
+            if isinstance(key, str) and place is not None and ast.unparse(place) in roots:
+                found.add(key)
+    return frozenset(found)
+
+
+def _access(node: ast.AST) -> tuple[ast.expr | None, Any]:
+    """Of ``x['k']``, ``x.get('k')`` and ``'k' in x``: x and k."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return node.value, node.slice.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        first = node.args[0]
+        if node.func.attr in ('get', 'pop', 'setdefault') and isinstance(first, ast.Constant):
+            return node.func.value, first.value
+    if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant) and isinstance(node.ops[0], ast.In):
+        return node.comparators[0], node.left.value
+    return None, None
+
+
+def files_of(target: Any) -> list[str]:
+    """The source files of a class and its bases."""
+    modules = [sys.modules.get(c.__module__) for c in target.__mro__]
+    return list(dict.fromkeys(file for file in map(_file_of, modules) if file and '/torch/' not in file))

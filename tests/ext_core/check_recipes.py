@@ -136,6 +136,8 @@ def swinir_on_lmdb() -> dict:
             'type': 'SwinIR',
             'upscale': 4,
             'in_chans': 3,
+            'img_size': 48,
+            'window_size': 8,
             'upsampler': 'pixelshuffle',
             'resi_connection': '1conv',
         },

@@ -75,8 +75,21 @@ def realesrgan() -> dict:
             'dataset_enlarge_ratio': 1,
             'prefetch_mode': None,
             'some_older_key': 1,
+            'kernel_prob': [1],
+            'blur_sigma': [0.2, 3],
+            'betag_range': [0.5, 4],
+            'betap_range': [1, 2],
+            'sinc_prob': 0.1,
+            'blur_kernel_size2': 21,
+            'kernel_list2': ['iso'],
+            'kernel_prob2': [1],
+            'blur_sigma2': [0.2, 1.5],
+            'betag_range2': [0.5, 4],
+            'betap_range2': [1, 2],
+            'sinc_prob2': 0.1,
         }
     }
+    Path('meta.txt').write_text('a.png\n' * 12)
     del opt['val']
     return opt
 
@@ -84,6 +97,7 @@ def realesrgan() -> dict:
 def video() -> dict:
     opt = psnr() | {'model_type': 'EDVRModel', 'network_g': {'type': 'EDVR', 'num_frame': 5, 'center_frame_idx': None}}
     opt['train'] |= {'tsa_iter': 50000, 'dcn_lr_mul': 1, 'pixel_opt': {'type': 'CharbonnierLoss', 'reduction': 'sum'}}
+    Path('meta.txt').write_text('001 100 (720,1280,3)\n')
     opt['datasets'] = {
         'train': {
             'name': 'REDS',
@@ -92,6 +106,7 @@ def video() -> dict:
             'dataroot_lq': 'lq',
             'dataroot_flow': None,
             'val_partition': 'REDS4',
+            'meta_info_file': 'meta.txt',
             'io_backend': {'type': 'disk'},
             'num_frame': 5,
             'gt_size': 32,
@@ -169,6 +184,8 @@ def hifacegan() -> dict:
         },
     }
     write_images(Path('lq'), 128)
+    for dataset in opt['datasets'].values():
+        dataset['scale'] = 1
     opt['train']['gan_opt'] = {'type': 'MultiScaleGANLoss', 'gan_type': 'lsgan'}
     return opt
 

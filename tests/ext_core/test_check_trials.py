@@ -29,7 +29,7 @@ WRONG = [
     ('datasets:train:prefetch_mode', 'gpu', 'prefetch_mode must be cpu, cuda or ~'),
     ('datasets:train_2', {'name': 'x'}, 'datasets:train_2: unknown kind of dataset'),
     ('datasets:train', ..., 'datasets:train is missing'),
-    ('train:optim_g:betas', [0.9, 0.99, 0.999], 'train:optim_g: Adam cannot be used so'),
+    ('train:optim_g:betas', [0.9, 0.99, 0.999], 'train:optim_g:betas must be a list of 2'),
     ('train:optim_g', {'type': 'LBFGS', 'lr': 1.0}, 'train:optim_g: LBFGS cannot be used so'),
     ('train:scheduler', {'type': 'ReduceLROnPlateau'}, 'train:scheduler: ReduceLROnPlateau cannot be used so'),
     ('train:scheduler', {'type': 'MultiStepLR', 'milestones': 5}, 'train:scheduler: MultiStepLR cannot be used so'),

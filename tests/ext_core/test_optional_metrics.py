@@ -8,7 +8,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from check_recipes import psnr, put
 
 from ext_core.check import find_problems
-from ext_core.check.components import leave_out_metrics
+from ext_core.check.metrics import leave_out_metrics
 from ext_core.errors import UserError
 
 data = check_recipes.data

@@ -1,0 +1,150 @@
+"""Kinds of arguments, numbers that nothing can use, and parts that do not fit when they meet."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import check_recipes
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from check_recipes import esrgan, psnr, put
+
+from ext_core.check import check_options, docs, find_problems, kinds, trials
+from ext_core.errors import UserError
+
+data = check_recipes.data
+
+
+# ---------------------------------------------------------------------- kinds
+@pytest.mark.parametrize(
+    ('hint', 'fitting', 'other'),
+    [
+        (int, [1, -3], [1.5, True, '1', None, [1]]),
+        (float, [1, 1.5], [True, '1', None]),
+        (bool, [True], [1, 0, 'true']),
+        (str | None, ['x', None], [1, ['x']]),
+        (Sequence[int], [[], [1, 2]], [[1.5], ['a'], 3, {'a': 1}]),
+        (tuple[float, float], [[1, 2.5]], [[1], [1, 2, 3], ['a', 1], 1]),
+        (Mapping[str, float], [{}, {'conv5_4': 1}], [{'a': 'b'}, [1], 'a']),
+        (Literal['norm', 'value'], ['norm'], ['nrom', 1, None]),
+        (float | torch.Tensor, [1e-4], ['1e-4', [1]]),
+        (Any, [1, 'x', None, [1]], []),
+        (torch.device | str, ['cpu'], [3]),
+    ],
+)
+def test_hints_say_what_fits(hint, fitting, other):
+    schema = kinds.of_hint(hint)
+    assert [value for value in fitting if not kinds.fits(value, schema)] == []
+    assert [value for value in other if kinds.fits(value, schema)] == []
+
+
+def test_without_hints_the_default_and_the_docstring_say_it():
+    class Old:
+        """Something old.
+
+        Args:
+            channels (int): Channels
+                of it.
+        """
+
+        def __init__(self, channels, width=3, flag=False, mode='a', window_size=8, parts=(1, 2), other=None):
+            pass
+
+    found = {name: kinds.described(Old, name) for name in inspect.signature(Old).parameters}
+    assert found['channels'] == {'type': 'number'}
+    assert docs.entries_of(Old)['channels'].text == 'Channels of it.'
+    assert kinds.fits(3.5, found['width'])
+    assert not kinds.fits([3], found['width'])
+    assert kinds.fits([8, 8], found['window_size'])
+    assert not kinds.fits(1, found['flag'])
+    assert not kinds.fits('a', found['parts'])
+    assert found['other'] == {}
+
+
+def test_defaults_of_all_registered_classes_fit_their_own_description():
+    for registry in (ARCH_REGISTRY, LOSS_REGISTRY):
+        for name, target in registry:
+            for key, parameter in kinds.parameters_of(target)[0].items():
+                if parameter.default is not parameter.empty:
+                    assert kinds.fits(parameter.default, kinds.described(target, key)), (name, key)
+
+
+# ---------------------------------------------------------------------- single options
+WRONG = [
+    ('train:pixel_opt:loss_weight', float('nan'), 'train:pixel_opt:loss_weight must be a finite number'),
+    ('train:pixel_opt:loss_weight', -1, 'train:pixel_opt:loss_weight must be a number from 0 to'),
+    ('train:pixel_opt:loss_weight', [1], "train:pixel_opt:loss_weight must be a number, but is '[1]'"),
+    ('train:pixel_opt:loss_weight', None, 'train:pixel_opt:loss_weight must be a number'),
+    ('train:pixel_opt:reduction', 'means', 'train:pixel_opt: L1Loss cannot be used so'),
+    ('train:total_iter', float('inf'), 'train:total_iter must be a finite number'),
+    ('train:total_iter', 10**12, 'train:total_iter must lie within'),
+    ('train:optim_g:lr', 7, 'train:optim_g:lr must be a number from 0 to 1'),
+    ('train:optim_g:betas', 'x', 'train:optim_g:betas must be a list of 2'),
+    ('train:optim_g:amsgrad', 'yes', 'train:optim_g:amsgrad must be true or false'),
+    ('train:ema_decay', None, 'train:ema_decay must be a number in [0, 1), but is ~. Leave the key out'),
+    ('train:scheduler', {'type': 'MultiStepLR', 'milestones': [9, 5]}, 'milestones must ascend'),
+    ('train:scheduler', {'type': 'MultiStepLR', 'milestones': [-5]}, 'milestones must be iterations'),
+    ('manual_seed', 2**40, 'manual_seed must be a whole number from 0 to 2147483647'),
+    ('datasets:train:dataset_enlarge_ratio', None, 'dataset_enlarge_ratio must be a number above 0, but is ~'),
+    ('datasets:train:name', [1], "datasets:train:name must be text, but is '[1]'"),
+    ('network_g:num_block', 10**7, 'network_g: it would have more than 5,000 tensors'),
+    ('network_g:num_feat', 10**6, 'network_g: its weights would need more than'),
+    ('network_g:num_feat', 0, 'would be empty'),
+    ('network_g:num_feat', [8], "network_g:num_feat must be a number, but is '[8]'"),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'said'), WRONG, ids=[f'{i}-{w[0]}' for i, w in enumerate(WRONG)])
+def test_a_value_that_cannot_be_used_is_named(data, path, value, said):
+    assert said in '\n'.join(find_problems(put(path, value), is_train=True))
+
+
+def test_what_a_loss_is_built_from_counts_only_once(data):
+    assert len(find_problems(put('train:pixel_opt:loss_weight', [1]), is_train=True)) == 1
+
+
+def test_networks_are_built_without_memory_and_once():
+    section = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
+    net = trials.network(ARCH_REGISTRY.get('MSRResNet'), section)
+    assert trials.is_light(net)
+    assert trials.network(ARCH_REGISTRY.get('MSRResNet'), dict(section)) is net
+    assert trials.network(ARCH_REGISTRY.get('MSRResNet'), section | {'num_feat': 4}) is not net
+
+
+# ---------------------------------------------------------------------- parts that meet
+MEETING = [
+    ('network_g:num_in_ch', 1, psnr, 'network_g: MSRResNet cannot take the images of datasets:train (lq, 3 x 8 x 8)'),
+    ('network_g', {'type': 'VDSR', 'upscale': 4}, psnr, 'network_g: VDSR'),
+    ('network_d:num_in_ch', 1, esrgan, 'network_d: VGGStyleDiscriminator cannot take the images of datasets:train (gt'),
+    ('datasets:train:mean', [0.5], psnr, 'datasets:train: PairedImageDataset cannot be used so'),
+    ('val:metrics:psnr:crop_border', 40, psnr, '40 pixels at each side leave nothing of the images of datasets:val'),
+    ('val:metrics:psnr:input_order', 'HCW', psnr, 'val:metrics:psnr: calculate_psnr cannot be used so'),
+    ('train:pixel_opt:reduction', 'none', psnr, 'train:pixel_opt: L1Loss does not give one number'),
+    ('train:pixel_opt', {'type': 'ErrorMask'}, psnr, 'train:pixel_opt: ErrorMask does not give one number'),
+]
+
+
+@pytest.mark.parametrize(('path', 'value', 'make', 'said'), MEETING, ids=[meeting[0] for meeting in MEETING])
+def test_parts_that_do_not_fit_are_heard_before_training(data, path, value, make, said):
+    opt = put(path, value, make)
+    assert find_problems(opt, is_train=True) == []
+    state = torch.get_rng_state()
+    with pytest.raises(UserError) as caught:
+        check_options(opt, is_train=True)
+    assert said in str(caught.value)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_without_ground_truth_train_nothing(data):
+    opt = psnr()
+    opt['datasets']['train']['type'] = 'SingleImageDataset'
+    opt['val']['metrics'] = None
+    with pytest.raises(UserError, match='SingleImageDataset has no ground truth'):
+        check_options(opt, is_train=True)
+
+
+def test_pretraining_needs_both_its_keys(data):
+    opt = esrgan() | {'model_type': 'GANSRModel'}
+    opt['train'] |= {'pretrain_iters': 5, 'gan_opt': {'type': 'AdversarialLoss'}}
+    assert 'train: pretrain_iters and pretrain_opt belong together. Give both, or none.' in find_problems(opt, True)
