@@ -96,13 +96,15 @@ def option_keys(target: Any, *roots: str) -> frozenset[str]:
         target (Any): A class.
         roots (str): How the code writes the place.
     """
-    found: set[str] = set()
-    for file in files_of(target):
-        for node in ast.walk(ast.parse(Path(file).read_text(encoding='utf-8'))):
-            place, key = _access(node)
-            if isinstance(key, str) and place is not None and ast.unparse(place) in roots:
-                found.add(key)
-    return frozenset(found)
+    return frozenset(key for file in files_of(target) for place, key in _accesses(file) if place in roots)
+
+
+@cache
+def _accesses(file: str) -> frozenset[tuple[str, str]]:
+    """From where the code of a file reads which keys."""
+    nodes = ast.walk(ast.parse(Path(file).read_text(encoding='utf-8')))
+    found = [access for access in map(_access, nodes) if access[0] is not None and isinstance(access[1], str)]
+    return frozenset((ast.unparse(place), key) for place, key in found)  # type: ignore[arg-type]
 
 
 def _access(node: ast.AST) -> tuple[ast.expr | None, Any]:
