@@ -75,7 +75,11 @@ def _sample(opt: dict, where: str, data_opt: dict) -> tuple[list[str], dict | No
 # ---------------------------------------------------------------------- networks
 def _networks(opt: dict, phase: str, sample: dict) -> Iterator[str]:
     lq, gt = sample.get('lq'), sample.get('gt')
-    if not roles.takes_pairs(opt) or not torch.is_tensor(lq) or lq.dim() != 3 or 'real_lq' in sample:
+    if roles.takes_pairs(opt) and 'real_lq' in sample:
+        if phase == 'train':
+            yield from _degradation(opt, tuple(sample['gt'].shape), tuple(sample['real_lq'].shape))
+        return
+    if not roles.takes_pairs(opt) or not torch.is_tensor(lq) or lq.dim() != 3:
         return
     shape = tuple(lq.shape) if phase == 'train' else (lq.shape[0], *(min(side, _LARGEST) for side in lq.shape[1:]))
     faults, made = _passed(opt, 'network_g', phase, 'lq', shape)
@@ -95,6 +99,20 @@ def _networks(opt: dict, phase: str, sample: dict) -> Iterator[str]:
         )
     elif phase == 'train' and section(opt, 'network_d'):
         yield from _passed(opt, 'network_d', phase, 'gt', tuple(gt.shape))[0]
+
+
+def _degradation(opt: dict, gt: tuple, real_lq: tuple) -> Iterator[str]:
+    """A network that makes low-quality images, of large ones or of small ones."""
+    takes_small = getattr(look_up(ARCH_REGISTRY, opt['network_g']['type']), 'INPUT', 'gt') == 'lq'
+    faults, made = _passed(opt, 'network_g', 'train', 'lq' if takes_small else 'gt', real_lq if takes_small else gt)
+    yield from faults
+    if made is not None and made != real_lq:
+        yield (
+            f'network_g: {opt["network_g"]["type"]} makes images of shape {made}, but the real ones of datasets:train '
+            f'are {real_lq}. Correct its scale and channels.'
+        )
+    elif not faults and section(opt, 'network_d') and section(opt, 'train').get('gan_opt'):
+        yield from _passed(opt, 'network_d', 'train', 'real_lq', real_lq)[0]
 
 
 def _passed(opt: dict, key: str, phase: str, kind: str, shape: tuple) -> tuple[list[str], tuple | None]:

@@ -136,6 +136,23 @@ def test_parts_that_do_not_fit_are_heard_before_training(data, path, value, make
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_degradation_network_makes_images_like_the_real_ones(data):
+    opt = psnr() | {
+        'model_type': 'DegradationModel',
+        'network_g': {'type': 'DegradationNet', 'scale': 4, 'num_feat': 8},
+    }
+    unpaired = {'type': 'UnpairedImageDataset', 'dataroot_real_lq': 'lq'}
+    for dataset in opt['datasets'].values():
+        dataset |= unpaired
+        for key in ('dataroot_lq', 'filename_tmpl'):
+            dataset.pop(key, None)
+    opt['val']['metrics'] = None
+    check_options(opt, is_train=True)
+    opt['network_g']['num_out_ch'] = 7
+    with pytest.raises(UserError, match=r'makes images of shape \(7, 8, 8\), but the real ones .* are \(3, 8, 8\)'):
+        check_options(opt, is_train=True)
+
+
 def test_images_without_ground_truth_train_nothing(data):
     opt = psnr()
     opt['datasets']['train']['type'] = 'SingleImageDataset'
