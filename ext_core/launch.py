@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ext_core.config.positions import Positions
 from ext_core.errors import UserError
-from ext_core.lifeline import Lifeline, tell_torchrun
-from ext_core.positions import Positions
 from ext_core.registration import register_all
+from ext_core.training.lifeline import Lifeline, tell_torchrun
 
 _lifeline: Lifeline | None = None  # to the other processes, once they have joined
 
@@ -78,7 +78,8 @@ def _failed(error: BaseException, message: str, status: int) -> int:
 
 def _train(root: Path, argv: list[str] | None) -> int:
     register_all()
-    from ext_core import dry_run, options
+    from ext_core.config import options
+    from ext_core.training import dry_run
 
     args = options.parse_arguments(argv, is_train=True)
     _check_launcher(args.launcher)
@@ -128,12 +129,12 @@ def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[st
     """Train with checked options: join the other processes, make the folders, run; ``warnings`` go into the log."""
     import torch
 
-    from ext_core.checkpoint import atomic_write_text
-    from ext_core.curves import forget_from
-    from ext_core.experiment_folder import make_folders
-    from ext_core.resume import load_resume_state
-    from ext_core.trainer import Trainer
-    from ext_core.yaml_safe import dump
+    from ext_core.config.yaml_safe import dump
+    from ext_core.saving.checkpoint import atomic_write_text
+    from ext_core.saving.curves import forget_from
+    from ext_core.saving.experiment_folder import make_folders
+    from ext_core.saving.resume import load_resume_state
+    from ext_core.training.trainer import Trainer
 
     join_processes(opt, launcher)
     torch.backends.cudnn.benchmark = True
@@ -168,9 +169,9 @@ def _test(root: Path, argv: list[str] | None) -> int:
     import torch
     from basicsr.utils import make_exp_dirs
 
-    from ext_core import options
-    from ext_core.loaders import evaluation_loaders
-    from ext_core.models import build_model, evaluate
+    from ext_core.config import options
+    from ext_core.training.loaders import evaluation_loaders
+    from ext_core.training.models import build_model, evaluate
 
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)

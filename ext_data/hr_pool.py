@@ -5,8 +5,8 @@ from basicsr.data.data_util import paths_from_folder, paths_from_lmdb
 from basicsr.utils import FileClient
 from torch.utils.data import Dataset
 
-from ext_core.decoding import decode
 from ext_core.errors import UserError
+from ext_core.images.decoding import decode
 
 
 class HRPool(Dataset):
@@ -43,7 +43,7 @@ class HRPool(Dataset):
         """uint8 BGR (h, w, 3) of a file or key of ``paths``.
 
         Raises:
-            UserError: If it does not decode; see :func:`ext_core.decoding.decode`.
+            UserError: If it does not decode; see :func:`ext_core.images.decoding.decode`.
         """
         if self._client is None:
             backend = dict(self.opt['io_backend'])

@@ -11,8 +11,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ext_core.decoding import decode
 from ext_core.errors import UserError
+from ext_core.images.decoding import decode
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
 
@@ -21,7 +21,7 @@ REDRAWS = 10  # unreadable real LR images in a row before a sample counts as fai
 class UnpairedImageDataset(Dataset):
     """HR images and real LR images that do not belong together, for unpaired training.
 
-    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_core.decoding.decode`.
+    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_core.images.decoding.decode`.
 
     **Training.** The index chooses the HR image. The real LR image is drawn at random for each sample, with its own
     crop, flips and rotation, so over the epochs every HR image meets every real one. All draws come from Python's

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
 from ext_core.errors import UserError
-from ext_core.shared_validation import image_path, means, shared
+from ext_core.training.shared_validation import image_path, means, shared
 from ext_metrics.domain_gap import colour_distance, gap
 from ext_models.gan_sr_model import GANSRModel
 

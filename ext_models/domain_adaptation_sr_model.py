@@ -7,8 +7,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from ext_core.degrading import low_resolution
 from ext_core.errors import UserError
+from ext_core.inference.degrading import low_resolution
 from ext_models.gan_sr_model import GANSRModel
 
 ADVERSARIAL = ('network_d', 'train:gan_opt', 'train:optim_d')

@@ -16,10 +16,10 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
-from ext_core.optimizers import find_optimizer, parameter_groups, where_to_get_more
-from ext_core.weights import keep_layers, loading_problem, option_suffix, select_weights
+from ext_core.saving.checkpoint import load_checkpoint
+from ext_core.saving.weights import keep_layers, loading_problem, option_suffix, select_weights
+from ext_core.training.optimizers import find_optimizer, parameter_groups, where_to_get_more
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR

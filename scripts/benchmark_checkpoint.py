@@ -28,9 +28,9 @@ from typing import Any
 
 import torch
 
-from ext_core.checkpoint import atomic_write_text, rng_state
-from ext_core.checkpoint_writer import CheckpointWriter
-from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.saving.checkpoint import atomic_write_text, rng_state
+from ext_core.saving.writer import CheckpointWriter
 
 GENERATORS = {
     'EDSR': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ext_core.checkpoint import atomic_write_text
-from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.saving.checkpoint import atomic_write_text
 
 SRGAN = 'SRGAN'
 GENERATOR = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ext_core.checkpoint import atomic_save, atomic_write_text
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
 from ext_core.errors import UserError, exit_status
-from ext_core.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.saving.checkpoint import atomic_save, atomic_write_text
 
 PLAIN = 'plain PyTorch'
 NETWORK = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
@@ -42,12 +42,12 @@ def photographs(number: int, side: int, folder: Path) -> list[Path]:
 
 def variants(model: Path, files: list[Path], output: Path) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
-    from ext_core.generator_files import open_generator
-    from ext_core.inference import enlarge_files, failures
-    from ext_core.inference_enlarge import Enlarger
-    from ext_core.inference_files import Naming, plan
-    from ext_core.inference_images import read_photograph
-    from ext_core.inference_network import open_network
+    from ext_core.generators.files import open_generator
+    from ext_core.inference.batch import enlarge_files, failures
+    from ext_core.inference.enlarge import Enlarger
+    from ext_core.inference.files import Naming, plan
+    from ext_core.inference.network import open_network
+    from ext_core.inference.photographs import read_photograph
 
     full, half = (Enlarger(open_network(model, half=half), tile=0) for half in (False, True))
     side = read_photograph(files[0]).pixels.shape[0]

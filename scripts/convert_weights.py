@@ -14,7 +14,7 @@ import argparse
 import sys
 
 from ext_core.errors import exit_status
-from ext_core.generator_export import (
+from ext_core.generators.export import (
     add_arguments,
     metadata_of,
     opened_input,

@@ -29,8 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ext_core.degrading import load_degrader, low_resolution, of_experiment
 from ext_core.errors import UserError, exit_status
+from ext_core.generators.weight_files import experiment_files
+from ext_core.inference.degrading import load_degrader, low_resolution
 from ext_core.registration import register_all
 
 COLUMNS = {
@@ -48,8 +49,8 @@ FEWEST_REAL = 2  # images, so that they have two halves
 # ---------------------------------------------------------------------- images
 def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
-    from ext_core.decoding import ImageError
-    from ext_core.hr_sources import pictures_of, read_picture
+    from ext_core.images.decoding import ImageError
+    from ext_core.images.hr_sources import pictures_of, read_picture
 
     pictures = pictures_of(root)
     count = min(limit, len(pictures))
@@ -75,7 +76,7 @@ def degrade(hr: Tensor, scale: int, net: torch.nn.Module | None) -> Tensor:
 def load_networks(experiments: list[Path], scale: int | None) -> tuple[dict[str, torch.nn.Module], int]:
     """The degradation networks by their folders, and the scale of all of them."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    degraders = {str(folder): load_degrader(*of_experiment(folder), device) for folder in experiments}
+    degraders = {str(folder): load_degrader(*experiment_files(folder), device) for folder in experiments}
     scales = {degrader.scale for degrader in degraders.values()} | ({scale} if scale else set())
     if len(scales) > 1:
         raise UserError(f'--experiment, --scale: scales {sorted(scales)} cannot be mixed: give those of one scale.')

@@ -34,10 +34,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ext_core.checkpoint import atomic_write_text, load_checkpoint
-from ext_core.corruptions import corruptions
 from ext_core.errors import UserError, exit_status
-from ext_core.evaluation import (
+from ext_core.images.corruptions import corruptions
+from ext_core.registration import register_all
+from ext_core.saving.checkpoint import atomic_write_text, load_checkpoint
+from ext_core.saving.weights import select_weights, weights_problem
+from ext_core.studies.evaluation import (
     Folders,
     Method,
     image_pairs,
@@ -47,8 +49,6 @@ from ext_core.evaluation import (
     upscale,
     validation_sets,
 )
-from ext_core.registration import register_all
-from ext_core.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes
 COLUMNS = ('real', 'generated', 'bicubic')

@@ -16,20 +16,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ext_core.benchmark import OUR_METRICS, Benchmark, metrics_of
-from ext_core.benchmark_cost import costs
-from ext_core.benchmark_page import Crop, page, require_crop
-from ext_core.benchmark_pool import run_tasks
-from ext_core.benchmark_report import Report, failure_lines, notes, write
-from ext_core.benchmark_sets import read_set
-from ext_core.checkpoint import atomic_write_text
+from ext_core.benchmark.cost import costs
+from ext_core.benchmark.page import Crop, page, require_crop
+from ext_core.benchmark.pool import run_tasks
+from ext_core.benchmark.report import Report, failure_lines, notes, write
+from ext_core.benchmark.runner import OUR_METRICS, Benchmark, metrics_of
+from ext_core.benchmark.sets import read_set
+from ext_core.benchmark.sources import require_names, upscaler_of
+from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
 from ext_core.errors import UserError, exit_status
-from ext_core.evaluation import named_folders
-from ext_core.recipe_studies import positive
 from ext_core.registration import register_all
-from ext_core.studies import default_processes
-from ext_core.upscaler_sources import require_names, upscaler_of
-from ext_core.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
+from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.studies.evaluation import named_folders
+from ext_core.studies.jobs import default_processes
+from ext_core.studies.recipes import positive
 
 
 def crop_of(text: str) -> Crop:

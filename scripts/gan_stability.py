@@ -18,12 +18,14 @@ import json
 import sys
 from pathlib import Path
 
-from ext_core import recipe_studies, stability, stability_report, study_report
-from ext_core.checkpoint import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.recipe_studies import Run
-from ext_core.stability import Divergence
-from ext_core.studies import Job, Outcome
+from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.studies import recipes as recipe_studies
+from ext_core.studies import report as study_report
+from ext_core.studies import stability, stability_report
+from ext_core.studies.jobs import Job, Outcome
+from ext_core.studies.recipes import Run
+from ext_core.studies.stability import Divergence
 
 ROOT = Path(__file__).resolve().parents[1]
 

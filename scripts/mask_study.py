@@ -23,11 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ext_core import recipe_studies, study_report, yaml_safe
-from ext_core.checkpoint import atomic_write_text
+from ext_core.config import yaml_safe
 from ext_core.errors import UserError
-from ext_core.recipe_studies import Run
-from ext_core.studies import Outcome
+from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.studies import recipes as recipe_studies
+from ext_core.studies import report as study_report
+from ext_core.studies.jobs import Outcome
+from ext_core.studies.recipes import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURE_5 = {'k': [0.1, 0.2, 0.4], 'b': [0.25, 0.5, 0.75]}

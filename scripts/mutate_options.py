@@ -81,8 +81,8 @@ def table(results: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     register_all()
-    from ext_core.checkpoint import atomic_write_text
     from ext_core.mutation import campaign
+    from ext_core.saving.checkpoint import atomic_write_text
 
     failures: list[dict] = []
 

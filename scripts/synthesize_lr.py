@@ -54,12 +54,12 @@ def network_files(args: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         UserError: If it names neither or both ways, or an experiment that is not finished.
     """
-    from ext_core.degrading import of_experiment
+    from ext_core.generators.weight_files import experiment_files
 
     pair = (args.opt, args.weights)
     if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
         raise UserError('Give either --experiment DIR, or --opt FILE with --weights FILE.')
-    return of_experiment(args.experiment) if args.experiment else pair
+    return experiment_files(args.experiment) if args.experiment else pair
 
 
 def join_processes(device: str) -> str:
@@ -82,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     register_all()
     import torch.distributed as dist
 
-    from ext_core.degrading import load_degrader
-    from ext_core.synthesis import Outputs, synthesize
+    from ext_core.inference.degrading import load_degrader
+    from ext_core.inference.synthesis import Outputs, synthesize
 
     try:
         if args.tile < 0:

@@ -12,7 +12,7 @@ to its end is compared with the run that nobody disturbed: networks, EMA, traini
 be the same to the last bit. Then it starts over, until all kills are used.
 
 Most trainings are forks of this process, which has imported torch and BasicSR already, so that a kill does not cost
-these imports. They run the same code as basicsr/train.py in processes of their own (ext_core/torture_runs.py). The last
+these imports. They run the same code as basicsr/train.py in processes of their own (ext_core/torture/runs.py). The last
 --commands kills are of the real commands, python basicsr/train.py and torchrun, compared with the same undisturbed
 runs.
 
@@ -36,17 +36,22 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from ext_core.torture_runs import ENVIRONMENT
+from ext_core.torture.runs import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before torch starts threads, which forks would not have
 
-from ext_core.checkpoint import atomic_write_text
 from ext_core.registration import register_all
-from ext_core.study_report import table_text
-from ext_core.torture import RECIPES, Case, Result
+from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.studies.report import table_text
+from ext_core.torture.kills import RECIPES, Case, Result
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED_LATE = ('basicsr.train', 'ext_core.check', 'ext_core.trainer', 'torch.utils.tensorboard')  # by a training
+IMPORTED_LATE = (
+    'basicsr.train',
+    'ext_core.check',
+    'ext_core.training.trainer',
+    'torch.utils.tensorboard',
+)  # by a training
 HEADINGS = ('recipe', 'processes', 'started by', 'kills', 'while writing', 'of one rank', 'stops', 'resumes',
             'from an older checkpoint', 'runs', 'identical')  # fmt: skip
 

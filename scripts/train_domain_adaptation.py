@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='A:B=C', help='override keys of the option file')
     args = parser.parse_args(argv)
     register_all()
-    from ext_core.adaptation import plan
-    from ext_core.stages import run_in_order
+    from ext_core.studies.adaptation import plan
+    from ext_core.studies.stages import run_in_order
 
     rank, torchrun = os.environ.get('RANK', '0'), None
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:

@@ -16,9 +16,9 @@ import json
 import sys
 from pathlib import Path
 
-from ext_core.checkpoint import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
+from ext_core.saving.checkpoint import atomic_write_text
 
 
 def tile_of(text: str) -> int | None:
@@ -92,10 +92,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def upscale(args: argparse.Namespace) -> None:
-    from ext_core.inference import enlarge_files, failures, prepare_output, summary
-    from ext_core.inference_enlarge import Enlarger
-    from ext_core.inference_files import Naming, plan
-    from ext_core.inference_network import open_network
+    from ext_core.inference.batch import enlarge_files, failures, prepare_output, summary
+    from ext_core.inference.enlarge import Enlarger
+    from ext_core.inference.files import Naming, plan
+    from ext_core.inference.network import open_network
 
     if Path(args.suffix).name != args.suffix:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ext_core import options, recipe_studies, side_by_side, yaml_safe
+from ext_core.benchmark import side_by_side
 from ext_core.check import sections
+from ext_core.config import options, yaml_safe
+from ext_core.studies import recipes as recipe_studies
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')] + sorted(

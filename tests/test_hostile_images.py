@@ -12,10 +12,10 @@ import pytest
 from basicsr.data import build_dataset
 from hostile_images import BAD, FILES, GOOD, Hostile, by_opencv, encoded, picture
 
-from ext_core import decoding
 from ext_core.check import images
-from ext_core.decoding import ImageError, decode
 from ext_core.errors import UserError
+from ext_core.images import decoding
+from ext_core.images.decoding import ImageError, decode
 
 
 def names(file: Hostile) -> str:
@@ -136,13 +136,13 @@ def by_preparation(root: Path, file: Hostile) -> np.ndarray:
 
 
 def by_evaluation(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.evaluation import read
+    from ext_core.studies.evaluation import read
 
     return read(in_folder(root / 'x', file))
 
 
 def by_synthesis(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.hr_sources import Picture, read_picture
+    from ext_core.images.hr_sources import Picture, read_picture
 
     return read_picture(Picture('key', in_folder(root / 'x', file), False, None, []))
 

@@ -18,8 +18,8 @@ from types import ModuleType
 
 from ext_core.check import components, datasets, networks, places, rehearsal, sections, values
 from ext_core.check.trials import undisturbed
+from ext_core.config.positions import Positions
 from ext_core.errors import UserError
-from ext_core.positions import Positions
 
 __all__ = ['check_options', 'find_problems', 'find_warnings']
 
@@ -30,7 +30,7 @@ def find_problems(opt: dict, is_train: bool) -> list[str]:
     Reads image headers and LMDB indices, writes nothing.
 
     Args:
-        opt (dict): Options as models get them, completed by ``ext_core.options.resolve`` (or BasicSR's
+        opt (dict): Options as models get them, completed by ``ext_core.config.options.resolve`` (or BasicSR's
             ``parse_options`` and ``root_path``). Relative paths start at the current directory.
         is_train (bool): Whether they are for training or for testing.
 

@@ -13,7 +13,7 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from ext_core.check import metrics, nonfinite, sources
 from ext_core.check.hints import call_problems, did_you_mean, is_number, look_up, section, unknown_type
 from ext_core.check.trials import build, optimizer_steps, scheduler_steps, trial
-from ext_core.optimizers import find_optimizer, optimizer_names, where_to_get_more
+from ext_core.training.optimizers import find_optimizer, optimizer_names, where_to_get_more
 
 _GAN_NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
 AMP = ('bf16', 'fp16')

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from ext_core.decoding import ImageError, Size, decode, read_bytes, read_header
 from ext_core.errors import UserError
+from ext_core.images.decoding import ImageError, Size, decode, read_bytes, read_header
 
 IMAGE_SUFFIXES = frozenset(
     {

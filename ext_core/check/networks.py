@@ -12,10 +12,10 @@ from torch import nn
 
 from ext_core.check import trials
 from ext_core.check.hints import call_problems, is_number, look_up, section, unknown_type
-from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
-from ext_core.optimizers import parameter_groups
-from ext_core.weights import keep_layers, loading_problem, select_weights
+from ext_core.saving.checkpoint import load_checkpoint
+from ext_core.saving.weights import keep_layers, loading_problem, select_weights
+from ext_core.training.optimizers import parameter_groups
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 # modules that read options beside the registered classes
 _HOST_MODULES = ('basicsr.utils.logger', 'basicsr.data', 'basicsr.train', 'basicsr.test', 'basicsr.utils.options')
+_READERS = ('config', 'saving', 'training')  # packages of ours that do
 
 
 @cache
@@ -84,7 +85,8 @@ def keys_of(target: Any) -> frozenset[str]:
 def host_strings() -> frozenset[str]:
     """Strings in the code that reads options around the registered classes: BasicSR's loops, and ``ext_core``."""
     files = [_file_of(importlib.import_module(name)) for name in _HOST_MODULES]
-    files += [str(path) for path in Path(__file__).parents[1].glob('*.py')]
+    core = Path(__file__).parents[1]
+    files += [str(path) for path in (core / 'launch.py', *(p for name in _READERS for p in (core / name).glob('*.py')))]
     return frozenset().union(*(_strings(file)[0] for file in files if file))
 
 

@@ -10,11 +10,11 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info, master_only
 from torch import nn
 
-from ext_core.checkpoint import atomic_save, load_checkpoint
 from ext_core.compat.patch import Patch, contains
 from ext_core.errors import UserError
-from ext_core.snapshots import frozen, rebuilt
-from ext_core.weights import loading_problem, option_suffix, select_weights
+from ext_core.saving.checkpoint import atomic_save, load_checkpoint
+from ext_core.saving.snapshots import frozen, rebuilt
+from ext_core.saving.weights import loading_problem, option_suffix, select_weights
 
 _PREFIX = 'module.'  # of a state dict taken from a wrapped network
 
@@ -29,7 +29,7 @@ def save_network(
 ) -> None:
     """Replaces ``BaseModel.save_network``: writes ``{net_label}_{iter}.pth`` whole or not at all, raises on failure.
 
-    A model with a ``checkpoint_writer`` (:class:`ext_core.checkpoint_writer.CheckpointWriter`) hands the file to it.
+    A model with a ``checkpoint_writer`` (:class:`ext_core.saving.writer.CheckpointWriter`) hands the file to it.
 
     Args:
         net (Module | list[Module]): Network(s), wrapped or bare.

@@ -11,9 +11,9 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.video_base_model import VideoBaseModel
 from basicsr.models.video_recurrent_model import VideoRecurrentModel
 
-from ext_core.checkpoint import rng_state, set_rng_state
 from ext_core.compat.patch import Patch, contains, lacks
-from ext_core.shared_validation import conclude, image_record, shared
+from ext_core.saving.checkpoint import rng_state, set_rng_state
+from ext_core.training.shared_validation import conclude, image_record, shared
 
 Validation = Callable[..., None]
 

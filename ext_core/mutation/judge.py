@@ -11,11 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ext_core import adaptation, adaptation_options, options, yaml_safe
 from ext_core.check import check_options
 from ext_core.check.metrics import leave_out_metrics
+from ext_core.config import options, yaml_safe
+from ext_core.config.positions import Positions
 from ext_core.errors import UserError
-from ext_core.positions import Positions
+from ext_core.studies import adaptation, adaptation_options
 
 # what makes any recipe a matter of a second; demo.yml's words
 SMALL = {
@@ -135,10 +136,10 @@ def try_out(opt: dict, seconds: float) -> tuple[Verdict, str]:
 
 
 def _steps(opt: dict) -> None:
-    from ext_core import dry_run
     from ext_core.launch import join_processes
-    from ext_core.loaders import evaluation_loaders
-    from ext_core.models import build_model, evaluate
+    from ext_core.training import dry_run
+    from ext_core.training.loaders import evaluation_loaders
+    from ext_core.training.models import build_model, evaluate
 
     opt = copy.deepcopy(opt)
     options.apply_overlay(opt, SMALL)

@@ -15,14 +15,14 @@ from ext_core.check.nonfinite import Policy
 from ext_core.schema import components, models, words
 
 DRAFT = 'https://json-schema.org/draft/2020-12/schema'
-_NEEDED = ('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path')
+NEEDED = ('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path')
 
 
 def option_schema() -> dict:
     """The schema of a whole option file, training or testing. One with ``_base_`` may lack what it inherits."""
     complete = {
         'if': {'not': {'required': ['_base_']}},
-        'then': {'required': list(_NEEDED), 'allOf': models.complete()},
+        'then': {'required': list(NEEDED), 'allOf': models.complete()},
     }
     return {
         '$schema': DRAFT,
@@ -67,7 +67,7 @@ def _section(name: str, more: dict[str, Any]) -> dict:
 def _datasets() -> dict:
     reference = {'$ref': '#/$defs/dataset'}
     return {
-        'description': 'train, val, val_1, ... for training; test, test_1, ..., val for testing.',
+        'description': 'Sections train, val, val_1, ... for training; test, test_1, ..., val for testing.',
         'type': 'object',
         'properties': {'_delete_': {'type': 'boolean'}},
         'patternProperties': {r'^(train|(val|test)(_.*)?)$': reference},

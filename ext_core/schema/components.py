@@ -17,7 +17,7 @@ from ext_core.check import docs, kinds, sources
 from ext_core.schema import words
 
 _HOMES = ('basicsr', 'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')
-_RUNNERS = {  # of a metric's section, for those who run it
+RUNNERS: dict[str, dict] = {  # of a metric's section, for those who run it
     'better': {'description': 'Which is better.', 'enum': ['higher', 'lower']},
     'optional': {'description': 'Leave it out where it cannot run.', 'type': 'boolean'},
     'crop_border': {'description': 'Pixels left out at each side.', 'type': 'integer', 'minimum': 0},
@@ -130,7 +130,7 @@ def _needed(target: Any) -> list[str]:
 
 
 def _metric(target: Any) -> dict:
-    return called(target, ('img', 'img2'), _RUNNERS)
+    return called(target, ('img', 'img2'), RUNNERS)
 
 
 def _optimizer(target: Any) -> dict:

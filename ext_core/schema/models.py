@@ -22,7 +22,7 @@ def _models() -> dict[str, type]:
 
 
 @cache
-def _train_keys(model: type) -> frozenset[str]:
+def keys_of_train(model: type) -> frozenset[str]:
     extra = frozenset().union(*(vars(base).get('EXTRA_TRAIN_KEYS', ()) for base in model.__mro__))
     return sections.KEYS['train'] | extra | sources.option_keys(model, *_PLACES) | frozenset(_parts(model))
 
@@ -37,7 +37,7 @@ def _parts(model: type) -> Iterator[str]:
 
 def train_keys() -> frozenset[str]:
     """The keys of ``train`` that any model reads, but for losses, optimizers and the schedule."""
-    every = frozenset().union(*(_train_keys(model) for model in _models().values()))
+    every = frozenset().union(*(keys_of_train(model) for model in _models().values()))
     return frozenset(key for key in every if not key.endswith('_opt') and not key.startswith('optim_')) - {'scheduler'}
 
 
@@ -60,7 +60,7 @@ def _known(model: type) -> dict:
     own = sources.option_keys(model, 'self.opt', 'opt') | {'optim_g'}
     top = (sections.KEYS[''] | own | {'_base_'}) - words.INTERNAL - _NOT_OPTIONS - {'optim_g', 'network_g'}
     names = {'anyOf': [{'enum': sorted(top)}, {'pattern': '^network_'}]}
-    keys = {'enum': sorted(_train_keys(model) | {'_delete_'})}
+    keys = {'enum': sorted(keys_of_train(model) | {'_delete_'})}
     return {'propertyNames': names, 'properties': {'train': {'propertyNames': keys}}}
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ext_core.decoding import ImageError
 from ext_core.errors import UserError
+from ext_core.images.decoding import ImageError
 from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.ledger import Record
 from ext_data.preparation.pairs import Pair

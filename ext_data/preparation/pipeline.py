@@ -16,8 +16,8 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from ext_core.decoding import ImageError
 from ext_core.errors import UserError
+from ext_core.images.decoding import ImageError
 from ext_core.registration import register_all
 from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, is_current, write_lmdb

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from ext_core import launch, lifeline
+from ext_core import launch
 from ext_core.errors import UserError
+from ext_core.training import lifeline
 
 WORLD = 3
 LONG = 60  # seconds; nobody waits for so long

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from ext_core import benchmark
-from ext_core.benchmark import Benchmark, metrics_of
-from ext_core.benchmark_pool import run_tasks
-from ext_core.benchmark_sets import hash_of, read_set, size_of
+from ext_core.benchmark import runner as benchmark
+from ext_core.benchmark.pool import run_tasks
+from ext_core.benchmark.runner import Benchmark, metrics_of
+from ext_core.benchmark.sets import hash_of, read_set, size_of
+from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
 from ext_core.errors import UserError
-from ext_core.evaluation import read
-from ext_core.study_report import mean
-from ext_core.upscalers import Bicubic, LiteratureBicubic, Nearest
+from ext_core.studies.evaluation import read
+from ext_core.studies.report import mean
 
 fresh_caches = benchmark_images.fresh_caches
 SERIAL = partial(run_tasks, processes=1, threads=1)

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from browser import elements_after, needs_browser
 
-from ext_core import benchmark_cost, benchmark_page, benchmark_report
-from ext_core.benchmark import Benchmark, metrics_of
-from ext_core.benchmark_page import Crop, page, require_crop
-from ext_core.benchmark_pool import run_tasks
-from ext_core.benchmark_report import Report
+from ext_core.benchmark import cost as benchmark_cost
+from ext_core.benchmark import page as benchmark_page
+from ext_core.benchmark import report as benchmark_report
+from ext_core.benchmark.page import Crop, page, require_crop
+from ext_core.benchmark.pool import run_tasks
+from ext_core.benchmark.report import Report
+from ext_core.benchmark.runner import Benchmark, metrics_of
+from ext_core.benchmark.sources import upscaler_of
+from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
 from ext_core.errors import UserError
-from ext_core.evaluation import read
-from ext_core.upscaler_sources import upscaler_of
-from ext_core.upscalers import Bicubic, LiteratureBicubic, Nearest
+from ext_core.studies.evaluation import read
 
 fresh_caches = benchmark_images.fresh_caches
 VOID = {'meta', 'img', 'br'}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ext_core.checkpoint import (
+from ext_core.errors import UserError
+from ext_core.saving.checkpoint import (
     atomic_save,
     atomic_write_text,
     load_checkpoint,
@@ -23,7 +24,6 @@ from ext_core.checkpoint import (
     set_rng_state,
     sum_of,
 )
-from ext_core.errors import UserError
 
 
 @pytest.fixture

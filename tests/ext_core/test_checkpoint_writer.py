@@ -13,10 +13,10 @@ from torch import nn
 from writer_tools import Holder, Trained, assert_same, contents
 from writer_tools import trained as trained
 
-from ext_core import checkpoint_writer
-from ext_core.checkpoint import load_checkpoint, sum_of
 from ext_core.errors import UserError
-from ext_core.manifest import verify
+from ext_core.saving import writer as checkpoint_writer
+from ext_core.saving.checkpoint import load_checkpoint, sum_of
+from ext_core.saving.manifest import verify
 
 
 @pytest.mark.parametrize('background', [True, False])

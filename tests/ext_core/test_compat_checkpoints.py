@@ -8,8 +8,8 @@ from compat_tools import model
 from torch import nn
 from torch.nn.parallel import DataParallel
 
-from ext_core.checkpoint import load_checkpoint
 from ext_core.errors import UserError
+from ext_core.saving.checkpoint import load_checkpoint
 
 
 @pytest.fixture

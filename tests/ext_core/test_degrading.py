@@ -5,9 +5,10 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from ext_core import yaml_safe
-from ext_core.degrading import load_degrader, low_resolution, low_resolution_in_tiles, of_experiment, reach_of
+from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.generators.weight_files import experiment_files
+from ext_core.inference.degrading import load_degrader, low_resolution, low_resolution_in_tiles, reach_of
 
 
 class AtLRSize(nn.Module):
@@ -104,7 +105,7 @@ def _weights(folder):
 
 def test_loads_the_averaged_weights(experiment):
     folder, net = experiment
-    degrader = load_degrader(*of_experiment(folder))
+    degrader = load_degrader(*experiment_files(folder))
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), degrader.net.parameters(), strict=True))
     assert degrader.scale == 4
     assert not degrader.net.training
@@ -113,9 +114,9 @@ def test_loads_the_averaged_weights(experiment):
 
 def test_identity_follows_the_weights(experiment):
     folder, net = experiment
-    before = load_degrader(*of_experiment(folder)).identity()
+    before = load_degrader(*experiment_files(folder)).identity()
     torch.save({'params': net.state_dict()}, _weights(folder))
-    after = load_degrader(*of_experiment(folder)).identity()
+    after = load_degrader(*experiment_files(folder)).identity()
     assert before['weights_sha256'] != after['weights_sha256']
     assert before['network'] == after['network']
 
@@ -124,10 +125,10 @@ def test_unusable_files_are_named(experiment):
     folder, _ = experiment
     torch.save({'params': nn.Conv2d(3, 3, 1).state_dict()}, _weights(folder))
     with pytest.raises(UserError, match='holds weights for another network than this DegradationNet'):
-        load_degrader(*of_experiment(folder))
-    _weights(folder).unlink()
-    with pytest.raises(UserError, match=r'not a finished experiment: models/net_g_latest\.pth is missing'):
-        of_experiment(folder)
+        load_degrader(*experiment_files(folder))
     (folder / 'stage1.yml').write_text('name: stage1\n')
-    with pytest.raises(UserError, match='has no network_g'):
+    with pytest.raises(UserError, match='needs scale, a number, and network_g'):
         load_degrader(folder / 'stage1.yml', _weights(folder))
+    _weights(folder).unlink()
+    with pytest.raises(UserError, match=r'not a finished experiment: .* models/net_g_latest\.pth is missing'):
+        experiment_files(folder)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from ext_core import launch, yaml_safe
-from ext_core.curves import scalars
-from ext_core.sameness import difference
-from ext_core.trainer import Trainer
+from ext_core import launch
+from ext_core.config import yaml_safe
+from ext_core.saving.curves import scalars
+from ext_core.torture.sameness import difference
+from ext_core.training.trainer import Trainer
 from ext_models.ext_sr_model import ExtSRModel
 
 PROJECT = Path(__file__).resolve().parents[2]

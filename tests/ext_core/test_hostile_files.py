@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from ext_core import options, yaml_safe
 from ext_core.check import images
-from ext_core.checkpoint import load_checkpoint
 from ext_core.compat.lmdb_backend import SharedLmdbBackend
+from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
-from ext_core.hr_sources import pictures_of
-from ext_core.weights import select_weights, weights_problem, weights_unsound
+from ext_core.images.hr_sources import pictures_of
+from ext_core.saving.checkpoint import load_checkpoint
+from ext_core.saving.weights import select_weights, weights_problem, weights_unsound
 
 SHAPE = (2, 3)
 

@@ -7,11 +7,11 @@ import pytest
 from inference_tools import Same, network, noise, repeated
 from PIL import Image
 
-from ext_core import inference
 from ext_core.errors import UserError
-from ext_core.inference import enlarge_files, failures, prepare_output, summary
-from ext_core.inference_enlarge import Enlarger
-from ext_core.inference_files import Naming, plan
+from ext_core.inference import batch as inference
+from ext_core.inference.batch import enlarge_files, failures, prepare_output, summary
+from ext_core.inference.enlarge import Enlarger
+from ext_core.inference.files import Naming, plan
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import torch
 from inference_tools import Repeat, Same, network, noise, repeated
 from PIL import Image, ImageCms, ImageOps
 
-from ext_core.decoding import ImageError, decode
 from ext_core.errors import UserError
-from ext_core.inference_enlarge import Enlarger
-from ext_core.inference_images import Photograph, encode, read_photograph
+from ext_core.images.decoding import ImageError, decode
+from ext_core.inference.enlarge import Enlarger
+from ext_core.inference.photographs import Photograph, encode, read_photograph
 
 
 def profile(kind: str) -> bytes:
@@ -334,7 +334,7 @@ def test_exhausted_memory_leads_to_smaller_tiles(monkeypatch):
 
 
 def test_automatic_tiles_follow_the_free_memory(monkeypatch):
-    from ext_core import inference_enlarge
+    from ext_core.inference import enlarge as inference_enlarge
 
     tiles: list[int] = []
     enlarger = Enlarger(network(), tell=lambda done, total: tiles.append(total))

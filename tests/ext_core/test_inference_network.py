@@ -10,10 +10,10 @@ from inference_tools import CPU, Repeat, Same, network, noise, repeating_onnx, s
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.inference_enlarge import MAX_OVERLAP
-from ext_core.inference_memory import free_bytes, is_out_of_memory, peak_bytes
-from ext_core.inference_network import MULTIPLES, PROBE, open_network, padded, reach_within, ready, self_ensemble
-from ext_core.tiles import in_tiles
+from ext_core.images.tiles import in_tiles
+from ext_core.inference.enlarge import MAX_OVERLAP
+from ext_core.inference.memory import free_bytes, is_out_of_memory, peak_bytes
+from ext_core.inference.network import MULTIPLES, PROBE, open_network, padded, reach_within, ready, self_ensemble
 
 COLOUR = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8}
 GREY = {**COLOUR, 'num_in_ch': 1, 'num_out_ch': 1}

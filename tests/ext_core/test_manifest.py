@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ext_core.checkpoint import atomic_save
 from ext_core.errors import UserError
-from ext_core.manifest import manifest_file, numbered, read_manifest, remove_older, verify, write_manifest
+from ext_core.saving.checkpoint import atomic_save
+from ext_core.saving.manifest import manifest_file, numbered, read_manifest, remove_older, verify, write_manifest
 
 
 @pytest.fixture

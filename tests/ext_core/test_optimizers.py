@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ext_core import optimizers
 from ext_core.errors import UserError
-from ext_core.optimizers import find_optimizer, optimizer_names, parameter_groups, where_to_get_more
+from ext_core.training import optimizers
+from ext_core.training.optimizers import find_optimizer, optimizer_names, parameter_groups, where_to_get_more
 
 
 def network():
@@ -45,7 +45,7 @@ def test_without_the_package_it_is_named(monkeypatch):
 
 def test_the_package_is_not_imported_for_torchs():
     code = (
-        'import sys; from ext_core.optimizers import find_optimizer, optimizer_names\n'
+        'import sys; from ext_core.training.optimizers import find_optimizer, optimizer_names\n'
         "find_optimizer('Adam'), optimizer_names(); sys.exit('pytorch_optimizer' in sys.modules)"
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

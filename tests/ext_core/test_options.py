@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ext_core import options, yaml_safe
+from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

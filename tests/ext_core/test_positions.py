@@ -7,10 +7,10 @@ import check_recipes
 import pytest
 from check_recipes import put
 
-from ext_core import options, yaml_safe
 from ext_core.check import check_options, find_warnings
+from ext_core.config import options, yaml_safe
+from ext_core.config.positions import Positions
 from ext_core.errors import UserError
-from ext_core.positions import Positions
 
 data = check_recipes.data
 

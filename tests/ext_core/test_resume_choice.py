@@ -6,10 +6,10 @@ import pytest
 import torch
 from compat_tools import process_group
 
-from ext_core.checkpoint import atomic_save
 from ext_core.errors import UserError
-from ext_core.manifest import write_manifest
-from ext_core.resume import load_resume_state
+from ext_core.saving.checkpoint import atomic_save
+from ext_core.saving.manifest import write_manifest
+from ext_core.saving.resume import load_resume_state
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ext_core.sameness import difference
+from ext_core.torture.sameness import difference
 
 
 def checkpoint() -> dict:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from check_recipes import put
 
-from ext_core import launch, yaml_safe
+from ext_core import launch
 from ext_core.check import find_problems
-from ext_core.manifest import verify
+from ext_core.config import yaml_safe
+from ext_core.saving.manifest import verify
 
 data = check_recipes.data
 PROJECT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ext_core import side_by_side
+from ext_core.benchmark import side_by_side
 
 
 def test_order_rotates_and_the_first_round_is_not_counted(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ext_core.snapshots import Snapshots, frozen, rebuilt
+from ext_core.saving.snapshots import Snapshots, frozen, rebuilt
 
 
 def snapshot(snapshots: Snapshots, value):

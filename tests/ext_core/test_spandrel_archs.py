@@ -19,10 +19,10 @@ from generator_zoo import (
     tiny,
 )
 
-from ext_core import spandrel_archs
 from ext_core.errors import UserError
-from ext_core.generator_export import metadata_of, save_safetensors, weights_of
-from ext_core.generator_files import open_generator
+from ext_core.generators import spandrel_archs
+from ext_core.generators.export import metadata_of, save_safetensors, weights_of
+from ext_core.generators.files import open_generator
 
 
 @pytest.fixture

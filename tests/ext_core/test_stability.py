@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from ext_core import stability_report
-from ext_core.stability import (
+from ext_core.studies import stability_report
+from ext_core.studies.stability import (
     Course,
     Divergence,
     divergence,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ext_core.errors import UserError
-from ext_core.studies import Job, Step, fingerprint, run_jobs
+from ext_core.studies.jobs import Job, Step, fingerprint, run_jobs
 
 
 def shell(folder: Path, script: str, name: str = 'train', inputs: str = '') -> Step:

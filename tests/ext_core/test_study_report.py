@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ext_core import study_report
+from ext_core.studies import report as study_report
 
 METRICS = {'psnr': {'type': 'calculate_psnr'}, 'niqe': {'type': 'calculate_niqe', 'better': 'lower'}}
 

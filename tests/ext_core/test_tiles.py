@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ext_core.tiles import in_tiles, spans
+from ext_core.images.tiles import in_tiles, spans
 
 
 @pytest.mark.parametrize('align', [1, 4, 16])

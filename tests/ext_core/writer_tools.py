@@ -9,8 +9,8 @@ import torch
 from compat_tools import model
 from torch import nn
 
-from ext_core.checkpoint import load_checkpoint
-from ext_core.checkpoint_writer import CheckpointWriter
+from ext_core.saving.checkpoint import load_checkpoint
+from ext_core.saving.writer import CheckpointWriter
 
 
 class Holder:

@@ -14,7 +14,7 @@ from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, problem
 
 from ext_arch.resize import bicubic_downscale
 from ext_core.errors import UserError
-from ext_core.loaders import TrainingBatches, evaluation_loaders
+from ext_core.training.loaders import TrainingBatches, evaluation_loaders
 from ext_data.samples import SeededDataset, SeededSampler
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ext_core import launch, yaml_safe
+from ext_core import launch
+from ext_core.config import yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADAM = {'type': 'Adam', 'lr': 2e-4}

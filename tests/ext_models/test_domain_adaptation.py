@@ -7,8 +7,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from recipes import PIXEL, batches, build, options, run
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.degrading import low_resolution
 from ext_core.errors import UserError
+from ext_core.inference.degrading import low_resolution
 from ext_losses.frequency import HighPass
 
 FREQUENCY = {'type': 'FrequencyGANLoss'}

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from ext_core import training_jobs
+from ext_core.studies import training_jobs
 
 
 def fake_project(folder: Path, monkeypatch: pytest.MonkeyPatch, study: ModuleType, train: str, evaluation: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from script_loader import load_script
 
-from ext_core import checkpoint_writer
+from ext_core.saving import writer as checkpoint_writer
 
 benchmark = load_script('benchmark_checkpoint')
 

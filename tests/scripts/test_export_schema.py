@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from script_loader import load_script
 
-from ext_core import options, yaml_safe
+from ext_core.config import options, yaml_safe
 from ext_core.registration import register_all
 
 jsonschema = pytest.importorskip('jsonschema', reason='needs jsonschema, of the extra dev')

@@ -9,7 +9,8 @@ import pytest
 from fake_project import fake_project
 from script_loader import load_script
 
-from ext_core import options, stability, training_jobs, yaml_safe
+from ext_core.config import options, yaml_safe
+from ext_core.studies import stability, training_jobs
 
 PROJECT = Path(__file__).resolve().parents[2]
 study = load_script('gan_stability')
@@ -268,7 +269,7 @@ def test_impossible_windows(arguments, capsys):
 def test_real_trainings(root, gan, monkeypatch, capsys):
     """An adversarial recipe, and one that explodes, as they are trained."""
     (root / 'basicsr' / 'train.py').write_text(REAL_TRAIN)
-    monkeypatch.setattr(training_jobs, 'EVALUATION', 'ext_core.evaluation')
+    monkeypatch.setattr(training_jobs, 'EVALUATION', 'ext_core.studies.evaluation')
     monkeypatch.setenv('PYTHONPATH', str(PROJECT))
     explosive = {'optim_g': {'type': 'AdamW', 'lr': 1e9, 'weight_decay': 1e9}, 'perceptual_opt': None}
     exploding = shrunk(root, 'train_esrgan', 'exploding', **explosive)

@@ -15,8 +15,10 @@ from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from script_loader import SCRIPTS, load_script
 
-from ext_core import synthesis, yaml_safe
-from ext_core.degrading import load_degrader, low_resolution, of_experiment
+from ext_core.config import yaml_safe
+from ext_core.generators.weight_files import experiment_files
+from ext_core.inference import synthesis
+from ext_core.inference.degrading import load_degrader, low_resolution
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
 NETWORK = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
@@ -77,7 +79,7 @@ def stored(folder: Path) -> dict[str, np.ndarray]:
 
 def expected(stage1: Path, path: Path) -> np.ndarray:
     """The LR image of an HR file, uint8 BGR, by the plain path."""
-    degrader = load_degrader(*of_experiment(stage1))
+    degrader = load_degrader(*experiment_files(stage1))
     image = cv2.imread(str(path))
     image = image[: image.shape[0] // 4 * 4, : image.shape[1] // 4 * 4]
     gt = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -126,7 +128,7 @@ def test_lmdbs_are_pairs_for_training(stage1, hr, tmp_path):
 def test_provenance(stage1, hr, tmp_path):
     assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 0
     record = json.loads((tmp_path / 'LR.lmdb.json').read_text())
-    assert record['weights_sha256'] == load_degrader(*of_experiment(stage1)).identity()['weights_sha256']
+    assert record['weights_sha256'] == load_degrader(*experiment_files(stage1)).identity()['weights_sha256']
     assert record['complete'] is True
     assert record['images'] == 3
     assert record['options']['network_g'] == NETWORK

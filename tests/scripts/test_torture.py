@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from script_loader import SCRIPTS, load_script
 
-from ext_core.torture import RECIPES, Result
+from ext_core.torture.kills import RECIPES, Result
 
 
 @pytest.fixture

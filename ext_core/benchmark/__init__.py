@@ -1,0 +1,1 @@
+"""Upscalers measured on test sets."""

@@ -1,0 +1,221 @@
+"""Results of a benchmark as one HTML page that needs no network: a sortable table, and crops side by side."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ext_core.benchmark.report import Report, failure_lines, shown
+from ext_core.benchmark.sets import Place, TestSet
+from ext_core.benchmark.upscalers import Nearest, Upscaler
+from ext_core.errors import UserError
+from ext_core.images.windows import detail, strongest_window
+from ext_core.studies.evaluation import read
+from ext_core.studies.report import lower_is_better
+
+_ZOOM = 3
+_OVERVIEW = 240  # px, width of the picture that shows where the crop is
+_STYLE = f"""
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right }}
+th.text, td.text {{ text-align: left }}
+th button {{ font: inherit; font-weight: bold; border: 0; background: none; padding: 0; cursor: pointer }}
+th[aria-sort=ascending] button::after {{ content: ' ▲' }}
+th[aria-sort=descending] button::after {{ content: ' ▼' }}
+td.best {{ font-weight: bold }}
+.row {{ display: flex; gap: .8em }}
+.crops {{ display: flex; flex-wrap: wrap; align-content: flex-start; gap: .8em }}
+figure {{ margin: 0 }}
+figcaption {{ font-size: 12px }}
+img.crop {{ image-rendering: pixelated }}
+img.overview {{ width: {_OVERVIEW}px }}
+"""
+_SCRIPT = """
+for (const head of document.querySelectorAll('#results th')) {
+  head.querySelector('button').addEventListener('click', () => {
+    const column = head.cellIndex;
+    const descending = head.getAttribute('aria-sort') === 'ascending';
+    for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
+    head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
+    const key = row => row.cells[column].dataset.value;
+    const compare = head.classList.contains('text')
+      ? (a, b) => key(a).localeCompare(key(b), undefined, {numeric: true})
+      : (a, b) => Number(key(a)) - Number(key(b));
+    const body = document.querySelector('#results tbody');
+    body.append(...[...body.rows].sort((a, b) => {
+      if (key(a) === '' || key(b) === '') return (key(a) === '') - (key(b) === '');
+      return descending ? compare(b, a) : compare(a, b);
+    }));
+  });
+}
+"""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of ``size`` pixels; ``corner`` is its left and top, None for where methods differ most."""
+
+    size: int
+    corner: tuple[int, int] | None = None
+
+    def fits(self, place: Place) -> bool:
+        """Whether it lies inside of an image."""
+        left, top = self.corner or (0, 0)
+        return left + self.size <= place.size[0] and top + self.size <= place.size[1]
+
+
+def require_crop(crop: Crop, sets: Sequence[TestSet]) -> None:
+    """Refuse a crop that is in none of the images.
+
+    Raises:
+        UserError: If so.
+    """
+    if not any(crop.fits(place) for test_set in sets for place in test_set.places):
+        raise UserError('--crop lies in none of the images. Choose a smaller one.')
+
+
+def page(report: Report, crop: Crop, pictures: int, title: str) -> str:
+    """The page.
+
+    Args:
+        report (Report): What it shows.
+        crop (Crop): What is cut out of images.
+        pictures (int): Images of each set that are shown, those where the methods differ most.
+        title (str): Its heading.
+    """
+    parts = [f'<h1>{escape(title)}</h1>', _table(report)]
+    parts += [f'<p>{escape(note)}</p>' for note in report.notes]
+    missing = [f'{name} is left out: {reason}' for name, reason in report.left_out.items()]
+    missing += [f'missing: {line}' for line in failure_lines(report.benchmark)]
+    if missing:
+        parts.append('<ul>' + ''.join(f'<li>{escape(line)}</li>' for line in missing) + '</ul>')
+    for test_set in report.benchmark.sets:
+        parts += _pictures_of(report, test_set, crop, pictures)
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    body = '\n'.join(parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
+        f'<body>{body}\n<script>{_SCRIPT}</script></body></html>\n'
+    )
+
+
+# ---------------------------------------------------------------------- table
+def _table(report: Report) -> str:
+    texts = {'set': 'set', 'method': 'method'}
+    heads = [_head(title, 'text') for title in texts.values()]
+    heads += [_head(title) for title in ('scale', *report.headings.values())]
+    best = _best(report)
+    rows = []
+    for row in report.rows:
+        cells = [_cell(row[key], row[key], 'text') for key in texts]
+        cells.append(_cell(row['scale'], row['scale']))
+        for key in report.headings:
+            kind = 'best' if row[key] is not None and row[key] == best.get((row['set'], key)) else ''
+            cells.append(_cell(shown(key, row[key]), row[key], kind))
+        rows.append(f'<tr>{"".join(cells)}</tr>')
+    return (
+        f'<table id="results"><thead><tr>{"".join(heads)}</tr></thead>\n'
+        f'<tbody>{"".join(rows)}</tbody></table>\n<p>A click on a heading sorts. Bold: the best of a set.</p>'
+    )
+
+
+def _head(title: str, kind: str = '') -> str:
+    return f'<th class="{kind}"><button type="button">{escape(title)}</button></th>'
+
+
+def _cell(text: object, value: object, kind: str = '') -> str:
+    data = '' if value is None else 'Infinity' if value == math.inf else escape(str(value))
+    return f'<td class="{kind}" data-value="{data}">{escape(str(text))}</td>'
+
+
+def _best(report: Report) -> dict[tuple[str, str], float]:
+    """By set and metric, of the methods that all metrics have a meaning for."""
+    comparable = {upscaler.name for upscaler in report.benchmark.upscalers if upscaler.only is None}
+    best: dict[tuple[str, str], float] = {}
+    for metric, options in report.benchmark.metrics.items():
+        choose = min if lower_is_better(options) else max
+        for row in report.rows:
+            if row[metric] is not None and row['method'] in comparable:
+                key = row['set'], metric
+                best[key] = choose(best.get(key, row[metric]), row[metric])
+    return best
+
+
+# ---------------------------------------------------------------------- pictures
+def _pictures_of(report: Report, test_set: TestSet, crop: Crop, pictures: int) -> list[str]:
+    """The images of a set where the methods differ most."""
+    upscalers = [u for u in report.benchmark.upscalers if u.pictured and u.takes(test_set)]
+    found = []
+    for place in test_set.places:
+        files = picture_files(upscalers, place, report.benchmark.output)
+        if crop.fits(place) and files:
+            left, top, difference = _window({name: read(path) for name, path in files.items()}, upscalers, crop)
+            found.append((difference, place, left, top, files))
+    found.sort(key=lambda entry: -entry[0])
+    return [_picture(report, place, files, left, top, crop.size) for _, place, left, top, files in found[:pictures]]
+
+
+def picture_files(upscalers: Sequence[Upscaler], place: Place, output: Path) -> dict[str, Path]:
+    """The SR images of a place that there are, by method."""
+    files = {}
+    for upscaler in upscalers:
+        kept = output / 'runs' / upscaler.name / place.set_name / f'{place.name}.png'
+        path = kept if upscaler.kept else next(iter(upscaler.sources(place)))
+        if path.is_file():
+            files[upscaler.name] = path
+    return files
+
+
+def _window(images: Mapping[str, np.ndarray], upscalers: Sequence[Upscaler], crop: Crop) -> tuple[int, int, float]:
+    """Left and top of the crop, and how much methods differ in it: the standard deviation over methods."""
+    coarse = {upscaler.name for upscaler in upscalers if isinstance(upscaler, Nearest)}  # it differs everywhere
+    compared = [image for name, image in images.items() if name not in coarse]
+    if len(compared) < 2:
+        weight = detail(next(iter(images.values())))
+    else:
+        weight = np.stack(compared).astype(np.float32).std(axis=0).mean(axis=-1)
+    if crop.corner is None:
+        top, left, difference = strongest_window(weight, crop.size)
+        return left, top, difference
+    left, top = crop.corner
+    return left, top, float(weight[top : top + crop.size, left : left + crop.size].sum())
+
+
+def _picture(report: Report, place: Place, files: Mapping[str, Path], left: int, top: int, size: int) -> str:
+    """A heading, the whole image, and the crops of all methods and the true image."""
+    width, height = place.size
+    truth = read(place.gt)[:height, :width]
+    images = {'HR': truth} | {name: read(path) for name, path in files.items()}
+    figures = []
+    for name, image in images.items():
+        values = report.images.get((name, place.set_name), {}).get(place.name, {})
+        text = ', '.join(f'{metric} {shown(metric, value)}' for metric, value in values.items())
+        source = _data_uri(image[top : top + size, left : left + size])
+        side = size * _ZOOM
+        figures.append(
+            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" src="{source}">'
+            f'<figcaption>{escape(name)}<br>{escape(text)}</figcaption></figure>'
+        )
+    heading = f'{place.set_name}: {place.name}, {size} × {size} pixels at x {left}, y {top}'
+    crops = f'<div class="crops">{"".join(figures)}</div>'
+    return f'<h2>{escape(heading)}</h2>\n<div class="row">{_overview(truth, left, top, size)}{crops}</div>'
+
+
+def _overview(image: np.ndarray, left: int, top: int, size: int) -> str:
+    factor = min(1.0, _OVERVIEW / image.shape[1])
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    x, y, side = (round(value * factor) for value in (left, top, size))
+    cv2.rectangle(small, (x, y, side, side), (0, 255, 255), 1)
+    return (
+        f'<figure><img class="overview" alt="HR, whole" src="{_data_uri(small)}"><figcaption>HR</figcaption></figure>'
+    )
+
+
+def _data_uri(image: np.ndarray) -> str:
+    return 'data:image/png;base64,' + base64.b64encode(cv2.imencode('.png', image)[1].tobytes()).decode()

@@ -1,0 +1,241 @@
+"""From the command line and an option file to the options that training runs with."""
+
+import argparse
+import copy
+import difflib
+from pathlib import Path
+from typing import Any
+
+from ext_core.config import yaml_safe
+from ext_core.config.merging import apply_overlay, leaves, merge
+from ext_core.config.positions import Positions
+from ext_core.config.shape import require_outline, require_text_keys
+from ext_core.errors import UserError
+
+DEMO_SCALES = (2, 3, 4)
+_MOST_FILES = 100  # read for one option file; bases of bases multiply
+DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
+
+
+# ---------------------------------------------------------------------- the command line
+def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespace:
+    """BasicSR's command line, and ``--demo`` and ``--dry-run``."""
+    name = 'train' if is_train else 'test'
+    parser = argparse.ArgumentParser(
+        prog=f'basicsr/{name}.py',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f'example: python basicsr/{name}.py -opt options/{name}_mask_esrgan.yml --demo',
+    )
+    parser.add_argument('-opt', required=True, type=Path, metavar='FILE', help='option file (YAML)')
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm'),
+        default='none',
+        help="'pytorch' under torchrun, 'slurm' under srun",
+    )
+    parser.add_argument('--debug', action='store_true', help="run as experiment 'debug_<name>': frequent logs, 8 its")
+    parser.add_argument('--demo', action='store_true', help='shrink the recipe and run it on embedded photographs')
+    parser.add_argument(
+        '--force_yml',
+        nargs='+',
+        default=[],
+        metavar='A:B=C',
+        help='override options, for instance train:optim_g:lr=2e-4',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    if is_train:
+        parser.add_argument('--auto_resume', action='store_true', help='continue from the newest saved state')
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='check and build everything, run two iterations, report cost, leave nothing behind',
+        )
+    return parser.parse_args(argv)
+
+
+# ---------------------------------------------------------------------- the option file
+def load(path: Path, positions: Positions | None = None) -> dict:
+    """An option file with its ``_base_`` files (one path or a list, relative to the file) merged underneath.
+
+    Merging is mmengine's: sections are merged key by key, everything else is replaced, and ``_delete_: true`` in a
+    section drops what it inherits.
+
+    Args:
+        path (Path): The file.
+        positions (Positions | None): Gets the file and line of each key.
+
+    Raises:
+        UserError: If a file is missing or malformed, or the files inherit in a circle.
+    """
+    return _load(path, (), Positions() if positions is None else positions)
+
+
+def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
+    if path.resolve() in above:
+        raise UserError(f'{path}: _base_ files inherit in a circle: ' + ' -> '.join(str(p) for p in above))
+    positions.files += 1
+    if positions.files > _MOST_FILES:
+        raise UserError(f'{path}: more than {_MOST_FILES} files by way of _base_. Let each inherit from fewer.')
+    own, lines = yaml_safe.read_with_lines(path)
+    bases = own.pop('_base_', [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
+        raise UserError(f"{path}: _base_ must be a path or a list of paths, but is '{bases}'.")
+    places = Positions(str(path), lines)
+    require_text_keys(own, places)
+    merged: dict = {}
+    for base in bases:
+        merged = merge(merged, _load(path.parent / base, (*above, path.resolve()), positions))
+    positions.lay_over(places, own)
+    return merge(merged, own)
+
+
+def override(options: dict, entries: list[str]) -> None:
+    """Apply ``a:b=c`` entries in place. Values are YAML; a key must exist.
+
+    Raises:
+        UserError: If an entry is malformed or names a key that the options do not have.
+    """
+    for entry in entries:
+        path, equals, text = entry.partition('=')
+        if not equals:
+            raise UserError(f'--force_yml {entry}: expected key:subkey=value, for instance train:total_iter=1000.')
+        *sections, last = [key.strip() for key in path.split(':')]
+        place: Any = options
+        for key in sections:
+            place = place.get(key) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            close = difflib.get_close_matches(path.strip(), list(leaves(options)), 1)
+            hint = f" Did you mean '{close[0]}'?" if close else ''
+            raise UserError(
+                f"--force_yml {entry}: the option file has no key '{path.strip()}'.{hint} "
+                'New keys are added in the option file.'
+            )
+        place[last] = yaml_safe.parse(text.strip(), f'--force_yml {entry}')
+
+
+# ---------------------------------------------------------------------- what training runs with
+def resolve(
+    args: argparse.Namespace, root: Path, is_train: bool, positions: Positions | None = None
+) -> tuple[dict, dict]:
+    """The options of a run.
+
+    Args:
+        args (argparse.Namespace): From :func:`parse_arguments`.
+        root (Path): Folder that gets ``experiments/``, ``results/`` and ``tb_logger/``.
+        is_train (bool): Training or testing.
+        positions (Positions | None): Gets the file and line of each key, for messages.
+
+    Returns:
+        tuple[dict, dict]: The option file with everything merged, as it is saved beside the results; and the same
+        completed with what BasicSR's ``parse_options`` adds (paths, phases, devices), as models get it.
+    """
+    positions = Positions() if positions is None else positions
+    merged = load(args.opt, positions)
+    require_outline(merged, positions)
+    if args.demo:
+        before = copy.deepcopy(merged)
+        if merged.get('scale') not in DEMO_SCALES:
+            raise UserError(f"--demo: scale must be one of {DEMO_SCALES}, but is '{merged.get('scale')}'.")
+        weights = (merged.get('path') or {}).get('pretrain_network_g')
+        overlay = Path(__file__).resolve().parents[2] / DEMO_OVERLAY
+        apply_overlay(merged, yaml_safe.read(overlay))
+        if not is_train and isinstance(weights, str):  # those that the training recipe's --demo leaves
+            merged['path']['pretrain_network_g'] = weights.replace('experiments/', 'experiments/demo_', 1)
+        positions.note_changes(before, merged, f'--demo ({DEMO_OVERLAY})')
+    for entry in args.force_yml:
+        before = copy.deepcopy(merged)
+        override(merged, [entry])
+        positions.note_changes(before, merged, f'--force_yml {entry}')
+    require_outline(merged, positions)
+    if args.debug and not str(merged.get('name', '')).startswith('debug'):
+        merged['name'] = f'debug_{merged.get("name")}'
+    opt = copy.deepcopy(merged)
+    opt.update(
+        is_train=is_train,
+        auto_resume=getattr(args, 'auto_resume', False),
+        root_path=str(root),
+        dist=args.launcher != 'none',
+        rank=0,
+        world_size=1,
+    )
+    _set_devices(opt)
+    _complete_datasets(opt)
+    _complete_paths(opt, root)
+    if is_train and 'debug' in str(opt.get('name')):
+        _shorten_for_debugging(opt)
+    if isinstance(opt.get('val'), dict):
+        opt['val'].setdefault('suffix', None)  # BasicSR's test looks for the key
+        opt['val'].setdefault('save_img', False)
+    return merged, opt
+
+
+def _sections(opt: dict, key: str) -> list[dict]:
+    value = opt.get(key)
+    return [section for section in value.values() if isinstance(section, dict)] if isinstance(value, dict) else []
+
+
+def _set_devices(opt: dict) -> None:
+    """The same file with and without a GPU: what only CUDA can do is switched off where there is none."""
+    import torch
+
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = opt.get('num_gpu', 'auto')
+    opt['num_gpu'] = available if wanted == 'auto' or not available else wanted
+    for dataset in _sections(opt, 'datasets'):
+        if not opt['num_gpu']:
+            dataset['pin_memory'] = False
+            if dataset.get('prefetch_mode') == 'cuda':
+                dataset['prefetch_mode'] = None
+        if not dataset.get('num_worker_per_gpu'):
+            dataset['persistent_workers'] = False  # a DataLoader without workers refuses it
+            if dataset.get('prefetch_mode') == 'cpu':
+                dataset['prefetch_mode'] = None  # samples drawn in a thread would disturb the training's random state
+
+
+def _complete_datasets(opt: dict) -> None:
+    for phase, dataset in (opt.get('datasets') or {}).items():
+        if not isinstance(dataset, dict):
+            continue
+        dataset['phase'] = phase.split('_')[0]  # val_1, test_2, ...
+        if dataset['phase'] != 'train':
+            dataset['persistent_workers'] = False
+        if 'scale' in opt:
+            dataset['scale'] = opt['scale']
+        for key in [key for key in dataset if key.startswith('dataroot')]:
+            if isinstance(dataset[key], str):
+                dataset[key] = _expanded(dataset[key])
+
+
+def _expanded(path: str) -> str:
+    """A path with the home folder for ``~``; one that cannot be is left to the check, which does not find it."""
+    try:
+        return str(Path(path).expanduser())
+    except (RuntimeError, ValueError):  # no such user; a character that no path can have
+        return path
+
+
+def _complete_paths(opt: dict, root: Path) -> None:
+    path_opt = opt['path'] = opt.get('path') or {}
+    for key, value in path_opt.items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            path_opt[key] = _expanded(value)
+    if opt['is_train']:
+        home = root / 'experiments' / str(opt.get('name'))
+        path_opt.update(
+            experiments_root=str(home),
+            models=str(home / 'models'),
+            log=str(home),
+            training_states=str(home / 'training_states'),
+            visualization=str(home / 'visualization'),
+        )
+    else:
+        home = root / 'results' / str(opt.get('name'))
+        path_opt.update(results_root=str(home), log=str(home), visualization=str(home / 'visualization'))
+
+
+def _shorten_for_debugging(opt: dict) -> None:
+    """BasicSR's debug mode."""
+    if isinstance(opt.get('val'), dict):
+        opt['val']['val_freq'] = 8
+    opt.setdefault('logger', {}).update(print_freq=1, save_checkpoint_freq=8)

@@ -1,0 +1,1 @@
+"""Generators as files: recognised, opened, described, exported."""

@@ -1,0 +1,174 @@
+"""What a generator's file says of itself: in the header of a .safetensors file, in the properties of an .onnx file.
+
+Files come from anywhere, so what is read is checked; nothing that is written names a machine, a user or a path.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from typing import Any
+
+from ext_core.errors import UserError
+from ext_core.generators.notes import is_plain
+
+PREFIX = 'basicsr_ext.'
+_LONGEST = 100_000  # characters of one value
+_LARGEST = 4096  # of a number among the arguments of a network; a hostile file must not fill the memory
+_OF_MACHINE = ('name', 'num_gpu', 'path', 'logger', 'dist', 'rank', 'world_size', 'launcher', 'auto_resume', 'is_train')
+_FILES = ('.pth', '.safetensors', '.lmdb', '.txt', '.yml', '.json', '.npz', '.state')
+
+
+def product() -> str:
+    """Name and version of what writes the file."""
+    try:
+        return f'BasicSR-Ext {version("basicsr-ext")}'
+    except PackageNotFoundError:
+        return 'BasicSR-Ext'
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known of a generator besides its weights.
+
+    Args:
+        network (dict[str, Any]): As ``network_g``: type and arguments.
+        scale (int): SR size / LR size; of a network that reduces, HR size / LR size.
+        iteration (int | None): After which it was saved.
+        datasets (tuple[str, ...]): Names of the training sets.
+        metrics (dict[str, dict[str, dict[str, float]]]): Of each validation set, of each metric, 'best' and the 'iter'
+            of it, and 'last'.
+        option_hash (str): See :func:`option_hash`; empty where the option file is not known.
+        product (str): What wrote the file.
+        extra (dict[str, str]): Further lines, such as those of ONNX export.
+    """
+
+    network: dict[str, Any]
+    scale: int
+    iteration: int | None = None
+    datasets: tuple[str, ...] = ()
+    metrics: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    option_hash: str = ''
+    product: str = field(default_factory=product)
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def to_strings(self) -> dict[str, str]:
+        """As names and texts, which is all that the formats hold."""
+        values = {
+            'network': json.dumps(self.network, sort_keys=True),
+            'scale': str(self.scale),
+            'iteration': '' if self.iteration is None else str(self.iteration),
+            'datasets': json.dumps(list(self.datasets)) if self.datasets else '',
+            'metrics': json.dumps(self.metrics, sort_keys=True) if self.metrics else '',
+            'option_hash': self.option_hash,
+            'product': self.product,
+            **self.extra,
+        }
+        return {PREFIX + name: value for name, value in values.items() if value}
+
+
+def from_strings(strings: Mapping[str, str], path: str) -> Metadata | None:
+    """What :meth:`Metadata.to_strings` wrote, or None where there is nothing of ours.
+
+    Args:
+        strings (Mapping[str, str]): All names and texts of the file.
+        path (str): The file, for messages.
+
+    Raises:
+        UserError: If it is damaged, or no description of a network.
+    """
+    ours = {name.removeprefix(PREFIX): text for name, text in strings.items() if name.startswith(PREFIX)}
+    if 'network' not in ours:
+        return None
+    try:
+        if max(map(len, ours.values())) > _LONGEST:
+            raise ValueError('a value is too long')
+        network = _network(json.loads(ours.pop('network')))
+        scale = int(ours.pop('scale'))
+        if not 1 <= scale <= 64:
+            raise ValueError(f'scale {scale}')
+        iteration = ours.pop('iteration', None)
+        return Metadata(
+            network,
+            scale,
+            None if iteration is None else int(iteration),
+            tuple(str(name) for name in json.loads(ours.pop('datasets', '[]'))),
+            _metrics(json.loads(ours.pop('metrics', '{}'))),
+            ours.pop('option_hash', ''),
+            ours.pop('product', ''),
+            ours,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f'{path}: its metadata ({PREFIX}...) is damaged: {type(error).__name__}: {error}. Convert the checkpoint '
+            'again with scripts/convert_weights.py, or name the option file.'
+        ) from error
+
+
+def _network(said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict) or not isinstance(said.get('type'), str):
+        raise ValueError('network has no type')
+    for name, value in said.items():
+        values = value if isinstance(value, list) else [value]
+        numbers = [abs(item) for item in values if isinstance(item, int | float)]
+        if not is_plain(value) or any(not number <= _LARGEST for number in numbers):  # NaN is refused too
+            raise ValueError(f'network: {name} cannot be {str(value)[:40]}')
+        if any(isinstance(item, str) and ('/' in item or '\\' in item) for item in values):
+            raise ValueError(f'network: {name} is a path')  # a network that opens files is not opened from a file
+    return said
+
+
+def _metrics(said: Any) -> dict[str, dict[str, dict[str, float]]]:
+    """Numbers by set, metric and kind; infinities and NaN are left out."""
+    return {
+        str(dataset): {
+            str(metric): {
+                str(kind): number
+                for kind, number in kinds.items()
+                if isinstance(number, int | float) and isfinite(number)
+            }
+            for metric, kinds in metrics.items()
+        }
+        for dataset, metrics in said.items()
+    }
+
+
+# ---------------------------------------------------------------------- option files
+def option_hash(opt: Mapping[str, Any]) -> str:
+    """SHA-256 of a resolved option file without what belongs to a machine: paths, number of GPUs and of processes.
+
+    Two runs of one recipe have the same hash wherever their data lie and whatever they are called.
+    """
+    own = {key: value for key, value in opt.items() if key not in _OF_MACHINE}
+    return hashlib.sha256(json.dumps(_portable(own), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            str(key): _portable(item)
+            for key, item in value.items()
+            if not str(key).startswith(('dataroot', 'num_worker')) and not _is_path(item)
+        }
+    if isinstance(value, list | tuple):
+        return [_portable(item) for item in value if not _is_path(item)]
+    return value
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and looks_like_path(value)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a value may name a place on a disk."""
+    return '/' in text or '\\' in text or text.startswith('~') or text.endswith(_FILES)
+
+
+def training_sets(opt: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the training sets of an option file."""
+    sections = opt.get('datasets')
+    sections = sections.items() if isinstance(sections, Mapping) else ()
+    names = [section.get('name') for key, section in sections if str(key).startswith('train') and section]
+    return tuple(str(name) for name in names if isinstance(name, str) and not looks_like_path(name))

@@ -1,0 +1,87 @@
+"""The HR images of a folder or an LMDB: names, sizes, and pixels as BasicSR's datasets decode them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ext_core.check import images
+from ext_core.compat.lmdb_backend import shared_environment
+from ext_core.errors import UserError
+from ext_core.images.decoding import decode, read_bytes
+from ext_data.preparation.pairs import find_images, match_pairs
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One HR image.
+
+    Args:
+        key (str): Name of its outputs, and its key in an LMDB.
+        place (Path): The file, or the LMDB's folder.
+        in_lmdb (bool): Which of the two.
+        size (tuple[int, int] | None): (width, height) from its header, None where that cannot be read.
+        fingerprint (list[int]): Size in bytes and time of change in nanoseconds, of the file or of the whole LMDB.
+    """
+
+    key: str
+    place: Path
+    in_lmdb: bool
+    size: tuple[int, int] | None
+    fingerprint: list[int]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f'{self.key} in {self.place}' if self.in_lmdb else str(self.place)
+
+
+def pictures_of(root: Path) -> list[Picture]:
+    """All images of a folder or an LMDB, sorted by key.
+
+    Raises:
+        UserError: If there are none, the LMDB is damaged, or two files would get the same key.
+    """
+    if (root / 'data.mdb').is_file() or root.suffix == '.lmdb':
+        damage = images.lmdb_damage(root)
+        if damage:
+            raise UserError(damage)
+        stamp, sizes = _stamp(root / 'data.mdb'), images.lmdb_sizes(root)
+        _refuse_paths(root, sizes)
+        return [Picture(key, root, True, size, stamp) for key, size in sorted(sizes.items())]
+    if not root.is_dir():
+        raise UserError(f'{root}: there is no such folder.')
+    found = match_pairs(find_images(root, '{name}', 1), {}, 1)
+    if not found:
+        raise UserError(f'{root} holds no images. Name a folder of images, or an LMDB.')
+    return [Picture(pair.key, pair.hr, False, images.file_size(pair.hr), _stamp(pair.hr)) for pair in found]
+
+
+def read_picture(picture: Picture) -> np.ndarray:
+    """uint8 BGR (h, w, 3), decoded as BasicSR's datasets do.
+
+    Raises:
+        ImageError: If it does not decode.
+    """
+    if picture.in_lmdb:
+        environment = shared_environment(str(picture.place), readonly=True, lock=False, readahead=False)
+        with environment.begin() as transaction:
+            content = transaction.get(picture.key.encode('ascii'))
+    else:
+        content = read_bytes(picture.place)
+    return decode(content or b'', picture.name)
+
+
+def _refuse_paths(root: Path, keys: Iterable[str]) -> None:
+    """Outputs are named after the keys, and must not land elsewhere."""
+    bad = next((key for key in keys if any(character in key for character in '/\\\n\r')), None)
+    if bad is not None:
+        raise UserError(
+            f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain names."
+        )
+
+
+def _stamp(file: Path) -> list[int]:
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns]

@@ -1,0 +1,168 @@
+"""Which images a command line means, and where their results go."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ext_core.check.images import IMAGE_SUFFIXES
+from ext_core.errors import UserError
+from ext_core.images.decoding import ImageError, read_header
+
+_KEPT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')  # that are written as they were read
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is to be enlarged.
+
+    Args:
+        path (Path): The file.
+        folder (Path): Of its result, below the output folder.
+        named (bool): Whether the command line names the file itself.
+    """
+
+    path: Path
+    folder: Path
+    named: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and its result."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How results are called.
+
+    Args:
+        output (Path): Folder.
+        suffix (str): What stands behind the name.
+        ext (str): 'auto', 'png', 'jpg' or 'webp'.
+    """
+
+    output: Path
+    suffix: str = ''
+    ext: str = 'auto'
+
+
+def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list[Job]:
+    """Find the images and name the results, each differently.
+
+    Args:
+        inputs (Sequence[str]): Files, folders and patterns.
+        naming (Naming): How results are called.
+        recursive (bool): Look into folders of folders, whose structure the results get.
+
+    Raises:
+        UserError: If an input is not there, or a result would overwrite an image.
+    """
+    sources = _unique(source for text in inputs for source in _sources(text, naming.output, recursive))
+    made_of = {job.target.resolve(): job.source for job in _jobs(sources, naming)}
+    # results of the run before, where they lie beside their images
+    sources = [
+        source for source in sources if source.named or made_of.get(source.path.resolve(), source.path) == source.path
+    ]
+    jobs = _jobs(sources, naming)
+    images = {source.path.resolve() for source in sources}
+    for job in jobs:
+        if job.target.resolve() in images:
+            raise UserError(
+                f'{job.target} is an image of the input and would be overwritten. Give --suffix, or another -o.'
+            )
+    return jobs
+
+
+# ---------------------------------------------------------------------- sources
+def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
+    path = Path(text)
+    if path.is_file():
+        yield Source(path, Path(), True)
+        return
+    if path.is_dir():
+        found = list(_in_folder(path, output, recursive))
+        if not found:
+            hint = 'Add --recursive for its folders' if not recursive else 'Name another folder'
+            raise UserError(f'{path} holds no images. {hint}.')
+        yield from found
+        return
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    matches = [match for match in matches if match.is_file() and _is_image(match)]
+    if not matches:
+        what = 'no images match' if glob.has_magic(text) else 'there is no such file or folder'
+        raise UserError(f'{text}: {what}. Correct -i.')
+    yield from (Source(match, Path(), False) for match in matches)
+
+
+def _in_folder(folder: Path, output: Path, recursive: bool) -> Iterator[Source]:
+    for path in sorted(folder.rglob('*') if recursive else folder.iterdir()):
+        hidden = any(part.startswith('.') for part in path.relative_to(folder).parts)
+        own = output.resolve() != folder.resolve() and output.resolve() in path.resolve().parents
+        if not hidden and not own and _is_image(path) and path.is_file():
+            yield Source(path, path.parent.relative_to(folder), False)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _unique(sources: Iterable[Source]) -> list[Source]:
+    """Each file once: as it was found first, and named if it was ever named."""
+    found: dict[Path, Source] = {}
+    for source in sources:
+        key = source.path.resolve()
+        if key not in found or (source.named and not found[key].named):
+            found[key] = source
+    return list(found.values())
+
+
+# ---------------------------------------------------------------------- results
+def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
+    """Where two results had one name, all of these get more of their image's name and place into it.
+
+    All, and not all but one: so a name means the same image whichever others are there.
+    """
+    suffixes = {source: _suffix(source.path, naming.ext) for source in sources}
+    detail = dict.fromkeys(sources, 0)
+    for _ in range(64):
+        targets: dict[Path, list[Source]] = {}
+        for source in sources:
+            stem = _stem(source.path, detail[source])
+            name = f'{stem}{naming.suffix}{suffixes[source]}'
+            targets.setdefault(naming.output / source.folder / name, []).append(source)
+        alike = [source for group in targets.values() if len(group) > 1 for source in group]
+        if not alike:
+            return [Job(group[0].path, target) for target, group in targets.items()]
+        for source in alike:
+            detail[source] += 1
+    names = ', '.join(str(source.path) for source in alike[:2])
+    raise UserError(
+        f'{names}: their results would have one name. Run the command once for each, with two folders for -o.'
+    )
+
+
+def _stem(path: Path, detail: int) -> str:
+    """a, then a_png, then folder_a_png, then folders_folder_a_png, ..."""
+    if not detail:
+        return path.stem
+    folders = path.resolve().parts[1:-1]
+    return '_'.join([*folders[max(len(folders) - detail + 1, 0) :], path.stem, path.suffix[1:]])
+
+
+def _suffix(path: Path, ext: str) -> str:
+    if ext == 'auto':
+        return path.suffix.lower() if path.suffix.lower() in _KEPT_SUFFIXES else '.png'
+    return '.png' if ext == 'jpg' and _has_alpha(path) else f'.{ext}'
+
+
+def _has_alpha(path: Path) -> bool:
+    """JPEG holds none, so PNG is written instead."""
+    try:
+        header = read_header(path, str(path))
+    except ImageError:  # it will be named when its turn comes
+        return False
+    return header is not None and header.alpha

@@ -1,0 +1,1 @@
+"""Trainings killed on purpose, and whether they end as if nothing had happened."""
