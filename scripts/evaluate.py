@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from ext_core.benchmark.cost import costs
-from ext_core.benchmark.page import Crop, page, require_crop
+from ext_core.benchmark.gallery import gallery
+from ext_core.benchmark.page import page
+from ext_core.benchmark.pictures import Crop, pieces_of, require_crop
 from ext_core.benchmark.pool import run_tasks
 from ext_core.benchmark.report import Report, failure_lines, notes, write
 from ext_core.benchmark.runner import OUR_METRICS, Benchmark, metrics_of
@@ -26,7 +28,7 @@ from ext_core.benchmark.sources import require_names, upscaler_of
 from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
-from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
 from ext_core.studies.evaluation import named_folders
 from ext_core.studies.jobs import default_processes
 from ext_core.studies.recipes import positive
@@ -105,8 +107,13 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     found = costs(benchmark, args.rounds)
     report = Report(benchmark, found, left_out, notes(benchmark.metrics, args.border, args.rounds > 0))
     print(write(report, args.output, command))
-    atomic_write_text(page(report, args.crop, args.pictures, args.output.resolve().name), args.output / 'results.html')
-    print(', '.join(str(args.output / name) for name in ('results.html', 'results.md', 'results.csv', 'images.csv')))
+    pieces = pieces_of(report, args.crop, args.pictures)
+    atomic_write_text(page(report, pieces, args.output.resolve().name), args.output / 'results.html')
+    names = ['results.html', 'results.md', 'results.csv', 'images.csv']
+    if pieces:
+        atomic_write_bytes(gallery(pieces), args.output / 'results.png')
+        names.append('results.png')
+    print(', '.join(str(args.output / name) for name in names))
     failed = failure_lines(benchmark)
     if failed:
         raise UserError('\n'.join([f'{len(failed)} values are missing; repeat the command to try again.', *failed]))

@@ -2,20 +2,14 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ext_core.benchmark.pictures import Piece
 from ext_core.benchmark.report import Report, failure_lines, shown
-from ext_core.benchmark.sets import Place, TestSet
-from ext_core.benchmark.upscalers import Nearest, Upscaler
-from ext_core.errors import UserError
-from ext_core.images.windows import detail, strongest_window
-from ext_core.studies.evaluation import read
 from ext_core.studies.report import lower_is_better
 
 _ZOOM = 3
@@ -57,36 +51,12 @@ for (const head of document.querySelectorAll('#results th')) {
 """
 
 
-@dataclass(frozen=True)
-class Crop:
-    """A square of ``size`` pixels; ``corner`` is its left and top, None for where methods differ most."""
-
-    size: int
-    corner: tuple[int, int] | None = None
-
-    def fits(self, place: Place) -> bool:
-        """Whether it lies inside of an image."""
-        left, top = self.corner or (0, 0)
-        return left + self.size <= place.size[0] and top + self.size <= place.size[1]
-
-
-def require_crop(crop: Crop, sets: Sequence[TestSet]) -> None:
-    """Refuse a crop that is in none of the images.
-
-    Raises:
-        UserError: If so.
-    """
-    if not any(crop.fits(place) for test_set in sets for place in test_set.places):
-        raise UserError('--crop lies in none of the images. Choose a smaller one.')
-
-
-def page(report: Report, crop: Crop, pictures: int, title: str) -> str:
+def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
     """The page.
 
     Args:
         report (Report): What it shows.
-        crop (Crop): What is cut out of images.
-        pictures (int): Images of each set that are shown, those where the methods differ most.
+        pieces (Sequence[Piece]): Of its images, from :func:`ext_core.benchmark.pictures.pieces_of`.
         title (str): Its heading.
     """
     parts = [f'<h1>{escape(title)}</h1>', _table(report)]
@@ -95,8 +65,7 @@ def page(report: Report, crop: Crop, pictures: int, title: str) -> str:
     missing += [f'missing: {line}' for line in failure_lines(report.benchmark)]
     if missing:
         parts.append('<ul>' + ''.join(f'<li>{escape(line)}</li>' for line in missing) + '</ul>')
-    for test_set in report.benchmark.sets:
-        parts += _pictures_of(report, test_set, crop, pictures)
+    parts += [_picture(piece) for piece in pieces]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = '\n'.join(parts)
     return (
@@ -148,63 +117,18 @@ def _best(report: Report) -> dict[tuple[str, str], float]:
 
 
 # ---------------------------------------------------------------------- pictures
-def _pictures_of(report: Report, test_set: TestSet, crop: Crop, pictures: int) -> list[str]:
-    """The images of a set where the methods differ most."""
-    upscalers = [u for u in report.benchmark.upscalers if u.pictured and u.takes(test_set)]
-    found = []
-    for place in test_set.places:
-        files = picture_files(upscalers, place, report.benchmark.output)
-        if crop.fits(place) and files:
-            left, top, difference = _window({name: read(path) for name, path in files.items()}, upscalers, crop)
-            found.append((difference, place, left, top, files))
-    found.sort(key=lambda entry: -entry[0])
-    return [_picture(report, place, files, left, top, crop.size) for _, place, left, top, files in found[:pictures]]
-
-
-def picture_files(upscalers: Sequence[Upscaler], place: Place, output: Path) -> dict[str, Path]:
-    """The SR images of a place that there are, by method."""
-    files = {}
-    for upscaler in upscalers:
-        kept = output / 'runs' / upscaler.name / place.set_name / f'{place.name}.png'
-        path = kept if upscaler.kept else next(iter(upscaler.sources(place)))
-        if path.is_file():
-            files[upscaler.name] = path
-    return files
-
-
-def _window(images: Mapping[str, np.ndarray], upscalers: Sequence[Upscaler], crop: Crop) -> tuple[int, int, float]:
-    """Left and top of the crop, and how much methods differ in it: the standard deviation over methods."""
-    coarse = {upscaler.name for upscaler in upscalers if isinstance(upscaler, Nearest)}  # it differs everywhere
-    compared = [image for name, image in images.items() if name not in coarse]
-    if len(compared) < 2:
-        weight = detail(next(iter(images.values())))
-    else:
-        weight = np.stack(compared).astype(np.float32).std(axis=0).mean(axis=-1)
-    if crop.corner is None:
-        top, left, difference = strongest_window(weight, crop.size)
-        return left, top, difference
-    left, top = crop.corner
-    return left, top, float(weight[top : top + crop.size, left : left + crop.size].sum())
-
-
-def _picture(report: Report, place: Place, files: Mapping[str, Path], left: int, top: int, size: int) -> str:
+def _picture(piece: Piece) -> str:
     """A heading, the whole image, and the crops of all methods and the true image."""
-    width, height = place.size
-    truth = read(place.gt)[:height, :width]
-    images = {'HR': truth} | {name: read(path) for name, path in files.items()}
     figures = []
-    for name, image in images.items():
-        values = report.images.get((name, place.set_name), {}).get(place.name, {})
-        text = ', '.join(f'{metric} {shown(metric, value)}' for metric, value in values.items())
-        source = _data_uri(image[top : top + size, left : left + size])
-        side = size * _ZOOM
+    side = piece.size * _ZOOM
+    for name, image in piece.images.items():
         figures.append(
-            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" src="{source}">'
-            f'<figcaption>{escape(name)}<br>{escape(text)}</figcaption></figure>'
+            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" src="{_data_uri(image)}">'
+            f'<figcaption>{escape(name)}<br>{escape(piece.captions[name])}</figcaption></figure>'
         )
-    heading = f'{place.set_name}: {place.name}, {size} × {size} pixels at x {left}, y {top}'
     crops = f'<div class="crops">{"".join(figures)}</div>'
-    return f'<h2>{escape(heading)}</h2>\n<div class="row">{_overview(truth, left, top, size)}{crops}</div>'
+    overview = _overview(piece.whole, piece.left, piece.top, piece.size)
+    return f'<h2>{escape(piece.title)}</h2>\n<div class="row">{overview}{crops}</div>'
 
 
 def _overview(image: np.ndarray, left: int, top: int, size: int) -> str:

@@ -13,9 +13,11 @@ import pytest
 from browser import elements_after, needs_browser
 
 from ext_core.benchmark import cost as benchmark_cost
-from ext_core.benchmark import page as benchmark_page
+from ext_core.benchmark import pictures
 from ext_core.benchmark import report as benchmark_report
-from ext_core.benchmark.page import Crop, page, require_crop
+from ext_core.benchmark.gallery import gallery
+from ext_core.benchmark.page import page
+from ext_core.benchmark.pictures import Crop, pieces_of, require_crop
 from ext_core.benchmark.pool import run_tasks
 from ext_core.benchmark.report import Report
 from ext_core.benchmark.runner import Benchmark, metrics_of
@@ -112,7 +114,7 @@ def test_a_mean_needs_all_images(report, plan):
 
 # ---------------------------------------------------------------------- page
 def test_page_is_whole_and_needs_no_network(report):
-    text = page(report, Crop(16), 1, 'a <b> & c')
+    text = page(report, pieces_of(report, Crop(16), 1), 'a <b> & c')
     reader = Reader(text)
     assert 'a &lt;b&gt; &amp; c' in text
     assert 'no &lt;model&gt;' in text
@@ -131,20 +133,34 @@ def test_page_is_whole_and_needs_no_network(report):
 
 def test_crop_lies_where_methods_differ_most(report, plan):
     place = plan.sets[0].places[0]
-    files = benchmark_page.picture_files([plan.upscalers[0], plan.upscalers[3]], place, plan.output)
+    files = pictures.picture_files([plan.upscalers[0], plan.upscalers[3]], place, plan.output)
     changed = read(files['bicubic'])
     changed[20:30, 40:50] = 255 - changed[20:30, 40:50]
     cv2.imwrite(str(files['net']), changed)
     images = {name: read(path) for name, path in files.items()}
-    left, top, difference = benchmark_page._window(images, plan.upscalers, Crop(12))
+    left, top, difference = pictures._window(images, plan.upscalers, Crop(12))
     assert 38 <= left <= 40
     assert 18 <= top <= 20
     assert difference > 0
-    assert benchmark_page._window(images, plan.upscalers, Crop(12, (3, 5)))[:2] == (3, 5)
-    reader = Reader(page(report, Crop(12, (3, 5)), 2, 'page'))
+    assert pictures._window(images, plan.upscalers, Crop(12, (3, 5)))[:2] == (3, 5)
+    reader = Reader(page(report, pieces_of(report, Crop(12, (3, 5)), 2), 'page'))
     truth = next(image for image in reader.images if image['alt'] == 'HR')
     names = {place.name: read(place.gt) for place in plan.sets[0].places}
     assert any(np.array_equal(decoded(truth), image[5:17, 3:15]) for image in names.values())
+
+
+def test_gallery_shows_each_piece_in_its_own_pixels(report):
+    found = pieces_of(report, Crop(16), 1)
+    assert [list(piece.images) for piece in found] == [
+        ['HR', 'bicubic', 'nearest', 'net'],
+        ['HR', 'bicubic', 'nearest'],
+    ]
+    picture = cv2.imdecode(np.frombuffer(gallery(found, columns=2), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[1] == 460  # two tiles
+    for piece in found:
+        for image in piece.images.values():  # every colour of a tile is in the picture, but for rounding
+            colours = {tuple(colour) for colour in image.reshape(-1, 3).tolist()}
+            assert len(colours - {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}) < 0.02 * len(colours)
 
 
 def test_a_crop_outside_of_all_images_is_refused(plan):
@@ -156,7 +172,7 @@ def test_a_crop_outside_of_all_images_is_refused(plan):
 
 def test_infinite_values_can_be_sorted(report):
     report.rows[0]['psnr'] = float('inf')
-    assert 'data-value="Infinity"' in page(report, Crop(16), 0, 'page')
+    assert 'data-value="Infinity"' in page(report, pieces_of(report, Crop(16), 0), 'page')
 
 
 # ---------------------------------------------------------------------- costs
@@ -220,7 +236,7 @@ def test_damaged_costs_are_counted_anew(plan):
 def test_a_click_on_a_heading_sorts_in_a_browser(report, tmp_path):
     """First upwards, then downwards, by number; the words by their letters."""
     file = tmp_path / 'results.html'
-    file.write_text(page(report, Crop(16), 1, 'small'), encoding='utf-8')
+    file.write_text(page(report, pieces_of(report, Crop(16), 1), 'small'), encoding='utf-8')
     script = """
       const heads = [...document.querySelectorAll('#results th')];
       const column = name => heads.findIndex(head => head.textContent.startsWith(name));

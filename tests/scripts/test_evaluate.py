@@ -45,7 +45,7 @@ def test_writes_all_files_and_goes_on_where_it_was(root, capsys):
     assert 0 < float(after['exp']['ssim']) < 1
     assert int(after['exp']['parameters']) > 0
     assert {path.name for path in (root / 'out').iterdir()} == {
-        'costs.json', 'images.csv', 'results.csv', 'results.html', 'results.md', 'runs'}  # fmt: skip
+        'costs.json', 'images.csv', 'results.csv', 'results.html', 'results.md', 'results.png', 'runs'}  # fmt: skip
     assert run(root, '--method', str(root / 'exp'), metrics=('psnr', 'ssim')) == 0
     assert '6 images in 3 pairs of method and set, 0 to measure' in capsys.readouterr().out
 
