@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 _METRICS = ['lpips', 'scikit-image']
 _OPTIMIZERS = ['pytorch_optimizer']
 _EXPORT = ['onnx', 'onnxruntime', 'safetensors', 'spandrel']
+_DOCS = ['mkdocs', 'mkdocs-material']
 
 setup(
     name='basicsr-ext',
@@ -13,11 +14,22 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10, <3.13',
     packages=find_packages(include=['ext_*', 'ext_*.*']),
-    install_requires=['basicsr==1.4.2', 'torch', 'mmengine', 'opencv-python>=4.11', 'lmdb', 'pyyaml', 'pytest'],
+    package_data={'ext_core.report': ['*.html', '*.css', '*.js']},
+    install_requires=[
+        'basicsr==1.4.2',
+        'torch',
+        'mmengine',
+        'opencv-python>=4.11',
+        'lmdb',
+        'pyyaml',
+        'jinja2',
+        'pytest',
+    ],
     extras_require={
         'metrics': _METRICS,
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
-        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
+        'docs': _DOCS,
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
     },
 )
