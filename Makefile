@@ -3,6 +3,8 @@
 # make lint    install, check style and types
 # make bench   install, time our training step against BasicSR's
 # make browser install Chromium, in which tests open the HTML pages (they are skipped without)
+# make docs    install, build the pages of docs/ as a site in build/docs, which needs no network and no server
+# make docs-serve  the same at http://localhost:8000, renewed while you write
 # make doctor  install, say what works here and what to do about the rest
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ RUN = $(VENV)/bin/python
 JOBS ?= 2
 DEMO = experiments/demo_train_mask_esrgan
 
-.PHONY: demo test lint format bench doctor install browser clean
+.PHONY: demo test lint format bench docs docs-serve doctor install browser clean
 
 install: $(VENV)/.installed
 
@@ -46,6 +48,14 @@ format: install
 
 bench: install
 	$(RUN) scripts/benchmark_step.py
+
+# the variable silences an announcement of the theme's authors
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo 'the pages are in build/docs, begin with build/docs/index.html'
+
+docs-serve: install
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve
 
 doctor: install
 	$(RUN) -m ext_core.doctor

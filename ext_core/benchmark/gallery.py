@@ -11,12 +11,12 @@ _TILE = 2.3  # inches
 _CAPTION_WIDTH = 34  # letters
 
 
-def gallery(pieces: Sequence[Piece], columns: int = 6) -> bytes:
+def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
     """All pieces below one another, the methods of each side by side.
 
     Args:
         pieces (Sequence[Piece]): At least one.
-        columns (int): Methods in a row; the others follow below. Default: 6.
+        columns (int): Most methods in a row; the others follow below, in rows of about equal length. Default: 7.
 
     Returns:
         bytes: A PNG file.
@@ -26,7 +26,8 @@ def gallery(pieces: Sequence[Piece], columns: int = 6) -> bytes:
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
-    columns = min(columns, max(len(piece.images) for piece in pieces))
+    most = max(len(piece.images) for piece in pieces)
+    columns = ceil(most / ceil(most / columns))
     lines = [ceil(len(piece.images) / columns) for piece in pieces]
     figure = plt.figure(figsize=(_TILE * columns, (_TILE + 0.5) * sum(lines) + 0.3 * len(pieces)), layout='constrained')
     blocks = figure.subfigures(len(pieces), 1, squeeze=False, height_ratios=lines)[:, 0]

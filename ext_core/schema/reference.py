@@ -81,8 +81,8 @@ def _options() -> Iterator[str]:
     yield table('key', _section_rows('logger', schema['logger']['properties']))
 
 
-def _section_rows(name: str, properties: dict[str, dict]) -> list[Row]:
-    rows = [section_row(name, key, value) for key, value in properties.items() if key != '_delete_']
+def _section_rows(name: str, properties: dict[str, dict], owner: Any = None) -> list[Row]:
+    rows = [section_row(name, key, value, owner) for key, value in properties.items() if key != '_delete_']
     paths = {row.key: f'{name}:{row.key}'.strip(':') for row in rows}
     return [row._replace(default='needed') if paths[row.key] in _NEEDED else row for row in rows]
 
@@ -113,7 +113,7 @@ def _train(properties: dict[str, dict]) -> Iterator[str]:
     common = sections.KEYS['train'] - {'net_d_iters', 'net_d_init_iters'} | {'perceptual_opt', *docs.entries_of(base)}
     known = {key: properties.get(key, {}) for key in sorted(common)}
     yield 'Of every model of this plugin:\n'
-    yield table('key', [section_row('train', key, value, base) for key, value in known.items()])
+    yield table('key', _section_rows('train', known, base))
     yield '### nonfinite\n\n' + prose(docs.summary_of(Policy)) + '\n'
     yield table('key', argument_rows(Policy, ()))
     yield '### Optimizers and schedules\n'

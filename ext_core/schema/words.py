@@ -58,7 +58,7 @@ _TEXTS = {
     'dataset_enlarge_ratio': 'So many copies of the images make one epoch.',
     'batch_size_per_gpu': 'Images in the batch of one GPU, or of the CPU.',
     'num_worker_per_gpu': 'Processes that read images for one GPU.',
-    'prefetch_mode': 'How batches get ready: cuda copies them to the GPU beforehand, cpu reads in a thread; ~ for none.',
+    'prefetch_mode': 'How batches get ready: cuda copies them to the GPU early, cpu reads in a thread; ~ for none.',
     'num_prefetch_queue': 'Batches that prefetch_mode: cpu keeps ready.',
     'max_bad_samples': 'Samples that may be unreadable before the training stops.',
     'pin_memory': 'Copy batches to the GPU from pinned memory.',
