@@ -5,6 +5,7 @@
 - trained networks: ``generators`` (as files), ``images``, ``inference``
 - evidence: ``report`` (one page about trainings), ``benchmark``, ``studies`` (many runs), ``torture`` and ``mutation``
   (runs and options damaged on purpose)
+- towards BasicSR: ``upstream`` (our components as part of its source tree)
 
 Importing this package imports nothing else; ``ext_core.registration.register_all()`` is the one entry point that makes
 BasicSR importable on the present stack and puts our components into its registries.
