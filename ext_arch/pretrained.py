@@ -83,7 +83,8 @@ def find_weights(name: str) -> Path | None:
 
 def weight_folders() -> list[Path]:
     """The folders that :func:`find_weights` looks through, in order."""
-    return [Path.cwd() / FOLDER, PROJECT_ROOT / FOLDER, Path(torch.hub.get_dir()) / 'checkpoints']
+    folders = [Path.cwd() / FOLDER, PROJECT_ROOT / FOLDER, Path(torch.hub.get_dir()) / 'checkpoints']
+    return list(dict.fromkeys(folders))  # in the project's root the first two are one
 
 
 def load_feature_weights(name: str, source: str | None = None) -> dict[str, Tensor]:

@@ -94,6 +94,15 @@ class EnergyGANModel(GANSRModel):
         self.cri_content, self.cri_perceptual = self.cri_perceptual, None
 
     # ------------------------------------------------------------------ the step
+    def phase_ends(self) -> dict[str, int]:
+        ends = super().phase_ends()
+        last = ends.pop('discriminator alone')
+        return {**ends, 'autoencoder alone': self.autoencoder_until, 'discriminator alone': last}
+
+    @property
+    def step_period(self) -> int:
+        return math.lcm(self.net_d_iters, self.cri_gp.every if self.cri_gp is not None else 1)
+
     def gan_step(self, current_iter: int) -> None:
         self.iteration = current_iter
         self.penalise = self.cri_gp is not None and current_iter % self.cri_gp.every == 0

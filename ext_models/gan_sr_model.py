@@ -99,6 +99,16 @@ class GANSRModel(ExtSRModel):
         else:
             self.gan_step(current_iter)
 
+    def phase_ends(self) -> dict[str, int]:
+        """The last iterations of the phases before the last one, in their order; what ``--dry-run`` tries."""
+        alone = {'discriminator alone': self.net_d_init_iters} if self.net_d is not None else {}
+        return {'generator alone': self.pretrain_iters, **alone}
+
+    @property
+    def step_period(self) -> int:
+        """In the last phase every so many iterations do all that there is to do."""
+        return self.net_d_iters if self.net_d is not None else 1
+
     def pretrain_losses(self, sr: Tensor, gt: Any) -> dict[str, Tensor]:
         """The generator's losses in the first ``pretrain_iters`` iterations."""
         return {'l_g_pretrain': self.cri_pretrain(sr, gt)}

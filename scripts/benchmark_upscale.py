@@ -98,13 +98,15 @@ def measure(model: Path | None, number: int, side: int, rounds: int) -> dict[str
 
 def main(argv: list[str] | None = None) -> int:
     parser = benchmark_parser(__doc__)
-    parser.add_argument('-m', '--model', type=Path, metavar='FILE', help='.pth or .safetensors file')
+    parser.add_argument('-m', '--model', type=Path, metavar='FILE', help='.pth or .safetensors file, or an experiment')
     parser.add_argument('--side', type=int, default=128, metavar='N', help='of the images in pixels, 64 or more')
     args = parser.parse_args(argv)
 
     def job() -> None:
         if args.batch < 1 or args.side < 64 or args.rounds < 2:
             raise UserError('--batch must be at least 1, --side 64, --rounds 2.')
+        if args.model and args.model.suffix.lower() == '.onnx':
+            raise UserError(f'{args.model}: an ONNX file is not run by PyTorch. Name the weights that it was made of.')
         prepare(args)
         results = measure(args.model, args.batch, args.side, args.rounds)
         print(f'{"":22} {"÷ " + PLAIN + " (quartiles)":32} s / megapixel of result')

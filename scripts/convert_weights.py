@@ -44,7 +44,8 @@ def convert(args: argparse.Namespace) -> None:
     kind = f'{opened.type}, scale {opened.scale}, {len(weights)} tensors in {"float16" if args.half else "float32"}'
     print(f'{key}{opened.path} -> {args.output}: {kind}')
     if foreign:
-        print('BasicSR does not have this network: the weights are called as in spandrel, and there is no metadata.')
+        print('Only spandrel knew what network this is: the weights have its names, and there is no metadata. For a')
+        print('network of BasicSR name an option file with its network_g and scale: --options.')
 
 
 def main(argv: list[str] | None = None) -> int:

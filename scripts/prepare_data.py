@@ -7,6 +7,8 @@ no half-written file is left behind.
 What is done to unusual images: grey is repeated to three channels, alpha is dropped, 16-bit is reduced to 8-bit, and
 odd sizes are cropped at the right and bottom to a multiple of the scale. The summary says how many.
 
+Subfolders of --hr and --lr are not searched. The summary also says which files there were passed over.
+
 Examples:
   python scripts/prepare_data.py demo
   python scripts/prepare_data.py --list
@@ -175,12 +177,16 @@ def prepare_folders(args: argparse.Namespace) -> None:
     """A folder of HR images, with or without LR."""
     from ext_data.preparation.collect import collect_folders
     from ext_data.preparation.pair_images import Plan, output_folders
+    from ext_data.preparation.pairs import passed_over
 
     pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
     window = choose_window(args, None)
     kind = '' if args.lr else blur_kind(args) or 'bicubic'
     folders = output_folders(args.output, '', kind, args.scale, window)
     run_plan(pairs, Plan(args.scale, *folders, window, args.lr_at_hr_size, args.blur), args)
+    for folder, template in ((args.hr, '{name}'), (args.lr, args.lr_name)):
+        for line in passed_over(folder, template, args.scale) if folder else ():
+            print(f'  passed over in {folder}: {line}')
 
 
 def main(argv: list[str] | None = None) -> int:

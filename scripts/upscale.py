@@ -101,7 +101,9 @@ def upscale(args: argparse.Namespace) -> None:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
     jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
     network = open_network(args.model, args.opt, args.scale, args.device, args.half)
-    prepare_output(args.output)
+    prepare_output(args.output, args.json)
+    if network.doubt:
+        print(network.doubt, 'repeat with -opt.')
     print(f'{network.name} on {network.device.type}, {len(jobs)} images')
     enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
     outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)

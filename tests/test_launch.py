@@ -1,10 +1,12 @@
 """Whole runs through the launchers: train, save, resume, stop, dry run, test, two processes."""
 
+import importlib.machinery
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,22 @@ def test_dry_run_reports_and_leaves_nothing(train, tmp_path, capfd):
     for word in ('parameters', 'GFLOPs', 'peak process memory', 'seconds per iteration'):
         assert word in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_of_today_gets_the_curves(train, tmp_path, monkeypatch):
+    """It has no util.generate_id any more, which BasicSR calls; and wants to be started before TensorBoard."""
+    wandb, started = types.ModuleType('wandb'), []
+    wandb.__spec__ = importlib.machinery.ModuleSpec('wandb', None)
+    wandb.util = types.SimpleNamespace()
+    wandb.init = lambda **arguments: started.append((arguments, [*(tmp_path / 'tb_logger').rglob('events.*')]))
+    monkeypatch.setitem(sys.modules, 'wandb', wandb)
+    status, _ = train('train:total_iter=1', 'logger:use_tb_logger=true', 'logger:wandb:project=curves')
+    assert status == 0
+    ((arguments, too_early),) = started
+    assert (arguments['project'], arguments['name'], arguments['sync_tensorboard']) == ('curves', NAME, True)
+    assert len(arguments['id']) == 8
+    assert not too_early
+    assert list((tmp_path / 'tb_logger' / NAME).glob('events.*'))
 
 
 def test_debug_mode_runs_under_its_own_name(train, tmp_path):

@@ -251,7 +251,7 @@ def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolde
 
 def _images_of(folder: Path, test_set: TestSet) -> dict[str, Path] | str:
     """Files by image, or what is wrong."""
-    from ext_core.check.images import IMAGE_SUFFIXES
+    from ext_core.images.decoding import IMAGE_SUFFIXES
 
     present = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     first = test_set.places[0].name

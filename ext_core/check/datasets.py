@@ -13,6 +13,7 @@ from ext_core.check import images, pairs, pools, sources
 from ext_core.check.hints import did_you_mean, examples, look_up, section, unknown_type
 from ext_core.check.places import nearby
 from ext_core.errors import UserError
+from ext_core.images.decoding import IMAGE_SUFFIXES
 
 # of BasicSR's loaders and image datasets; use_shuffle stands in its option files, though nothing reads it
 KEYS = frozenset(
@@ -165,7 +166,7 @@ def _root(where: str, root: Any, is_lmdb: bool, lists_folder: bool) -> Iterator[
 
 def _lmdb(where: str, path: Path) -> Iterator[str]:
     if not (path / 'data.mdb').is_file() and any(
-        name for name in images.folder_names(path) if Path(name).suffix.lower() in images.IMAGE_SUFFIXES
+        name for name in images.folder_names(path) if Path(name).suffix.lower() in IMAGE_SUFFIXES
     ):
         yield f'{where}: {path} is a folder of images, not an LMDB. Set io_backend:type: disk.'
     elif not path.name.endswith('.lmdb'):
@@ -182,7 +183,7 @@ def _folder(where: str, path: Path) -> Iterator[str]:
     except UserError as error:
         yield f'{where}: {error}'
         return
-    strange = [name for name in names if Path(name).suffix.lower() not in images.IMAGE_SUFFIXES]
+    strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
     if len(strange) == len(names):
         inside = [entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.')]
         hint = f' Subfolders are not searched; did you mean {path / sorted(inside)[0]}?' if inside else ''

@@ -13,28 +13,6 @@ from PIL import Image
 from ext_core.errors import UserError
 from ext_core.images.decoding import ImageError, Size, decode, read_bytes, read_header
 
-IMAGE_SUFFIXES = frozenset(
-    {
-        '.png',
-        '.jpg',
-        '.jpeg',
-        '.jpe',
-        '.bmp',
-        '.dib',
-        '.tif',
-        '.tiff',
-        '.webp',
-        '.ppm',
-        '.pgm',
-        '.pbm',
-        '.pnm',
-        '.jp2',
-        '.exr',
-        '.hdr',
-        '.gif',
-        '.avif',
-    }
-)
 _PNG = b'\x89PNG\r\n\x1a\n'
 _META_LINE = re.compile(r'.*\((\d+),\s*(\d+)(?:,\s*\d+)?\)')
 

@@ -21,12 +21,12 @@ from ext_core.training.optimizers import parameter_groups
 def problems(opt: dict, is_train: bool) -> Iterator[str]:
     """Check every ``network_*`` section and ``path:pretrain_network_*``."""
     for key in [key for key in opt if str(key).startswith('network_')]:
-        yield from _section(opt, key)
+        yield from _section(opt, key, is_train)
     if is_train:
         yield from _discriminator(opt)
 
 
-def _section(opt: dict, key: str) -> Iterator[str]:
+def _section(opt: dict, key: str, is_train: bool) -> Iterator[str]:
     arguments = opt[key]
     if not isinstance(arguments, dict):
         if arguments is not None and key != 'network_g':  # of network_g the sections' check says it
@@ -42,7 +42,7 @@ def _section(opt: dict, key: str) -> Iterator[str]:
         faults.append(f"{key}:img_range must be above 0, but is '{span}'.")
     yield from faults
     if not faults:
-        yield from _build(opt, key, network)
+        yield from _build(opt, key, network, is_train)
 
 
 def _scale(opt: dict, key: str, network: Any) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _discriminator(opt: dict) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------------- weights
-def _build(opt: dict, key: str, kind: Any) -> Iterator[str]:
+def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[str]:
     """Build the network without memory for its weights, to hear what its constructor refuses, and compare weights."""
     suffix = key.removeprefix('network_')
     path = section(opt, 'path').get(f'pretrain_network_{suffix}')
@@ -105,6 +105,11 @@ def _build(opt: dict, key: str, kind: Any) -> Iterator[str]:
         yield f'{key}: {opt[key]["type"]} cannot be built from these arguments: {name}{error}'
     else:
         yield from _rates(opt, suffix, net)
+        if suffix == 'g' and not is_train and not path and next(net.parameters(), None) is not None:
+            yield (
+                f'path:pretrain_network_g is missing: {opt[key]["type"]} would be tested with random weights. Name the '
+                'file of a trained network, such as experiments/NAME/models/net_g_latest.pth.'
+            )
         if content is not None:
             yield from _compare(opt, suffix, net, content)
 

@@ -179,7 +179,8 @@ def _missing(opt: dict, is_train: bool) -> Iterator[str]:
             yield f'datasets:{phase}: unknown kind of dataset. There are train, val, val_1, ..., test, test_1, ...'
     wanted = 'train' if is_train else 'test'
     if isinstance(opt.get('datasets'), dict) and not any(phase.split('_')[0] == wanted for phase in phases):
-        yield f'datasets:{wanted} is missing. Add it to the option file.'
+        hint = '' if phases else ' A dataset that is ~ is left out.'
+        yield f'datasets:{wanted} is missing. Add it to the option file.{hint}'
 
 
 def _choices(opt: dict) -> Iterator[str]:

@@ -48,7 +48,7 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='check and build everything, run two iterations, report cost, leave nothing behind',
+            help='check and build everything, run two iterations of each phase, report cost, leave nothing behind',
         )
     return parser.parse_args(argv)
 
@@ -58,7 +58,7 @@ def load(path: Path, positions: Positions | None = None) -> dict:
     """An option file with its ``_base_`` files (one path or a list, relative to the file) merged underneath.
 
     Merging is mmengine's: sections are merged key by key, everything else is replaced, and ``_delete_: true`` in a
-    section drops what it inherits.
+    section drops what it inherits. A dataset that is ``~`` after that is left out.
 
     Args:
         path (Path): The file.
@@ -67,7 +67,16 @@ def load(path: Path, positions: Positions | None = None) -> dict:
     Raises:
         UserError: If a file is missing or malformed, or the files inherit in a circle.
     """
-    return _load(path, (), Positions() if positions is None else positions)
+    options = _load(path, (), Positions() if positions is None else positions)
+    _leave_out_datasets(options)
+    return options
+
+
+def _leave_out_datasets(options: dict) -> None:
+    """Drop the sections of ``datasets`` that are ``~``, such as test sets that are not there."""
+    datasets = options.get('datasets')
+    if isinstance(datasets, dict):
+        options['datasets'] = {phase: section for phase, section in datasets.items() if section is not None}
 
 
 def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
@@ -147,6 +156,7 @@ def resolve(
         before = copy.deepcopy(merged)
         override(merged, [entry])
         positions.note_changes(before, merged, f'--force_yml {entry}')
+    _leave_out_datasets(merged)
     require_outline(merged, positions)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
         merged['name'] = f'debug_{merged.get("name")}'

@@ -44,9 +44,8 @@ def opened_input(args: argparse.Namespace, suffixes: tuple[str, ...]) -> Generat
     """
     require_new(args.output, args.force, suffixes)
     opened = open_generator(args.input, options=args.options, scale=args.scale, key=args.key)
-    if opened.assumed:
-        values = ', '.join(f'{name} {value}' for name, value in opened.assumed.items())
-        print(f'The weights do not show {values}: assumed. If it was trained otherwise, repeat with --options.')
+    if opened.doubt:
+        print(opened.doubt, 'repeat with --options.')
     return opened
 
 
@@ -94,11 +93,17 @@ def metadata_of(opened: GeneratorFile) -> Metadata:
 
 
 def weights_of(opened: GeneratorFile, half: bool) -> 'OrderedDict[str, torch.Tensor]':
-    """The state dict under BasicSR's names, in float32 or float16."""
+    """The state dict under BasicSR's names, in float32 or float16.
+
+    Raises:
+        UserError: If float16 cannot hold a weight.
+    """
     weights = cast('OrderedDict[str, torch.Tensor]', opened.net.state_dict())
     for name, value in weights.items():
         if value.is_floating_point():
             weights[name] = value.to(torch.float16 if half else torch.float32).contiguous()
+            if half and not torch.equal(weights[name].isfinite(), value.isfinite()):
+                raise UserError(f'{opened.path}: {name} has values that float16 cannot hold. Leave out --half.')
     return weights
 
 

@@ -7,7 +7,7 @@ the networks of BasicSR and ours; by spandrel, for some forty more.
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,12 @@ class GeneratorFile:
         return {name: value for name, value in self.network.items() if name != 'type'}
 
     @property
+    def doubt(self) -> str | None:
+        """For people: what was assumed, if anything was."""
+        values = ', '.join(f'{name} {value}' for name, value in self.assumed.items())
+        return f'The weights do not show {values}: assumed. If it was trained otherwise,' if values else None
+
+    @property
     def takes_colour(self) -> bool:
         """Whether it takes RGB images: networks for luminance do, see ``ext_arch.luma``."""
         return self.num_in_ch == 3 or (self.num_in_ch == 1 and hasattr(self.net, 'restore'))
@@ -92,7 +98,7 @@ def open_generator(
         path (str | Path): A .pth or .safetensors file, or the folder of a finished experiment.
         options (str | Path | None): Option file with ``network_g`` and ``scale``; wins over what the file says.
         scale (int | None): For networks whose weights do not show it (SRCNN, FSRCNN, VDSR, DegradationNet), where
-            nothing else tells it.
+            nothing else tells it. Otherwise it must be the scale of the network.
         key (str): Of the weights in a .pth file; where the file lacks it, they are under 'params' or at the root.
 
     Raises:
@@ -107,10 +113,14 @@ def open_generator(
     if option_file is None and stored.metadata is None:
         option_file = options_beside(path)
     if option_file is not None:
-        return _by_options(stored, option_file)
-    if stored.metadata is not None:
-        return _by_metadata(stored, stored.metadata)
-    return _by_weights(stored, scale)
+        opened = _by_options(stored, option_file)
+    elif stored.metadata is not None:
+        opened = _by_metadata(stored, stored.metadata)
+    else:
+        opened = _by_weights(stored, scale)
+    if scale not in (None, opened.scale):
+        raise UserError(f'{path} is a {opened.type} of scale {opened.scale}, not {scale}. Correct the scale.')
+    return opened
 
 
 # ---------------------------------------------------------------------- recognising
@@ -142,8 +152,6 @@ def _by_weights(stored: Stored, scale: int | None) -> GeneratorFile:
             f'{path} holds the weights of {described.type}, which do not show the scale, and no option file lies '
             'beside. Name the option file, or give the scale.'
         )
-    if scale not in (None, described.scale):
-        raise UserError(f'{path} is a {described.type} of scale {described.scale}, not {scale}. Correct the scale.')
     net = with_weights(described.network, weights, path)
     return _opened(net, described.network, described.scale, stored, 'weights', described)
 
@@ -179,16 +187,19 @@ def _by_spandrel(stored: Stored) -> GeneratorFile:
 
 def _unknown(stored: Stored, tried: list[str]) -> UserError:
     names = [str(name) for name in stored.weights]
-    kind = ' It looks like a discriminator.' if any(name.endswith(_DISCRIMINATORS) for name in names) else ''
     return UserError(
         '\n'.join(
             [
-                f'{stored.path}: it was not recognised what network these weights belong to.{kind} Tried:',
+                f'{stored.path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
                 *(f'  {line}' for line in tried),
                 f'Its first weights are {", ".join(names[:4])}. Name its option file, or another file.',
             ]
         )
     )
+
+
+def _suspicion(names: Iterable[str]) -> str:
+    return ' It looks like a discriminator.' if any(name.endswith(_DISCRIMINATORS) for name in names) else ''
 
 
 def _opened(
@@ -261,7 +272,8 @@ def _built(network: Mapping[str, Any]) -> nn.Module:
 def _require_fit(net: nn.Module, weights: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """The weights alone, if they are those of the network."""
     saved = {str(name).removeprefix('module.'): value for name, value in without_mark(weights).items()}
-    problem = weights_problem(net, saved, str(path), 'g')
+    remedy = f'Name another file, or the option file of this one.{_suspicion(saved)}'
+    problem = weights_problem(net, saved, str(path), 'g', remedy)
     if problem:
         raise UserError(problem)
     return saved

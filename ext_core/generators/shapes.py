@@ -188,6 +188,8 @@ def _vdsr(state: State) -> dict[str, Any]:
     if any(len(shape) != 4 or shape[2] != 3 for shape in shapes) or any(_number(name) % 2 for name in state):
         raise ValueError('no VDSR')
     ends = {'num_in_ch': shapes[0][1], 'num_out_ch': shapes[-1][0], 'num_feat': shapes[0][0]}
+    if ends['num_in_ch'] != ends['num_out_ch']:
+        raise ValueError('no VDSR, which adds its input; perhaps a small Real-ESRGAN with ReLU')
     return {**ends, 'num_conv': len(shapes), 'bias': 'body.0.bias' in state}
 
 

@@ -29,10 +29,15 @@ def experiment_files(folder: Path) -> tuple[Path, Path]:
     Raises:
         UserError: If one of them is missing.
     """
-    options, weights = folder / f'{folder.resolve().name}.yml', folder / 'models' / 'net_g_latest.pth'
-    if not options.is_file() or not weights.is_file():
+    options, weights = _option_file(folder), folder / 'models' / 'net_g_latest.pth'
+    earlier = sorted(weights.parent.glob('net_g_*.pth'), key=lambda path: path.stat().st_mtime)
+    if options and not weights.is_file() and earlier:
         raise UserError(
-            f'{folder} is not a finished experiment: {options.name} or models/net_g_latest.pth is missing. '
+            f'{folder} has not finished, and has no {weights.name}. Name a checkpoint, the newest is {earlier[-1]}.'
+        )
+    if options is None or not weights.is_file():
+        raise UserError(
+            f'{folder} is not a finished experiment: its option file (.yml) or models/net_g_latest.pth is missing. '
             'Train it first.'
         )
     return options, weights
@@ -41,8 +46,16 @@ def experiment_files(folder: Path) -> tuple[Path, Path]:
 def options_beside(weights: Path) -> Path | None:
     """The option file of the experiment whose folder ``models`` a checkpoint lies in."""
     models = weights.resolve().parent
-    path = models.parent / f'{models.parent.name}.yml'
-    return path if models.name == 'models' and path.is_file() else None
+    return _option_file(models.parent) if models.name == 'models' else None
+
+
+def _option_file(folder: Path) -> Path | None:
+    """That of an experiment, which training copied into it. BasicSR keeps the name that the file had, and an archived
+    or copied experiment's has the name that the folder had before: so it may be called otherwise, if it is alone."""
+    own, found = folder / f'{folder.resolve().name}.yml', list(folder.glob('*.yml'))
+    if own.is_file():
+        return own
+    return found[0] if len(found) == 1 else None
 
 
 def read_weights(path: Path, key: str = 'params_ema') -> Stored:

@@ -16,6 +16,11 @@ from ext_core.errors import UserError
 
 Size = tuple[int, int]  # width, height
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)  # above it Pillow refuses; OpenCV's own limit is 2^30
+# how image files are named; a file of such a name that cannot be decoded is refused, not passed over
+IMAGE_SUFFIXES = frozenset(
+    {'.png', '.jpg', '.jpeg', '.jpe', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2',
+     '.exr', '.hdr', '.gif', '.avif'}
+)  # fmt: skip
 _FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
 _EXIF_ORIENTATION = 0x0112
 _TIFF = (b'II*\0', b'MM\0*')

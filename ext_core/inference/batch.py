@@ -204,12 +204,14 @@ def _once(outcome: Outcome) -> str:
     return error if error.startswith(outcome.source) else f'{outcome.source}: {error}'
 
 
-def prepare_output(folder: Path) -> None:
-    """Make the output folder.
+def prepare_output(folder: Path, record: Path | None = None) -> None:
+    """Make the output folder, and look whether ``record``, which is written at the end, can be there.
 
     Raises:
         UserError: If that fails.
     """
+    if record is not None and (record.is_dir() or not record.parent.is_dir()):
+        raise UserError(f'--json {record} cannot be written: it is a folder, or in one that is not there.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,13 +1,13 @@
 """Which images a command line means, and where their results go."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ext_core.check.images import IMAGE_SUFFIXES
 from ext_core.errors import UserError
-from ext_core.images.decoding import ImageError, read_header
+from ext_core.images.decoding import IMAGE_SUFFIXES, ImageError, read_header
 
 _KEPT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')  # that are written as they were read
 
@@ -62,15 +62,15 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
         UserError: If an input is not there, or a result would overwrite an image.
     """
     sources = _unique(source for text in inputs for source in _sources(text, naming.output, recursive))
-    made_of = {job.target.resolve(): job.source for job in _jobs(sources, naming)}
+    made_of = {_real(job.target): job.source for job in _jobs(sources, naming)}
     # results of the run before, where they lie beside their images
     sources = [
-        source for source in sources if source.named or made_of.get(source.path.resolve(), source.path) == source.path
+        source for source in sources if source.named or made_of.get(_real(source.path), source.path) == source.path
     ]
     jobs = _jobs(sources, naming)
-    images = {source.path.resolve() for source in sources}
+    images = {_real(source.path) for source in sources}
     for job in jobs:
-        if job.target.resolve() in images:
+        if _real(job.target) in images:
             raise UserError(
                 f'{job.target} is an image of the input and would be overwritten. Give --suffix, or another -o.'
             )
@@ -91,7 +91,8 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
         yield from found
         return
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    matches = [match for match in matches if match.is_file() and _is_image(match)]
+    fixed = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+    matches = [match for match in matches if _is_image(match) and not _is_result(match, fixed, output)]
     if not matches:
         what = 'no images match' if glob.has_magic(text) else 'there is no such file or folder'
         raise UserError(f'{text}: {what}. Correct -i.')
@@ -101,20 +102,31 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
 def _in_folder(folder: Path, output: Path, recursive: bool) -> Iterator[Source]:
     for path in sorted(folder.rglob('*') if recursive else folder.iterdir()):
         hidden = any(part.startswith('.') for part in path.relative_to(folder).parts)
-        own = output.resolve() != folder.resolve() and output.resolve() in path.resolve().parents
-        if not hidden and not own and _is_image(path) and path.is_file():
+        if not hidden and _is_image(path) and not _is_result(path, folder, output):
             yield Source(path, path.parent.relative_to(folder), False)
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """By its name; a link to nothing is one too, which will be named when its turn comes."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
+
+
+def _is_result(path: Path, searched: Path, output: Path) -> bool:
+    """Whether it lies where results go, and that is but a part of what is searched."""
+    place, whole = _real(output), _real(searched)
+    return place in _real(path).parents and place != whole and place not in whole.parents
+
+
+def _real(path: Path) -> Path:
+    """``path.resolve()``, but of links in a circle too."""
+    return Path(os.path.realpath(path))
 
 
 def _unique(sources: Iterable[Source]) -> list[Source]:
     """Each file once: as it was found first, and named if it was ever named."""
     found: dict[Path, Source] = {}
     for source in sources:
-        key = source.path.resolve()
+        key = _real(source.path)
         if key not in found or (source.named and not found[key].named):
             found[key] = source
     return list(found.values())
@@ -149,7 +161,7 @@ def _stem(path: Path, detail: int) -> str:
     """a, then a_png, then folder_a_png, then folders_folder_a_png, ..."""
     if not detail:
         return path.stem
-    folders = path.resolve().parts[1:-1]
+    folders = _real(path).parts[1:-1]
     return '_'.join([*folders[max(len(folders) - detail + 1, 0) :], path.stem, path.suffix[1:]])
 
 

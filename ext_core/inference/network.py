@@ -34,6 +34,7 @@ class Network:
         device (torch.device): Where it runs.
         on_cpu (Callable | None): Makes a copy of ``run`` on the CPU in float32; None for others than PyTorch.
         pools (bool): Whether it averages over the whole image, so that its results depend on the tiles a little.
+        doubt (str | None): The beginning of a sentence on what its file did not tell.
     """
 
     run: Run
@@ -44,6 +45,7 @@ class Network:
     device: torch.device
     on_cpu: Callable[[], Run] | None = None
     pools: bool = False
+    doubt: str | None = None
 
 
 def open_network(
@@ -79,7 +81,9 @@ def open_network(
             f'{path} holds a {file.type}, which makes images smaller. For that use scripts/synthesize_lr.py; name the '
             'weights of a network that enlarges.'
         )
-    return ready(file.net, file.num_in_ch, device_of(device), half, str(path), file.type, file.multiple)
+    network = ready(file.net, file.num_in_ch, device_of(device), half, str(path), file.type, file.multiple)
+    network.doubt = file.doubt
+    return network
 
 
 def ready(

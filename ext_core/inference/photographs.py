@@ -1,5 +1,6 @@
 """Read photographs with all that they hold, and write them so: depth, grey, transparency, colour profile, EXIF."""
 
+import contextlib
 import io
 import warnings
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def read_photograph(path: Path) -> Photograph:
     """
     content = read_bytes(path)
     if read_header(content, str(path)) is None:
-        raise ImageError(f'{path} does not decode: damaged, cut short, or not an image')
+        raise ImageError(f'{path} {_why_unknown(content)}')
     try:
         with Image.open(io.BytesIO(content)) as image:
             frames = getattr(image, 'n_frames', 1)
@@ -81,6 +82,18 @@ def read_photograph(path: Path) -> Photograph:
         raise
     except Exception as error:  # Pillow has many kinds for damaged files
         raise ImageError(f'{path} does not decode: {error}') from error
+
+
+def _why_unknown(content: bytes) -> str:
+    """What is the matter with a file that Pillow does not know, as the end of a sentence."""
+    import tifffile
+
+    with contextlib.suppress(Exception), tifffile.TiffFile(io.BytesIO(content)) as file:  # many kinds for damaged files
+        page: Any = file.pages[0]
+        if page.dtype.kind == 'f' or page.samplesperpixel not in (1, 3, 4):
+            kind = f'{page.samplesperpixel} channels of {page.dtype}'
+            return f'is a TIFF of {kind}, which is not read; convert it to 8 or 16 bits, without further channels'
+    return 'does not decode: damaged, cut short, or not an image'
 
 
 def _photograph(image: Image.Image, content: bytes, name: str) -> Photograph:

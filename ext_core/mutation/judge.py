@@ -145,7 +145,7 @@ def _steps(opt: dict) -> None:
     options.apply_overlay(opt, SMALL)
     join_processes(opt, 'none')
     if opt['is_train']:
-        model, _ = dry_run._iterate(opt)
+        model, _ = dry_run.iterate(opt)
     else:
         model = build_model(opt)
     for loader in evaluation_loaders(opt)[:1]:

@@ -114,8 +114,8 @@ def atomic_write_bytes(data: bytes, path: str | os.PathLike) -> None:
 def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]], object]) -> None:
     target = Path(path)
     # A dotfile, because BasicSR's scandir skips those; in the same folder, because a rename is atomic only within one
-    # file system.
-    temporary = target.with_name(f'.{target.name}.tmp')
+    # file system. With the number of the process, because another one may be writing the same file.
+    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     try:
         with open(temporary, mode, encoding=None if 'b' in mode else 'utf-8') as file:
             write(file)
@@ -129,7 +129,8 @@ def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]],
             'files saved earlier are complete.'
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none, which was said
+            temporary.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -83,7 +83,9 @@ def _is_inside(name: str, layer: str) -> bool:
     return name == layer or name.startswith(f'{layer}.')
 
 
-def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str) -> str | None:
+def weights_problem(
+    net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str, remedy: str | None = None
+) -> str | None:
     """Compare names and shapes of a state dict with those of a network.
 
     Args:
@@ -91,6 +93,7 @@ def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffi
         weights (Mapping[str, Any]): State dict; the prefix that DistributedDataParallel leaves is ignored.
         path (str): The file, for the message.
         suffix (str): What stands behind 'network_' in the option file: 'g', 'd', ...
+        remedy (str | None): What to do where names or shapes differ. Default: None, for what helps a training.
 
     Returns:
         str | None: What differs and what to do about it, or None where everything fits.
@@ -111,10 +114,11 @@ def weights_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffi
     if unsound or not differences:
         return unsound
     lines = [f'{path} holds weights for another network than this {type(net).__name__}:', *differences]
-    return (
-        '\n'.join(lines) + f'\nCheck path:pretrain_network_{suffix} and the options of network_{suffix}, or load what '
-        f'fits with path:strict_load_{suffix}: false.'
+    of_training = (
+        f'Check path:pretrain_network_{suffix} and the options of network_{suffix}, or load what fits with '
+        f'path:strict_load_{suffix}: false.'
     )
+    return '\n'.join([*lines, remedy or of_training])
 
 
 def loading_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str, strict: bool) -> str | None:

@@ -18,7 +18,7 @@ import torch
 from ext_core.errors import UserError
 from ext_core.generators.files import open_generator
 from ext_core.generators.weight_files import experiment_files
-from ext_core.images.decoding import ImageError, decode_file
+from ext_core.images.decoding import IMAGE_SUFFIXES, ImageError, decode_file
 from ext_core.registration import register_all
 from ext_core.saving.checkpoint import atomic_write_text
 
@@ -70,14 +70,23 @@ def image_pairs(folders: Iterable[Folders]) -> list[tuple[Path, Path]]:
     """(LR, HR) files of (HR, LR) folders.
 
     Raises:
-        UserError: If there are none, or an HR file has no LR file of its name.
+        UserError: If there are none, or an HR file has no LR file of its name, or two differ in their ending only.
     """
     folders = list(folders)
-    found = [(lq / path.name, path) for gt, lq in folders for path in sorted(gt.glob('*.png'))]
+    found = [
+        (lq / path.name, path)
+        for gt, lq in folders
+        for path in sorted(gt.glob('*'))
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
+    ]
     missing = [str(low) for low, _ in found if not low.is_file()]
     if not found or missing:
         shown = missing or [f'{gt} and {lq}' for gt, lq in folders]
-        raise UserError(f'no pairs of equally named .png files: {", ".join(shown)}.')
+        raise UserError(f'no pairs of equally named images: {", ".join(shown)}.')
+    endings: dict[Path, str] = {}
+    for _, path in found:
+        if endings.setdefault(path.with_suffix(''), path.suffix) != path.suffix:
+            raise UserError(f'{path}: there is another image of that name in the folder. Remove or rename one of them.')
     return found
 
 

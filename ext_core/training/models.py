@@ -1,5 +1,6 @@
 """Build and call BasicSR's models, with errors that a user can mend."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ def build_model(opt: dict) -> Any:
     Raises:
         UserError: If a network, loss or optimizer refuses its arguments.
     """
+    # Schedules follow the iteration, as BasicSR's do: also that of an optimizer whose phase is still to come, or whose
+    # first step fp16's scaler skips. PyTorch supposes a mistake there.
+    warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')
     try:
         return models.build_model(opt)
     except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
@@ -39,8 +43,13 @@ def evaluate(model: Any, loader: Any, current_iter: int | str, tb_logger: Any, s
 
 
 @contextmanager
-def explaining_first_step(model: Any, first: bool) -> Iterator[None]:
+def explaining_first_step(model: Any, first: bool, step: str = 'the first training step') -> Iterator[None]:
     """Around the first training step, where a network that does not fit the images shows itself.
+
+    Args:
+        model (Any): The model.
+        first (bool): Whether it is the first; others end in PyTorch's own error.
+        step (str): How the message calls it. Default: 'the first training step'.
 
     Raises:
         UserError: For whatever PyTorch raises there.
@@ -52,7 +61,7 @@ def explaining_first_step(model: Any, first: bool) -> Iterator[None]:
             raise
         shapes = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}
         raise UserError(
-            f'the first training step failed on images of shape {shapes}: {type(error).__name__}: {error}\n'
+            f'{step} failed on images of shape {shapes}: {type(error).__name__}: {error}\n'
             'Check the channels and scale of network_g and network_d, color and gt_size of datasets:train, and lower '
             'batch_size_per_gpu where memory is short.'
         ) from error

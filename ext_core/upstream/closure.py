@@ -19,8 +19,8 @@ COMPONENTS = {
     'ext_models': ('basicsr.models', '_model'),
 }
 SUPPORT = 'basicsr.utils.ext'
-# what only our check of options reads
-DROPPED = frozenset({'NEEDS', 'OPTIONAL', 'EXTRA_TRAIN_KEYS', 'check_ready'})
+# what only our check of options and our dry run read
+DROPPED = frozenset({'NEEDS', 'OPTIONAL', 'EXTRA_TRAIN_KEYS', 'check_ready', 'phase_ends', 'step_period'})
 # components that stay here: the reason, by module
 EXCLUDED: dict[str, str] = {}
 

@@ -82,6 +82,7 @@ class Source:
     def nameless(self) -> list[Unit]:
         """What runs for its effect: bare statements, what enters a registry, and imports of which nothing is used."""
         used = frozenset().union(*(unit.uses for unit in self.units))
+        used |= {node.id for cut in self.cut for node in ast.walk(cut) if isinstance(node, ast.Name)}
         registered = set(self.registered)
 
         def has_effect(unit: Unit) -> bool:

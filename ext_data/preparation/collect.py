@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ext_core.errors import UserError
 from ext_data.preparation.layouts import Layout, Split
-from ext_data.preparation.pairs import Pair, find_images, match_pairs
+from ext_data.preparation.pairs import Pair, find_images, match_pairs, passed_over
 
 
 def collect_folders(hr_folder: Path, lr_folder: Path | None, lr_name: str, scale: int) -> list[Pair]:
@@ -25,11 +25,16 @@ def collect_folders(hr_folder: Path, lr_folder: Path | None, lr_name: str, scale
     """
     hr = find_images(hr_folder, '{name}', scale)
     if not hr:
-        raise UserError(f'{hr_folder} holds no images.')
+        raise UserError(f'{hr_folder} holds no images.{_others(hr_folder, "{name}", scale)}')
     lr = find_images(lr_folder, lr_name, scale) if lr_folder else {}
     if lr_folder and not lr:
-        raise UserError(f'{lr_folder} holds no images named {lr_name}.')
+        raise UserError(f'{lr_folder} holds no images named {lr_name}.{_others(lr_folder, lr_name, scale)}')
     return match_pairs(hr, lr, scale)
+
+
+def _others(folder: Path, template: str, scale: int) -> str:
+    left = passed_over(folder, template, scale)
+    return f' There are {"; ".join(left)}.' if left else ''
 
 
 def collect_layout(

@@ -9,7 +9,6 @@ from basicsr.utils.matlab_functions import imresize
 
 from ext_core.images.decoding import decode_with_header, read_bytes
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 PNG_COMPRESSION = 1  # what BasicSR's LMDB maker uses: training reads often, disk is cheap
 
 

@@ -43,7 +43,7 @@ class Ledger:
         if lines and lines[0] != settings:
             raise UserError(
                 f'{path}: these outputs were prepared with other settings\n  then: {lines[0]}\n  now:  {settings}\n'
-                f'Remedy: choose another --output, or delete this file and the folders {settings["folders"]}.'
+                f'Remedy: choose another --output, or delete this file and what was made: {_outputs(path, settings)}.'
             )
         for line in lines[1:]:
             self._remember(Record(line['key'], line['fingerprint'], [tuple(p) for p in line['pieces']], line['notes']))
@@ -66,6 +66,14 @@ class Ledger:
         self._remember(record)
         with self.path.open('a', encoding='utf-8') as file:
             file.write(json.dumps(asdict(record)) + '\n')
+
+
+def _outputs(path: Path, settings: dict[str, object]) -> str:
+    """The folders that a ledger keeps record of, and the LMDBs that are packed from them."""
+    folders = settings['folders']
+    assert isinstance(folders, list)
+    places = [path.parents[1] / f'{name}{ending}' for ending in ('', '.lmdb') for name in folders]
+    return ', '.join(str(place) for place in places)
 
 
 def _read_lines(path: Path) -> list[dict]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ext_core.errors import UserError
-from ext_data.preparation.images import IMAGE_SUFFIXES
+from ext_core.images.decoding import IMAGE_SUFFIXES
 
 SHOWN = 20  # problems listed one by one before the rest is only counted
+NAMED = 5  # files that are passed over
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,38 @@ def find_images(root: Path, template: str, scale: int) -> dict[str, Path]:
             raise UserError(f'{path} and {found[match[1]].name} have the same name. Remove or rename one of them.')
         found[match[1]] = path
     return found
+
+
+def passed_over(folder: Path, template: str, scale: int) -> list[str]:
+    """What :func:`find_images` leaves aside in a folder.
+
+    Args:
+        folder (Path): The folder.
+        template (str): Name without extension; contains ``{name}``.
+        scale (int): Put in for ``{scale}``.
+
+    Returns:
+        list[str]: For each reason how many, why, and the first names.
+    """
+    taken = set(find_images(folder, template, scale).values())
+    wanted = template.replace('{scale}', str(scale))
+    reasons: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path in taken:
+            continue
+        if path.is_dir():
+            reason = 'subfolders, which are not searched'
+        elif path.name.startswith('.'):
+            reason = 'hidden files'
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            reason = 'files whose endings are not those of images that are read'
+        else:
+            reason = f'images that are not named {wanted}'
+        reasons.setdefault(reason, []).append(path.name)
+    return [
+        f'{len(names)} x {reason}: {", ".join(names[:NAMED])}{", ..." if len(names) > NAMED else ""}'
+        for reason, names in reasons.items()
+    ]
 
 
 def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pair]:

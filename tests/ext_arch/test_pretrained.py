@@ -40,6 +40,14 @@ def test_local_files_are_found_in_order(folders):
     assert pretrained.find_weights('vgg16') is None
 
 
+def test_the_projects_root_is_named_once(folders, monkeypatch):
+    monkeypatch.setattr(pretrained, 'PROJECT_ROOT', Path.cwd())
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda *_, **__: (_ for _ in ()).throw(OSError('offline')))
+    with pytest.raises(UserError) as caught:
+        pretrained.load_feature_weights('vgg16')
+    assert str(caught.value).split('is in ')[1].split(';')[0].count('experiments/pretrained_models') == 1
+
+
 def test_published_names_are_those_basicsr_and_torchvision_use():
     import torchvision
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import check_recipes
 import pytest
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from check_recipes import esrgan, psnr, put, swinir_on_lmdb, write_images, write_lmdb
 
 from ext_core.check import find_problems
@@ -39,6 +40,23 @@ def saved_weights(**arguments) -> dict:
 def test_fitting_weights_have_no_problem(data, content):
     torch.save(content(saved_weights()), 'net.pth')
     assert find_problems(put('path:pretrain_network_g', 'net.pth'), is_train=True) == []
+
+
+def test_a_test_of_random_weights_is_refused(data):
+    def testing(**network) -> list[str]:
+        opt = psnr() | network | {'is_train': False}
+        opt['datasets'] = {'test': opt['datasets']['val'] | {'phase': 'test'}}
+        return find_problems(opt, is_train=False)
+
+    (problem,) = testing()
+    for words in ('path:pretrain_network_g is missing', 'MSRResNet would be tested with random weights', '.pth'):
+        assert words in problem
+    assert testing(network_g={'type': 'WithoutWeights'}) == []
+
+
+@ARCH_REGISTRY.register()
+class WithoutWeights(torch.nn.Module):
+    """A network with nothing to load."""
 
 
 def test_weights_for_another_network(data):

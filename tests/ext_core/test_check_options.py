@@ -174,6 +174,12 @@ def test_all_problems_come_in_one_error_and_nothing_is_written(data):
     assert sorted(data.rglob('*')) == before
 
 
+@pytest.mark.parametrize(('is_train', 'missing'), [(True, 'datasets:train'), (False, 'datasets:test')])
+def test_leaving_out_all_datasets_is_refused(data, is_train, missing):
+    found = find_problems(psnr() | {'datasets': {}, 'is_train': is_train}, is_train)
+    assert f'{missing} is missing. Add it to the option file. A dataset that is ~ is left out.' in found
+
+
 def test_sections_that_are_no_sections(data):
     opt = psnr() | {'train': 5, 'val': 'x', 'logger': [1], 'network_g': 'MSRResNet'}
     text = '\n'.join(find_problems(opt, is_train=True))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import check_recipes
 import pytest
+import torch
 import yaml
+from basicsr.archs import build_network
 from check_recipes import complete, esrgan, psnr, swinir_on_lmdb, write_images
 
 from ext_core.check import check_options, find_problems
@@ -44,7 +46,7 @@ datasets:
   test_1: {name: Set5, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
   test_2: {name: Set14, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
 network_g: {type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, num_grow_ch: 32}
-path: {pretrain_network_g: ~, strict_load_g: true}
+path: {pretrain_network_g: net.pth, strict_load_g: true}
 val:
   save_img: true
   suffix: ~
@@ -197,12 +199,18 @@ def test_ordinary_training_files_have_no_problems(data, make):
     check_options(opt, is_train=True)
 
 
+def evaluation() -> dict:
+    opt = complete(yaml.safe_load(TEST), False)
+    torch.save({'params': build_network(opt['network_g']).state_dict()}, 'net.pth')
+    return opt
+
+
 def test_ordinary_test_file_has_no_problems(data):
-    assert find_problems(complete(yaml.safe_load(TEST), False), is_train=False) == []
+    assert find_problems(evaluation(), is_train=False) == []
 
 
 def test_single_images_need_no_ground_truth(data):
-    opt = complete(yaml.safe_load(TEST), False)
+    opt = evaluation()
     opt['datasets'] = {
         'test': {
             'name': 'x',
@@ -213,8 +221,6 @@ def test_single_images_need_no_ground_truth(data):
         }
     }
     del opt['scale']
-    opt['network_g']['type'] = 'MSRResNet'
-    opt['network_g'].pop('num_grow_ch')
     opt['val']['metrics'] = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4}}
     assert find_problems(opt, is_train=False) == []
 

@@ -61,6 +61,9 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, tiny_disk: None, write) ->
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'net\.pth could not be written: .*No such file'):
         atomic_save({}, tmp_path / 'none' / 'net.pth')
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match=r'net\.pth could not be written: .*Not a directory'):
+        atomic_save({}, tmp_path / 'file' / 'net.pth')
 
 
 def test_what_cannot_be_pickled_leaves_no_file(tmp_path: Path) -> None:

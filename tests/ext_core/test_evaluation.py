@@ -53,6 +53,22 @@ def test_command_writes_every_images_metrics_with_ema_weights(experiment, folder
     assert result['demo']['psnr'][names[0]] == pytest.approx(calculate_psnr(expected, gt, crop_border=2), abs=0.01)
 
 
+def test_pairs_are_of_any_format(tmp_path):
+    for folder in ('gt', 'lq'):
+        (tmp_path / folder).mkdir()
+        for name in ('a.JPG', 'b.webp', 'notes.txt', '.c.png'):
+            (tmp_path / folder / name).touch()
+    gt, lq = tmp_path / 'gt', tmp_path / 'lq'
+    assert evaluation.image_pairs([(gt, lq)]) == [(lq / name, gt / name) for name in ('a.JPG', 'b.webp')]
+    for folder in (gt, lq):
+        (folder / 'a.png').touch()
+    with pytest.raises(UserError, match=r'gt/a\.png: there is another image of that name'):
+        evaluation.image_pairs([(gt, lq)])
+    (lq / 'b.webp').unlink()
+    with pytest.raises(UserError, match=r'no pairs of equally named images: .*lq/b\.webp'):
+        evaluation.image_pairs([(gt, lq)])
+
+
 def test_command_explains_an_unfinished_experiment(folders, tmp_path, capsys):
     place = f'demo={folders[0]}:{folders[1]}'
     command = ['--experiment', str(tmp_path / 'none'), '--set', place, '--output', str(tmp_path / 'x.json')]

@@ -101,6 +101,9 @@ def test_scale_that_contradicts_the_weights_is_refused(tmp_path):
     saved(first('ESPCN'), tmp_path / 'net.pth')
     with pytest.raises(UserError, match='ESPCN of scale 2, not 4'):
         open_generator(tmp_path / 'net.pth', scale=4)
+    experiment(tmp_path / 'exp', first('FSRCNN'))
+    with pytest.raises(UserError, match='FSRCNN of scale 2, not 4'):
+        open_generator(tmp_path / 'exp', scale=4)
 
 
 def experiment(folder: Path, network: dict) -> torch.nn.Module:
@@ -199,6 +202,35 @@ def test_other_kinds_of_files_are_refused(tmp_path):
         open_generator(tmp_path / 'net.safetensors')
     with pytest.raises(UserError, match='not a finished experiment'):
         open_generator(tmp_path)
+
+
+def test_a_discriminator_in_an_experiment_is_told_from_its_generator(tmp_path):
+    experiment(tmp_path / 'exp', first('EDSR'))
+    discriminator(tmp_path / 'exp' / 'models' / 'net_d_latest.pth')
+    with pytest.raises(
+        UserError, match=r'than this EDSR:(.|\n)*option file of this one\. It looks like a discrim'
+    ) as said:
+        open_generator(tmp_path / 'exp' / 'models' / 'net_d_latest.pth')
+    assert 'strict_load' not in str(said.value)  # that is for trainings
+
+
+def test_an_experiment_that_was_renamed_keeps_its_option_file(tmp_path):
+    network = {**first('EDSR'), 'res_scale': 0.5}
+    experiment(tmp_path / 'exp', network)
+    archived = (tmp_path / 'exp').rename(tmp_path / 'exp_archived_20200101_000000')
+    for path in (archived, archived / 'models' / 'net_g_latest.pth'):
+        assert open_generator(path).network == network
+    (archived / 'other.yml').write_text('scale: 2')
+    with pytest.raises(UserError, match='not a finished experiment'):  # which of the two is not known
+        open_generator(archived)
+
+
+def test_an_experiment_that_has_not_finished_names_its_checkpoints(tmp_path):
+    experiment(tmp_path / 'exp', first('EDSR'))
+    newest = (tmp_path / 'exp' / 'models' / 'net_g_latest.pth').rename(tmp_path / 'exp' / 'models' / 'net_g_20.pth')
+    with pytest.raises(UserError, match=r'has not finished.* the newest is .*net_g_20\.pth'):
+        open_generator(tmp_path / 'exp')
+    assert open_generator(newest).type == 'EDSR'
 
 
 @pytest.mark.parametrize(

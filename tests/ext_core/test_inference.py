@@ -1,9 +1,11 @@
 """Many files: what is there stays, bad ones are named, nothing is half-written."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
+import tifffile
 from inference_tools import Same, network, noise, repeated
 from PIL import Image
 
@@ -12,6 +14,7 @@ from ext_core.inference import batch as inference
 from ext_core.inference.batch import enlarge_files, failures, prepare_output, summary
 from ext_core.inference.enlarge import Enlarger
 from ext_core.inference.files import Naming, plan
+from ext_core.inference.photographs import read_photograph
 
 
 @pytest.fixture
@@ -39,6 +42,24 @@ def test_all_are_made(jobs, workers):
         assert outcome.seconds_per_megapixel == pytest.approx(outcome.seconds / megapixels)
     failures(outcomes)
     assert summary(outcomes).startswith('5 images made in ')
+
+
+def test_two_runs_may_make_one_result(jobs, monkeypatch):
+    """The other one writes it between our writing and our renaming."""
+    whole, sync = Enlarger(network()), os.fsync
+    number = os.getpid()
+
+    def other_run(descriptor: int) -> None:
+        monkeypatch.setattr(os, 'fsync', sync)
+        monkeypatch.setattr(os, 'getpid', lambda: number + 1)
+        failures(enlarge_files(jobs[:1], Enlarger(network()), overwrite=True, workers=0))
+        monkeypatch.setattr(os, 'getpid', lambda: number)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', other_run)
+    failures(enlarge_files(jobs[:1], whole, workers=0))
+    assert np.array_equal(pixels(jobs[0].target), repeated(pixels(jobs[0].source)))
+    assert [path.name for path in jobs[0].target.parent.iterdir()] == ['0.png']
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -129,3 +150,13 @@ def test_output_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='file cannot be made'):
         prepare_output(tmp_path / 'file')
+
+
+@pytest.mark.parametrize(('dtype', 'channels'), [('float32', 3), ('uint16', 2)])
+def test_a_tiff_of_a_kind_that_is_not_read_is_not_called_damaged(dtype, channels, tmp_path):
+    layout = {'photometric': 'rgb'} if channels == 3 else {'photometric': 'minisblack', 'extrasamples': ['unassalpha']}
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 5, channels), dtype), planarconfig='contig', **layout)
+    with pytest.raises(
+        UserError, match=rf'a\.tif is a TIFF of {channels} channels of {dtype}, which is not read; conv'
+    ):
+        read_photograph(tmp_path / 'a.tif')

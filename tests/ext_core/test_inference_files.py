@@ -120,3 +120,25 @@ def test_results_of_the_run_before_are_no_images(folder):
     assert [job.target for job in beside] == [Path('in/a_x4.png')]
     below = plan(['in'], Naming(Path('in/results')), recursive=True)
     assert [job.source for job in below] == [Path('in/a.png'), Path('in/a_x4.png')]
+
+
+def test_results_below_what_a_pattern_searches_are_no_images(folder):
+    touch('in/a.png', 'in/deep/b.png', 'in/out/a.png', 'in/out/earlier.png')
+    for pattern in ('in/**/*.png', 'in/*/*.png', 'i?/**/*.png'):
+        sources = {str(job.source) for job in plan([pattern], Naming(Path('in/out')))}
+        assert sources == {'in/a.png', 'in/deep/b.png'} - ({'in/a.png'} if '**' not in pattern else set())
+    chosen = plan(['in/out/*.png'], Naming(Path('in/out'), '_x4'))
+    assert {str(job.source) for job in chosen} == {'in/out/a.png', 'in/out/earlier.png'}
+
+
+def test_images_may_lie_below_the_output(folder):
+    touch('out/photographs/a.png')
+    assert results(['out/photographs']) == {'out/photographs/a.png': 'a.png'}
+
+
+def test_links_to_nothing_are_left_to_be_named_and_others_count_once(folder):
+    touch('in/a.png', 'in/notes.txt')
+    for name, to in (('again.png', 'a.png'), ('gone.png', 'nowhere.png'), ('round.png', 'round.png')):
+        Path('in', name).symlink_to(to)
+    expected = {f'in/{name}.png': f'{name}.png' for name in ('a', 'gone', 'round')}
+    assert results(['in']) == results(['in/*.png']) == expected

@@ -64,6 +64,14 @@ def test_a_section_replaces_none_and_the_reverse(tmp_path):
     assert options.load(child) == {'train': {'mask_opt': {'type': 'M'}, 'gan_opt': None}}
 
 
+def test_datasets_that_are_none_are_left_out(tmp_path):
+    write(tmp_path, 'a.yml', 'datasets: {test_1: {name: a}, test_2: {name: b}, test_3: ~}')
+    middle = write(tmp_path, 'b.yml', '_base_: a.yml\ndatasets: {test_1: ~}')
+    child = write(tmp_path, 'c.yml', '_base_: b.yml\ndatasets: {test_1: {name: c}, test_2: ~}')
+    assert options.load(middle) == {'datasets': {'test_2': {'name': 'b'}}}
+    assert options.load(child) == {'datasets': {'test_1': {'name': 'c'}}}
+
+
 def test_circular_bases_are_refused(tmp_path):
     write(tmp_path, 'a.yml', '_base_: b.yml')
     write(tmp_path, 'b.yml', '_base_: a.yml')
@@ -150,6 +158,14 @@ def test_paths_and_phases_are_completed():
     _, opt = resolve(ROOT / 'options' / 'test_mask_esrgan.yml', is_train=False)
     assert opt['path']['visualization'] == '/somewhere/results/test_mask_esrgan/visualization'
     assert opt['datasets']['test_2']['phase'] == 'test'
+
+
+def test_the_command_line_leaves_a_dataset_out():
+    for flags in ((), ('--demo',)):
+        entries = ['datasets:test_2=~', 'datasets:test_3:name=other']
+        merged, opt = resolve(ROOT / 'options' / 'test_srcnn.yml', *flags, '--force_yml', *entries, is_train=False)
+        assert list(merged['datasets']) == list(opt['datasets']) == ['test_1', 'test_3']
+        assert opt['datasets']['test_3']['name'] == 'other'
 
 
 def test_debug_mode_is_basicsrs():

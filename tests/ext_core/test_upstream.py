@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ext_core.errors import UserError
-from ext_core.upstream import closure, test_files
+from ext_core.upstream import closure, edits, test_files
 from ext_core.upstream.closure import Reference, references
 from ext_core.upstream.rewrite import new_name, rewrite
 from ext_core.upstream.source import Source
@@ -97,6 +97,15 @@ def test_the_longest_module_counts():
     assert new_name('ext_core.launch', MOVED) is None
 
 
+@pytest.mark.parametrize('text', ['see docs/mask.md', 'scripts/evaluate.py', 'of this plugin', 'save_best: mmd'])
+def test_what_speaks_of_us_is_refused(text, tmp_path):
+    with pytest.raises(UserError, match=r'a\.py of the exported text names .*, which BasicSR does not have'):
+        edits.require_no_reference(f'"""{text}"""', 'a.py', tmp_path)
+    (tmp_path / 'scripts').mkdir()
+    (tmp_path / 'scripts' / 'theirs.py').touch()
+    edits.require_no_reference('scripts/theirs.py', 'a.py', tmp_path)
+
+
 # ---------------------------------------------------------------------- cutting
 MODULE = '''"""What it is."""
 
@@ -158,6 +167,11 @@ def test_members_for_our_check_are_dropped_and_what_they_used():
     )
     assert 'third' not in text
     assert 'import sys' not in text
+
+
+def test_an_import_that_dropped_members_alone_use_goes_too():
+    text = 'import effect\nimport kinds\n\n\nclass Model:\n    NEEDS = kinds.ALL\n    KEPT = 1\n'
+    assert cut(text, 'Model', dropped=('NEEDS',)) == 'import effect\n\n\nclass Model:\n    KEPT = 1\n'
 
 
 def test_all_of_it_is_the_text_itself():

@@ -152,8 +152,13 @@ def test_other_settings_are_refused(tmp_path):
     write_noise(tmp_path / 'hr', ['a'])
     pairs = collect_folders(tmp_path / 'hr', None, '{name}', 4)
     prepare(pairs, plan_in(tmp_path / 'out', window=Window(16, 8)))
-    with pytest.raises(UserError, match='other settings'):
+    with pytest.raises(UserError, match='other settings') as caught:
         prepare(pairs, plan_in(tmp_path / 'out', window=Window(16, 16)))
+    plan = plan_in(tmp_path / 'out', window=Window(16, 8))
+    remedy = str(caught.value).split('Remedy: ')[1]
+    for folder in (plan.hr_folder, plan.lr_folder):
+        assert f'{folder},' in remedy
+        assert f'{folder}.lmdb' in remedy
 
 
 def test_lr_is_made_from_blurred_hr(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.metrics import calculate_metric, calculate_niqe
 
 from ext_arch import pretrained
@@ -229,6 +230,8 @@ def test_an_optional_index_is_left_out_and_the_rest_reported(run, monkeypatch):
     }
     for key in ('train', 'logger'):
         del run.opt[key]
+    torch.save({'params': MSRResNet(num_feat=8, num_block=1, upscale=4).state_dict()}, 'net.pth')
+    run.put('path:pretrain_network_g', 'net.pth')
     (run.root / 'test.yml').write_text(yaml_safe.dump(run.opt))
     assert launch.test(run.root, ['-opt', 'test.yml']) == 0
     (log,) = (run.root / 'results' / 'run').glob('*.log')

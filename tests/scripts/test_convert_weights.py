@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from safetensors import safe_open
 from script_loader import load_script
 
@@ -117,15 +118,13 @@ def test_networks_of_others_are_written_without_metadata(tmp_path, capsys):
     network = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 3, 'upscale': 2}
     net = saved(network, tmp_path / 'net.pth')
     assert run(tmp_path / 'net.pth', tmp_path / 'net.safetensors') == 0
-    assert 'BasicSR does not have this network' in capsys.readouterr().out
+    assert 'Only spandrel knew what network this is' in capsys.readouterr().out
     opened = open_generator(tmp_path / 'net.safetensors')
     assert (opened.source, opened.metadata) == ('spandrel', None)
     assert torch.equal(output(opened.net), output(net))
 
 
 def discriminator(folder: Path) -> Path:
-    from basicsr.archs import build_network
-
     net = build_network({'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 2})
     torch.save({'params': net.state_dict()}, folder / 'net_d.pth')
     return folder / 'net_d.pth'
@@ -198,3 +197,26 @@ def test_arguments_that_are_paths_are_not_told(tmp_path, monkeypatch, capsys):
     assert run(tmp_path / 'net.pth', out, '--options', tmp_path / 'it.yml') == 1
     assert "the argument 'weights' of Stored" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_weights_that_float16_cannot_hold_are_refused(experiment, tmp_path, capsys):
+    file = experiment / 'models' / 'net_g_latest.pth'
+    content = torch.load(file, weights_only=True)
+    content['params_ema']['conv_last.bias'][0] = 7e4
+    torch.save(content, file)
+    assert run(experiment, tmp_path / 'half.pth', '--half') == 1
+    assert 'conv_last.bias has values that float16 cannot hold' in capsys.readouterr().err
+    assert not (tmp_path / 'half.pth').exists()
+    assert run(experiment, tmp_path / 'half.pth') == 0
+
+
+@pytest.mark.parametrize('act_type', ['prelu', 'relu'])
+def test_small_real_esrgan_gets_metadata_from_an_option_file(act_type, tmp_path):
+    network = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 2, 'upscale': 2, 'act_type': act_type}
+    weights, options, made = tmp_path / 'net.pth', tmp_path / 'it.yml', tmp_path / 'net.safetensors'
+    torch.save({'params': build_network(dict(network)).state_dict()}, weights)
+    assert run(weights, tmp_path / 'other.safetensors') == (0 if act_type == 'prelu' else 1)  # spandrel knows one
+    options.write_text(yaml_safe.dump({'scale': 2, 'network_g': network}))
+    assert run(weights, made, '--options', options) == 0
+    opened = open_generator(made)
+    assert (opened.source, opened.scale, opened.network | network) == ('metadata', 2, opened.network)

@@ -173,6 +173,22 @@ def test_no_line_is_longer_than_basicsr_allows(exported):
     assert [(name, line) for name, line in lines if len(line) > 120] == []
 
 
+def test_nothing_is_imported_that_is_not_used(exported):
+    ours = [line.split(' -> ')[1].split(' (')[0] for line in exported.first if ' -> ' in line]
+    modules = [name for name in ours if name.endswith('.py')]
+    arguments = ('check', '--no-cache', '--isolated', '--select', 'F', '--output-format', 'concise')
+    done = run_alone(exported.folder, '-m', 'ruff', *arguments, *modules)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_only_our_launcher_does_is_not_promised(exported):
+    stage = exported.files['options/train_da_stage1.yml'][0].decode()
+    assert 'save_best' not in stage
+    assert 'save_best' in (ROOT / 'options' / 'train_da_stage1.yml').read_text()
+    measured = exported.files['options/test_edsr.yml'][0].decode()
+    assert '\n# Remove the sets that you do not have.\n\n' in measured
+
+
 # ---------------------------------------------------------------------- what is refused
 def refusal(folder: Path, capsys) -> str:
     """Run the script as a user, who is told why it does not."""

@@ -74,6 +74,29 @@ def test_blurred_lr_replaces_that_of_the_set(script, tmp_path, capsys):
     assert 'Gaussian blur of 2.0 HR pixels, then bicubic' in capsys.readouterr().err
 
 
+def test_what_is_passed_over_is_said(script, tmp_path, capsys):
+    photos, soft = tmp_path / 'photos', tmp_path / 'soft'
+    write_noise(photos / 'a.png', 32, 32)
+    write_noise(photos / 'more' / 'b.png', 32, 32)
+    write_noise(soft / 'ax4.png', 8, 8)
+    write_noise(soft / 'other.png', 8, 8)
+    for name in ('.hidden', *(f'{number}.heic' for number in range(6)), 'notes.txt'):
+        (photos / name).touch()
+    arguments = ['--hr', str(photos), '--output', str(tmp_path / 'out'), '--jobs', '1']
+    assert script.main([*arguments, '--lr', str(soft), '--lr-name', '{name}x{scale}']) == 0
+    said = [line.strip() for line in capsys.readouterr().out.splitlines() if 'passed over' in line]
+    assert said == [
+        f'passed over in {photos}: 1 x hidden files: .hidden',
+        f'passed over in {photos}: 7 x files whose endings are not those of images that are read: 0.heic, 1.heic, '
+        '2.heic, 3.heic, 4.heic, ...',
+        f'passed over in {photos}: 1 x subfolders, which are not searched: more',
+        f'passed over in {soft}: 1 x images that are not named {{name}}x4: other.png',
+    ]
+    (photos / 'a.png').unlink()
+    assert script.main(arguments) == 1
+    assert 'holds no images. There are 1 x hidden files' in capsys.readouterr().err
+
+
 def test_unusable_image_ends_without_an_lmdb(script, tmp_path, capsys):
     write_noise(tmp_path / 'photos' / 'good.png', 32, 32)
     (tmp_path / 'photos' / 'bad.png').write_bytes(b'nothing')

@@ -11,6 +11,7 @@ from PIL import Image
 from script_loader import load_script
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))
+from generator_zoo import first, saved
 from inference_tools import noise, small_weights
 
 script = load_script('upscale')
@@ -69,6 +70,12 @@ def test_options_reach_their_places(place):
     assert upscale('--overwrite', '--overlap', '4', '--tile', '0', '--alpha', 'bicubic') == 0
 
 
+def test_what_is_assumed_is_said(place, capsys):
+    saved(first('EDSR'), Path('edsr.pth'))
+    assert upscale('-m', 'edsr.pth') == 0
+    assert 'do not show res_scale 1, img_range' in capsys.readouterr().out
+
+
 def test_failures_are_named_at_the_end(place, capsys):
     Path('in/b.png').write_bytes(b'nothing')
     assert upscale() == 1
@@ -85,7 +92,8 @@ def test_failures_are_named_at_the_end(place, capsys):
         (['-m', 'no.pth'], r'no\.pth'),
         (['-i', 'nowhere'], 'nowhere: there is no such'),
         (['-o', 'in/a.png'], r'cannot be made'),
-        (['--scale', '3'], 'scale'),
+        (['--scale', '3'], 'of scale 2, not 3'),
+        (['--json', 'nowhere/times.json'], '--json nowhere/times.json cannot be written'),
     ],
 )
 def test_errors_are_messages(place, capsys, words, message):
@@ -131,3 +139,5 @@ def test_benchmark(place, capsys):
     assert all(value > 0 for value in record['seconds_per_megapixel'].values())
     assert 'upscale, files' in capsys.readouterr().out
     assert benchmark.main(['--batch', '0']) == 1
+    assert benchmark.main(['-m', 'net.onnx']) == 1
+    assert 'net.onnx: an ONNX file is not run by PyTorch' in capsys.readouterr().err

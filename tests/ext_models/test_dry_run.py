@@ -1,0 +1,118 @@
+"""``--dry-run`` tries every phase of a training, as the loop would come to it."""
+
+import warnings
+from types import SimpleNamespace
+
+import pytest
+from recipes import PIXEL, batches, options
+
+from ext_core.errors import UserError
+from ext_core.training import dry_run, loaders
+from ext_core.training.models import build_model
+
+GAN = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
+MSE = {'type': 'MSELoss', 'loss_weight': 1.0, 'reduction': 'mean'}
+
+
+def two_phases(total_iter: int = 5000, **train) -> dict:
+    """A generator that trains alone for 1000 iterations."""
+    opt = options('GANSRModel', gan_opt=GAN, pixel_opt=PIXEL, pretrain_iters=1000, pretrain_opt=MSE, **train)
+    opt['train'] |= {'total_iter': total_iter, 'scheduler': {'type': 'LinearDecayLR', 'start': 0}}
+    return opt
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """``tried(opt, gt_size=128)``: what a dry run of the options gives, on batches made here."""
+
+    def run(opt: dict, gt_size: int = 128) -> tuple:
+        monkeypatch.setattr(loaders, 'TrainingBatches', lambda _: (batch for batch in batches(6, gt_size=gt_size)))
+        monkeypatch.setattr(loaders, 'evaluation_loaders', lambda _: [])
+        return dry_run.iterate(opt)
+
+    return run
+
+
+def iterations(costs: list) -> dict[str, list[int]]:
+    return {cost.phase.name: list(cost.phase.iterations) for cost in costs}
+
+
+@pytest.mark.parametrize(
+    ('parts', 'total_iter', 'expected'),
+    [
+        ({}, 9, {'training': [1, 2]}),
+        ({}, 1, {'training': [1]}),
+        ({'net_d': 1, 'net_d_init_iters': 0, 'net_d_iters': 1}, 9, {'adversarial': [1, 2]}),
+        ({'net_d': 1, 'net_d_init_iters': 4}, 9, {'discriminator alone': [1, 2], 'adversarial': [5, 6]}),
+        ({'net_d': 1, 'net_d_init_iters': 4, 'net_d_iters': 5}, 99, {'discriminator alone': [1, 2],
+                                                                     'adversarial': [9, 10]}),
+        ({'net_d': 1, 'net_d_init_iters': 4}, 4, {'discriminator alone': [1, 2]}),
+        ({'net_d': 1, 'phase_ends': lambda: {'a': 1, 'b': 0, 'c': 3}}, 9, {'a': [1], 'c': [2, 3],
+                                                                           'adversarial': [4, 5]}),
+        ({'net_d': None, 'phase_ends': lambda: {'a': 3}, 'step_period': 16}, 99, {'a': [1, 2], 'training': [15, 16]}),
+        ({'net_d': 1, 'phase_ends': lambda: {'a': 3}, 'step_period': 16}, 9, {'a': [1, 2], 'adversarial': [8, 9]}),
+    ],
+)  # fmt: skip
+def test_two_iterations_of_each_phase(parts, total_iter, expected):
+    found = dry_run.phases_of(SimpleNamespace(**parts), total_iter)
+    assert {phase.name: list(phase.iterations) for phase in found} == expected
+
+
+def test_the_adversarial_phase_runs_where_it_begins(tried):
+    model, costs = tried(two_phases())
+    assert iterations(costs) == {'generator alone': [1, 2], 'adversarial': [1001, 1002]}
+    assert {'l_g_pix', 'l_g_gan', 'l_d_real', 'l_d_fake'} < model.loss_dict.keys()
+    for optimizer in (model.optimizer_g, model.optimizer_d):  # the rate of iteration 1002
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(1e-3 * (1 - 1001 / 5000))
+    texts = list(map(str, costs))
+    assert texts[1].startswith('adversarial, iterations 1001, 1002: seconds per iteration: ')
+    assert all('peak process memory: ' in text for text in texts)
+
+
+def test_cost_of_one_iteration_on_a_gpu():
+    cost = dry_run.Cost(dry_run.Phase('training', range(1, 2)), [0.5], 1000, 2048.4)
+    assert str(cost) == (
+        'training, iterations 1: seconds per iteration: 0.500 (with warm-up), peak GPU memory: 2,048 MiB, '
+        'peak process memory: 1,000 MiB'
+    )
+
+
+def test_a_phase_that_never_comes_is_not_tried(tried):
+    assert iterations(tried(two_phases(total_iter=900))[1]) == {'generator alone': [1, 2]}
+
+
+def test_errors_of_a_later_phase_show(tried):
+    """The discriminator takes images of 128 x 128."""
+    with pytest.raises(UserError, match=r"iteration 1001, of phase 'adversarial', failed on images.*\(2, 3, 64, 64\)"):
+        tried(two_phases(), gt_size=64)
+
+
+def test_a_bad_loss_of_a_later_phase_shows(tried):
+    opt = two_phases()
+    opt['train']['pixel_opt'] = PIXEL | {'loss_weight': float('inf')}
+    with pytest.raises(UserError, match=r'loss l_g_pix is not finite in iteration 1001 \(phase: adversarial\)'):
+        tried(opt)
+
+
+def test_an_energy_gan_has_the_phase_of_its_autoencoder(tried):
+    objective, penalty = {'type': 'EnergyGANLoss'}, {'type': 'EnergyGradientPenalty', 'every': 4}
+    phases = {'pretrain_iters': 3, 'pretrain_opt': MSE, 'autoencoder_iters': 4, 'net_d_iters': 3}
+    opt = options('EnergyGANModel', gan_opt=objective, gp_opt=penalty, pixel_opt=PIXEL, **phases)
+    opt['network_d'] = {'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1}
+    opt['train']['total_iter'] = 100
+    model, costs = tried(opt, gt_size=32)
+    assert iterations(costs) == {'generator alone': [1, 2], 'autoencoder alone': [4, 5], 'adversarial': [11, 12]}
+    assert {'l_g_gan', 'l_d_gp'} < model.loss_dict.keys()
+
+
+@pytest.mark.parametrize('train', [{'pretrain_iters': 2, 'pretrain_opt': MSE}, {'net_d_init_iters': 2}])
+def test_schedules_of_players_that_wait_cause_no_warning(train):
+    """The rate follows the iteration, whoever trains."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        model = build_model(options('GANSRModel', gan_opt=GAN, pixel_opt=PIXEL, **train))
+        for iteration, batch in enumerate(batches(4), 1):
+            model.update_learning_rate(iteration)
+            model.feed_data(batch)
+            model.optimize_parameters(iteration)
+    assert [optimizer.param_groups[0]['lr'] for optimizer in model.optimizers] == [5e-4, 5e-4]
