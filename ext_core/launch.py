@@ -2,7 +2,6 @@
 
 import os
 import random
-import secrets
 import shutil
 import sys
 import traceback
@@ -246,14 +245,4 @@ def _tensorboard(opt: dict, fresh: bool):
     folder = Path(opt['root_path']) / 'tb_logger' / opt['name']
     if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0 and fresh:
         mkdir_and_rename(str(folder))
-    if opt['rank'] == 0 and (opt['logger'].get('wandb') or {}).get('project'):
-        _restore_ids_of_wandb()
     return init_tb_loggers(opt)
-
-
-def _restore_ids_of_wandb() -> None:
-    """BasicSR draws the id of a run with a function that later versions of wandb do not have."""
-    import wandb
-
-    if not hasattr(wandb.util, 'generate_id'):
-        wandb.util.generate_id = lambda: secrets.token_hex(4)

@@ -28,6 +28,7 @@ _MODULES = (
     'lmdb_backend',
     'operators',
     'metrics',
+    'curves',
 )
 
 

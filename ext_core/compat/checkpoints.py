@@ -87,24 +87,36 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     state = {
         'epoch': epoch,
         'iter': current_iter,
-        'optimizers': [_with_own_groups(optimizer.state_dict()) for optimizer in self.optimizers],
+        'optimizers': [],
         'schedulers': [frozen(scheduler.state_dict()) for scheduler in self.schedulers],
     }
     if callable(extra):
         state['ext'] = extra()
     if get_dist_info()[0] != 0:
         return
+    # schedulers change the groups in this iteration yet, optimizers their states in the next one
+    own_groups = [(optimizer, _own_groups(optimizer)) for optimizer in self.optimizers]
+
+    def content() -> dict[str, Any]:
+        return state | {'optimizers': [_with_groups(optimizer.state_dict(), own) for optimizer, own in own_groups]}
+
     path = Path(self.opt['path']['training_states']) / f'{current_iter}.state'
     writer = getattr(self, 'checkpoint_writer', None)
     if writer is None:
-        atomic_save(_on_cpu(state), path)
+        atomic_save(_on_cpu(content()), path)
     else:
-        writer.add(path, lambda: state, current_iter)
+        writer.add(path, content, current_iter)
 
 
-def _with_own_groups(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state in which schedulers change nothing; what belongs to the parameters is not copied."""
-    return {key: value if key == 'state' else frozen(value) for key, value in state.items()}
+def _own_groups(optimizer: Any) -> list[dict[str, Any]]:
+    """What the parameter groups of an optimizer hold besides the parameters, as a copy."""
+    return [{key: frozen(group[key]) for key in group if key != 'params'} for group in optimizer.param_groups]
+
+
+def _with_groups(state: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """An optimizer's state dict with other values in its groups."""
+    merged = [saved | own for saved, own in zip(state['param_groups'], groups, strict=True)]
+    return state | {'param_groups': merged}
 
 
 def load_network(

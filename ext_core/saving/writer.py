@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ext_core.errors import UserError
+from ext_core.saving.buffers import BufferFinder
 from ext_core.saving.checkpoint import Written, atomic_save, atomic_write_text
 from ext_core.saving.manifest import remove_older, write_manifest
 from ext_core.saving.snapshots import Snapshots, frozen, rebuilt
@@ -69,13 +71,13 @@ class CheckpointWriter:
         self._notes: dict[Path, dict] = {}
         self._parameters: list[Tensor] = []
         self._snapshots = Snapshots()
+        self._finder: BufferFinder | None = None  # inside of the loop
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._settled, self._written = threading.Event(), threading.Event()
         self._settled.set()
         self._written.set()
         self._failure: BaseException | None = None
-        self._entered = False
 
     def guard(self, model: Any) -> None:
         """Let the model's optimizers and its moving average wait for the copies, and forget a former model.
@@ -119,21 +121,14 @@ class CheckpointWriter:
         self.drain()
         if not self._files:
             self._snapshots.begin()
-        if self.in_background and networks:
-            content = self._with_buffers(content, networks)
+        if self._finder and networks:
+            content = self._with_buffers(content, self._finder.of(networks))
         self._files.append(_File(path, content, iteration))
 
-    def _with_buffers(self, content: Callable[[], Any], networks: Sequence[nn.Module]) -> Callable[[], Any]:
-        modules = [*networks]
-        for module in modules:  # which grows; Module.modules() takes ten times as long
-            if module._modules:
-                modules += [child for child in module._modules.values() if child is not None]
-        kinds: set[type[nn.Module]] = set(map(type, modules))
-        if any(kind.get_extra_state is not nn.Module.get_extra_state for kind in kinds):
+    def _with_buffers(self, content: Callable[[], Any], buffers: list[Tensor] | None) -> Callable[[], Any]:
+        if buffers is None:
             copied = frozen(content())
             return lambda: copied
-        owners = [module._buffers for module in modules if module._buffers]
-        buffers = [buffer for owned in owners for buffer in owned.values() if buffer is not None]
         if not buffers:
             return content
         value = content()  # now: a module may put another tensor in a buffer's place
@@ -154,7 +149,7 @@ class CheckpointWriter:
             return
         job = _Job(self._files, self._notes, self._versions())
         self._files, self._notes = [], {}
-        if not (self.in_background and self._entered):
+        if not self._finder:
             self._write(job, [rebuilt(file.content(), lambda t: t.detach().cpu()) for file in job.files])
             return
         self._settled.clear()
@@ -197,7 +192,8 @@ class CheckpointWriter:
         self.drain()
 
     def __enter__(self) -> 'CheckpointWriter':
-        self._entered = True
+        if self.in_background:
+            self._finder = BufferFinder()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -207,7 +203,9 @@ class CheckpointWriter:
             else:
                 self._finish_quietly()
         finally:
-            self._entered = False
+            if self._finder:
+                self._finder.close()
+                self._finder = None
             if self._thread is not None:
                 self._jobs.put(None)
                 self._thread = None
@@ -247,7 +245,7 @@ class CheckpointWriter:
 
     def _versions(self) -> int:
         """A number that grows with each change of the optimized parameters."""
-        return sum(parameter._version for parameter in self._parameters)
+        return sum(map(attrgetter('_version'), self._parameters))
 
     def _write(self, job: _Job, contents: list[Any]) -> None:
         """The files in the order in which they were added, then what declares them whole, then what is superfluous."""

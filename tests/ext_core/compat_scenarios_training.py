@@ -4,8 +4,9 @@ import contextlib
 import os
 import random
 import resource
+import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -313,3 +314,18 @@ def train_real_esrgan() -> None:
 @scenario('real_esrgan_device', 'CUDA|NVIDIA')
 def train_real_esrnet() -> None:
     _real_esrgan('RealESRNetModel')
+
+
+# -------------------------------------------------------------------------------------------------- curves
+
+
+@scenario('wandb_id', "has no attribute 'generate_id'")
+def wandb_starts() -> None:
+    from basicsr import train
+
+    wandb = ModuleType('wandb')
+    wandb.util, wandb.init = ModuleType('wandb.util'), mock.Mock()
+    with mock.patch.dict(sys.modules, {'wandb': wandb}):
+        train.init_wandb_logger({'name': 'run', 'logger': {'wandb': {'project': 'curves'}}})
+    assert wandb.init.call_args.kwargs['project'] == 'curves'
+    assert len(wandb.init.call_args.kwargs['id']) == 8
