@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from basicsr.models.base_model import BaseModel
@@ -47,7 +46,7 @@ def save_network(
     def content() -> dict[str, Any]:
         return {key: _bare(one.state_dict()) for key, one in named}
 
-    path = Path(self.opt['path']['models']) / f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    path = f'{self.opt["path"]["models"]}/{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
     writer = getattr(self, 'checkpoint_writer', None)
     if writer is None:
         atomic_save(_on_cpu(content()), path)
@@ -100,7 +99,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     def content() -> dict[str, Any]:
         return state | {'optimizers': [_with_groups(optimizer.state_dict(), own) for optimizer, own in own_groups]}
 
-    path = Path(self.opt['path']['training_states']) / f'{current_iter}.state'
+    path = f'{self.opt["path"]["training_states"]}/{current_iter}.state'
     writer = getattr(self, 'checkpoint_writer', None)
     if writer is None:
         atomic_save(_on_cpu(content()), path)

@@ -26,7 +26,7 @@ def _cure_wandb_id() -> None:
 PATCHES = [
     Patch(
         'wandb_id',
-        "with recent versions of wandb (0.31) a training ends at its start: module 'wandb.util' has no attribute 'generate_id'",
+        "with recent versions of wandb (0.31) a training ends at once: 'wandb.util' has no attribute 'generate_id'",
         lambda: contains(logger.init_wandb_logger, 'wandb.util.generate_id()'),
         _cure_wandb_id,
     ),

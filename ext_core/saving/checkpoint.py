@@ -207,7 +207,7 @@ def rng_state() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = numpy_state
     state = {
         'python': random.getstate(),
-        'numpy': (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        'numpy': (name, torch.from_numpy(keys.view(np.int32)), int(position), int(has_gauss), float(cached)),
         'torch': torch.get_rng_state(),
     }
     if torch.cuda.is_available():

@@ -20,7 +20,7 @@ from ext_core.saving.snapshots import Snapshots, frozen, rebuilt
 
 
 class _File(NamedTuple):
-    path: Path
+    path: str | Path  # a text until there is time
     content: Callable[[], Any]
     iteration: int | None
 
@@ -103,12 +103,16 @@ class CheckpointWriter:
 
     # ------------------------------------------------------------------ what the loop calls
     def add(
-        self, path: Path, content: Callable[[], Any], iteration: int | None = None, networks: Sequence[nn.Module] = ()
+        self,
+        path: str | Path,
+        content: Callable[[], Any],
+        iteration: int | None = None,
+        networks: Sequence[nn.Module] = (),
     ) -> None:
         """Name a file of the next checkpoint.
 
         Args:
-            path (Path): The file.
+            path (str | Path): The file.
             content (Callable[[], Any]): Gives what is to be saved, without copying it. It is called later, but before
                 weights, moving averages and optimizer states change; nothing else in it may change.
             iteration (int | None): The iteration whose manifest names the file. Default: None, of none.
@@ -251,12 +255,13 @@ class CheckpointWriter:
         """The files in the order in which they were added, then what declares them whole, then what is superfluous."""
         written: dict[int, dict[Path, Written]] = {}
         for file, content in zip(job.files, contents, strict=True):
-            record = atomic_save(content, file.path)
+            path = Path(file.path)
+            record = atomic_save(content, path)
             if file.iteration is not None:
-                written.setdefault(file.iteration, {})[file.path] = record
-            if file.path in job.notes:
-                text = json.dumps({'file': file.path.name, **job.notes[file.path], **record._asdict()}, indent=1)
-                atomic_write_text(text + '\n', file.path.with_suffix('.json'))
+                written.setdefault(file.iteration, {})[path] = record
+            if path in job.notes:
+                text = json.dumps({'file': path.name, **job.notes[path], **record._asdict()}, indent=1)
+                atomic_write_text(text + '\n', path.with_suffix('.json'))
         for iteration, records in written.items():
             if self.states / f'{iteration}.state' in records:
                 write_manifest(self.states, iteration, records)
