@@ -44,6 +44,12 @@ def problems(opt: dict, sample: dict) -> Iterator[str]:
     shape = tuple(sample['gt'].shape)
     if 'real_lq' in sample:  # the generator makes low-quality images
         shape = tuple(sample['real_lq'].shape)
+    objective = section(opt, 'train', 'gan_opt').get('type')
+    if section(opt, 'train', 'highpass_opt') and hasattr(look_up(LOSS_REGISTRY, objective), 'panels'):
+        yield (
+            f'train:highpass_opt: {objective} of train:gan_opt filters the images already. Remove highpass_opt, or use '
+            'gan_opt: {type: AdversarialLoss}.'
+        )
     for key, arguments in section(opt, 'train').items():
         loss = look_up(LOSS_REGISTRY, arguments.get('type')) if isinstance(arguments, dict) else None
         if loss is not None and not issubclass(loss, PerceptualLoss):

@@ -136,6 +136,15 @@ def test_parts_that_do_not_fit_are_heard_before_training(data, path, value, make
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_images_are_not_filtered_twice(data):
+    opt = esrgan() | {'model_type': 'DomainAdaptationSRModel'}
+    opt['train'] |= {'gan_opt': {'type': 'FrequencyGANLoss'}, 'highpass_opt': {'type': 'HighPassView'}}
+    with pytest.raises(UserError, match='train:highpass_opt: FrequencyGANLoss of train:gan_opt filters the images'):
+        check_options(opt, is_train=True)
+    opt['train']['highpass_opt'] = None
+    check_options(opt, is_train=True)
+
+
 def test_a_degradation_network_makes_images_like_the_real_ones(data):
     opt = psnr() | {
         'model_type': 'DegradationModel',
