@@ -31,7 +31,8 @@ from torch import Tensor
 
 from ext_core.errors import UserError, exit_status
 from ext_core.generators.weight_files import experiment_files
-from ext_core.inference.degrading import load_degrader, low_resolution
+from ext_core.inference.degrader import load_degrader
+from ext_core.inference.degrading import low_resolution
 from ext_core.registration import register_all
 
 COLUMNS = {

@@ -1,6 +1,5 @@
 """Results of a benchmark as one HTML page that needs no network: a sortable table, and crops side by side."""
 
-import base64
 import math
 from collections.abc import Sequence
 from html import escape
@@ -10,6 +9,7 @@ import numpy as np
 
 from ext_core.benchmark.pictures import Piece
 from ext_core.benchmark.report import Report, failure_lines, shown
+from ext_core.images.data_uri import png_data_uri
 from ext_core.studies.report import lower_is_better
 
 _ZOOM = 3
@@ -123,7 +123,8 @@ def _picture(piece: Piece) -> str:
     side = piece.size * _ZOOM
     for name, image in piece.images.items():
         figures.append(
-            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" src="{_data_uri(image)}">'
+            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" '
+            f'src="{png_data_uri(image)}">'
             f'<figcaption>{escape(name)}<br>{escape(piece.captions[name])}</figcaption></figure>'
         )
     crops = f'<div class="crops">{"".join(figures)}</div>'
@@ -136,10 +137,5 @@ def _overview(image: np.ndarray, left: int, top: int, size: int) -> str:
     small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     x, y, side = (round(value * factor) for value in (left, top, size))
     cv2.rectangle(small, (x, y, side, side), (0, 255, 255), 1)
-    return (
-        f'<figure><img class="overview" alt="HR, whole" src="{_data_uri(small)}"><figcaption>HR</figcaption></figure>'
-    )
-
-
-def _data_uri(image: np.ndarray) -> str:
-    return 'data:image/png;base64,' + base64.b64encode(cv2.imencode('.png', image)[1].tobytes()).decode()
+    whole = f'<img class="overview" alt="HR, whole" src="{png_data_uri(small)}">'
+    return f'<figure>{whole}<figcaption>HR</figcaption></figure>'

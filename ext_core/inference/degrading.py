@@ -1,58 +1,14 @@
 """Use a trained degradation network: low-resolution images of high-resolution ones, whole or in tiles without seams."""
 
 import copy
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ext_core.errors import UserError
-from ext_core.generators.files import open_generator
 from ext_core.images.tiles import in_tiles
 
 PROBES = (16, 32, 64, 128)  # sides in LR pixels of the images on which the reach of a network is measured
-
-
-@dataclass
-class Degrader:
-    """A trained degradation network and where it comes from.
-
-    Args:
-        net (nn.Module): On its device, in evaluation mode.
-        scale (int): HR size / LR size.
-        weights (Path): The file of its weights.
-        options (dict): The option file that it was trained with.
-    """
-
-    net: nn.Module
-    scale: int
-    weights: Path
-    options: dict[str, Any]
-
-    def identity(self) -> dict[str, Any]:
-        """What its images depend on: the weights' hash, the network's options, the scale."""
-        digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()
-        return {'weights_sha256': digest, 'network': self.options['network_g'], 'scale': self.scale}
-
-
-def load_degrader(option_file: Path, weights: Path, device: torch.device | str = 'cpu') -> Degrader:
-    """The degradation network ``network_g`` of an option file, with its EMA weights where the file has them.
-
-    Args:
-        option_file (Path): That of stage 1.
-        weights (Path): Checkpoint of its generator. :func:`ext_core.generators.weight_files.experiment_files` finds
-            both in an experiment.
-        device (torch.device | str): Where to put it. Default: 'cpu'.
-
-    Raises:
-        UserError: If a file is missing or the weights belong to another network.
-    """
-    opened = open_generator(weights, options=option_file)
-    assert opened.options is not None
-    return Degrader(opened.net.requires_grad_(False).to(device), opened.scale, weights, opened.options)
 
 
 def low_resolution(net: nn.Module, gt: Tensor, scale: int) -> Tensor:

@@ -17,9 +17,11 @@ import torch
 from tqdm import tqdm
 
 from ext_core.errors import UserError
+from ext_core.generators.files import GeneratorFile
 from ext_core.images.decoding import ImageError
 from ext_core.images.hr_sources import Picture, pictures_of, read_picture
-from ext_core.inference.degrading import Degrader, low_resolution_in_tiles, reach_of
+from ext_core.inference.degrader import identity_of
+from ext_core.inference.degrading import low_resolution_in_tiles, reach_of
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_data.preparation.images import mod_crop, write_png
 from ext_data.preparation.ledger import Ledger, Record
@@ -82,14 +84,14 @@ def provenance_file(place: Path) -> Path:
     return place.with_name(f'{place.name}.json')
 
 
-def synthesize(degrader: Degrader, hr: Path, outputs: Outputs, tile: int = 128, say: Callable = print) -> int:
+def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 128, say: Callable = print) -> int:
     """Make and write the LR images.
 
     Under ``torch.distributed`` every rank takes its share, and must call it. Finished images of an interrupted run are
     kept; outputs that are complete, from the same weights and the same HR images, stay as they are.
 
     Args:
-        degrader (Degrader): From ``ext_core.inference.degrading.load_degrader``.
+        degrader (GeneratorFile): From ``ext_core.inference.degrader.load_degrader``.
         hr (Path): Folder of HR images, or an LMDB.
         outputs (Outputs): What to write.
         tile (int): Side of a tile in LR pixels, 0 for whole images: bounds the memory, changes nothing. Default: 128.
@@ -146,11 +148,11 @@ def _tell(say: Callable, line: str) -> None:
 
 
 # ---------------------------------------------------------------------- before
-def _plan(degrader: Degrader, hr: Path, outputs: Outputs) -> _Task | None:
+def _plan(degrader: GeneratorFile, hr: Path, outputs: Outputs) -> _Task | None:
     """What is to be done, or None if everything is there."""
     pictures = pictures_of(hr)
     _refuse_sizes(pictures, degrader.scale, outputs)
-    settings = degrader.identity()
+    settings = identity_of(degrader)
     if _is_complete(outputs, {**settings, **_content(pictures)}, pictures):
         return None
     _refuse_foreign(hr, outputs, {picture.key for picture in pictures})
@@ -233,7 +235,7 @@ def _merged_ledger(base: Path, settings: dict) -> Ledger:
     return merged
 
 
-def _work(task: _Task, degrader: Degrader, tile: int) -> tuple[int, list[str]]:
+def _work(task: _Task, degrader: GeneratorFile, tile: int) -> tuple[int, list[str]]:
     """Make this rank's share; the number made and the problems, of all ranks."""
     rank, world = _rank()
     share = task.todo[rank::world]
@@ -253,7 +255,7 @@ def _work(task: _Task, degrader: Degrader, tile: int) -> tuple[int, list[str]]:
     return sum(made for made, _ in found), [problem for _, listed in found for problem in listed]
 
 
-def _make(picture: Picture, task: _Task, degrader: Degrader, tile: int, reach: int) -> Record:
+def _make(picture: Picture, task: _Task, degrader: GeneratorFile, tile: int, reach: int) -> Record:
     """One LR image, and the HR image where it is wanted."""
     from basicsr.utils import img2tensor, tensor2img
 
@@ -274,7 +276,7 @@ def _make(picture: Picture, task: _Task, degrader: Degrader, tile: int, reach: i
 
 
 # ---------------------------------------------------------------------- after
-def _finish(task: _Task, degrader: Degrader, hr: Path, outputs: Outputs) -> None:
+def _finish(task: _Task, degrader: GeneratorFile, hr: Path, outputs: Outputs) -> None:
     """Pack, record, tidy up."""
     records = _merged_ledger(task.ledger, task.settings).records
     pieces = [records[picture.key].pieces[0] for picture in task.pictures]
@@ -292,11 +294,11 @@ def _finish(task: _Task, degrader: Degrader, hr: Path, outputs: Outputs) -> None
     shutil.rmtree(outputs.work)
 
 
-def _provenance(degrader: Degrader, hr: Path) -> dict[str, Any]:
+def _provenance(degrader: GeneratorFile, hr: Path) -> dict[str, Any]:
     packages = ('torch', 'basicsr', 'numpy', 'opencv-python', 'lmdb')
     return {
         'hr': str(hr),
-        'weights': str(degrader.weights),
+        'weights': str(degrader.path),
         'options': degrader.options,
         'pixels': 'clamped to [0, 1], rounded to 8 bit',
         'versions': {name: _version(name) for name in packages},

@@ -1,6 +1,5 @@
 """Crops of the images that trainings and tests saved, for comparison."""
 
-import base64
 import itertools
 import os
 import re
@@ -9,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ext_core.errors import UserError
+from ext_core.images.data_uri import png_data_uri
 from ext_core.images.windows import detail, strongest_window
 from ext_core.report.experiment import Experiment
 from ext_core.studies.evaluation import read
@@ -177,7 +176,7 @@ def _picture(name: str, versions: Sequence[Source], side: int) -> tuple[Picture 
             continue
         crop = _cut(image, picture, source.scale)
         if crop.shape[:2] == picture.size[::-1]:
-            picture.crops[source.label] = _encoded(crop)
+            picture.crops[source.label] = png_data_uri(crop)
     if len(picture.crops) < 2:
         return None, [*notes, f'{name} is left out: there is nothing to compare it with.']
     return picture, notes
@@ -211,7 +210,3 @@ def _cut(image: np.ndarray, picture: Picture, scale: int) -> np.ndarray:
     low = image[y0 : y + height // scale + _MARGIN, x0 : x + width // scale + _MARGIN].astype(np.float32) / 255
     large = (imresize(low, scale).clip(0, 1) * 255).round().astype(np.uint8)
     return large[(y - y0) * scale :, (x - x0) * scale :][:height, :width]
-
-
-def _encoded(image: np.ndarray) -> str:
-    return 'data:image/png;base64,' + base64.b64encode(cv2.imencode('.png', image)[1].tobytes()).decode()

@@ -8,6 +8,7 @@ import lmdb
 import numpy as np
 import pytest
 import yaml
+from option_edits import changed
 
 # The sections and keys of BasicSR's train_MSRResNet_x4.yml and train_ESRGAN_x4.yml
 PSNR = """
@@ -148,13 +149,4 @@ def swinir_on_lmdb() -> dict:
 
 def put(path: str, value, make=psnr):
     """Options with one value changed; ... removes the key."""
-    opt = make()
-    *above, last = path.split(':')
-    place = opt
-    for key in above:
-        place = place[key]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    return opt
+    return changed(make(), path, value)

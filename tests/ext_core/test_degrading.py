@@ -8,7 +8,8 @@ from torch import nn
 from ext_core.config import yaml_safe
 from ext_core.errors import UserError
 from ext_core.generators.weight_files import experiment_files
-from ext_core.inference.degrading import load_degrader, low_resolution, low_resolution_in_tiles, reach_of
+from ext_core.inference.degrader import identity_of, load_degrader
+from ext_core.inference.degrading import low_resolution, low_resolution_in_tiles, reach_of
 
 
 class AtLRSize(nn.Module):
@@ -114,9 +115,9 @@ def test_loads_the_averaged_weights(experiment):
 
 def test_identity_follows_the_weights(experiment):
     folder, net = experiment
-    before = load_degrader(*experiment_files(folder)).identity()
+    before = identity_of(load_degrader(*experiment_files(folder)))
     torch.save({'params': net.state_dict()}, _weights(folder))
-    after = load_degrader(*experiment_files(folder)).identity()
+    after = identity_of(load_degrader(*experiment_files(folder)))
     assert before['weights_sha256'] != after['weights_sha256']
     assert before['network'] == after['network']
 

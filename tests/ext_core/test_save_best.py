@@ -7,13 +7,13 @@ import check_recipes
 import pytest
 import torch
 from check_recipes import put
+from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
 from ext_core.check import find_problems
 from ext_core.config import yaml_safe
 
 data = check_recipes.data
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -24,21 +24,7 @@ def train(tmp_path, monkeypatch, fresh_logger):
 
     def run(total_iter: int, *flags: str) -> Path:
         option_file = tmp_path / 'small.yml'
-        small = {
-            '_base_': str(PROJECT / 'options' / 'train_rrdb_psnr.yml'),
-            'name': 'best',
-            'datasets': {'train': {'gt_size': 32, 'num_worker_per_gpu': 0}},
-            'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
-            'train': {'total_iter': total_iter},
-            'val': {
-                'val_freq': 2,
-                'save_img': False,
-                'save_best': 'psnr',
-                'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 4}},
-            },
-            'logger': {'save_checkpoint_freq': 2},
-        }
-        option_file.write_text(yaml_safe.dump(small))
+        option_file.write_text(yaml_safe.dump(tiny_recipe('best', total_iter)))
         assert launch.train(tmp_path, ['-opt', str(option_file), '--demo', *flags]) == 0
         return tmp_path / 'experiments' / 'demo_best'
 

@@ -8,6 +8,7 @@ import check_recipes
 import pytest
 import torch
 from check_recipes import put
+from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
 from ext_core.check import find_problems
@@ -15,7 +16,6 @@ from ext_core.config import yaml_safe
 from ext_core.saving.manifest import verify
 
 data = check_recipes.data
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Runs:
@@ -27,21 +27,7 @@ class Runs:
         self.models, self.states = self.folder / 'models', self.folder / 'training_states'
 
     def __call__(self, total_iter: int, *flags: str, name: str = 'saving', path: dict | None = None, **logger) -> int:
-        small = {
-            '_base_': str(PROJECT / 'options' / 'train_rrdb_psnr.yml'),
-            'name': name,
-            'datasets': {'train': {'gt_size': 32, 'num_worker_per_gpu': 0}},
-            'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
-            'path': path or {},
-            'train': {'total_iter': total_iter},
-            'val': {
-                'val_freq': 2,
-                'save_img': False,
-                'save_best': 'psnr',
-                'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 4}},
-            },
-            'logger': {'save_checkpoint_freq': 2, **logger},
-        }
+        small = tiny_recipe(name, total_iter, **logger) | {'path': path or {}}
         option_file = self.root / f'{name}.yml'
         option_file.write_text(yaml_safe.dump(small))
         return launch.train(self.root, ['-opt', str(option_file), '--demo', *flags])

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from option_edits import changed
 from script_loader import load_script
 
 from ext_core.config import options, yaml_safe
@@ -93,15 +94,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(('path', 'value', 'said'), REFUSED, ids=[f'{i}-{w[0]}' for i, w in enumerate(REFUSED)])
 def test_what_is_wrong_is_underlined(validator, path, value, said):
-    opt = copy.deepcopy(options.load(ROOT / 'options' / 'train_mask_esrgan.yml'))
-    *above, last = path.split(':')
-    place = opt
-    for key in above:
-        place = place[key]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
+    opt = changed(copy.deepcopy(options.load(ROOT / 'options' / 'train_mask_esrgan.yml')), path, value)
     found = faults(validator, opt)
     assert any(said in fault for fault in found), found
 

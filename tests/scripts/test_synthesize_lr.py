@@ -18,7 +18,8 @@ from script_loader import SCRIPTS, load_script
 from ext_core.config import yaml_safe
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference import synthesis
-from ext_core.inference.degrading import load_degrader, low_resolution
+from ext_core.inference.degrader import identity_of, load_degrader
+from ext_core.inference.degrading import low_resolution
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
 NETWORK = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
@@ -128,7 +129,7 @@ def test_lmdbs_are_pairs_for_training(stage1, hr, tmp_path):
 def test_provenance(stage1, hr, tmp_path):
     assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 0
     record = json.loads((tmp_path / 'LR.lmdb.json').read_text())
-    assert record['weights_sha256'] == load_degrader(*experiment_files(stage1)).identity()['weights_sha256']
+    assert record['weights_sha256'] == identity_of(load_degrader(*experiment_files(stage1)))['weights_sha256']
     assert record['complete'] is True
     assert record['images'] == 3
     assert record['options']['network_g'] == NETWORK
