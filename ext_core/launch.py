@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ext_core.config.positions import Positions
-from ext_core.errors import UserError
+from ext_core.errors import UserError, print_line
 from ext_core.registration import register_all
 from ext_core.training.lifeline import Lifeline, tell_torchrun
 
@@ -69,7 +69,7 @@ def _failed(error: BaseException, message: str, status: int) -> int:
     # what fails before joining fails on every rank alike, so one on each machine tells
     tells = dist.is_initialized() or rank == 0 or os.environ.get('LOCAL_RANK') == '0'
     if tells and (_lifeline is None or _lifeline.is_first(error, summary)):
-        print(f'{f"[rank {rank}] " if rank else ""}error: {message}', file=sys.stderr, flush=True)
+        print_line(f'{f"[rank {rank}] " if rank else ""}error: {message}')
         tell_torchrun(summary)
     if _lifeline:
         _lifeline.end(status)
@@ -121,7 +121,7 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
     warnings = leave_out_metrics(opt) + (find_warnings(opt, positions) if opt['is_train'] else [])
     if os.environ.get('RANK', '0') == '0':
         for warning in warnings:
-            print(f'warning: {warning}', file=sys.stderr, flush=True)
+            print_line(f'warning: {warning}')
     return warnings
 
 

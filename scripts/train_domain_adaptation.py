@@ -20,7 +20,7 @@ import os
 import sys
 from pathlib import Path
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, print_line
 from ext_core.registration import register_all
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             lambda: plan(ROOT, args.opt, args.force_yml, args.demo, torchrun), lambda line: print(line, flush=True)
         )
     except UserError as error:
-        print(f'{f"[rank {rank}] " if rank != "0" else ""}error: {error}', file=sys.stderr, flush=True)
+        print_line(f'{f"[rank {rank}] " if rank != "0" else ""}error: {error}')
         return 1
     except KeyboardInterrupt:
         return 130

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, NoReturn
 
+from ext_core.errors import print_line
+
 # Seconds for a process that was told of another's failure to end by itself: its collectives fail, too, and on the way
 # out it closes its files. It may be waiting for a GPU instead, where no Python code runs.
 GRACE = 5.0
@@ -127,11 +129,9 @@ class Lifeline:
         self._attend(0, line)
 
     def _warn(self, reason: str) -> None:
-        print(
+        print_line(
             f'[rank {self.rank}] warning: {reason}: where one process fails, others may wait for it. Open the ports '
-            'between the machines.',
-            file=sys.stderr,
-            flush=True,
+            'between the machines.'
         )
 
     def _let_go(self) -> None:
@@ -243,7 +243,7 @@ def _report(rank: int, line: str) -> None:
     if rank == 0 and logger.hasHandlers():
         logger.error(line)
     else:
-        print(f'[rank {rank}] {line}', file=sys.stderr, flush=True)
+        print_line(f'[rank {rank}] {line}')
 
 
 def _names_peers(error: BaseException | None) -> bool:

@@ -72,7 +72,7 @@ def first_killed(rank: int) -> None:
 def uneven_ends(rank: int) -> None:
     if rank == 1:
         time.sleep(1)
-    print('done', rank, flush=True)
+    print(f'done {rank}\n', end='', flush=True)
 
 
 def interrupted(rank: int) -> None:
@@ -107,7 +107,7 @@ def run_rank(rank: int, port: int, body: Callable[[int], None]) -> int:
         return 0
 
     status = launch._run(job, Path(), None)
-    print('left', rank, flush=True)
+    print(f'left {rank}\n', end='', flush=True)
     return status
 
 

@@ -25,6 +25,7 @@ def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp('lifeline')
     command = [sys.executable, lifeline_ranks.__file__, str(folder)]
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    environment['PYTHONUNBUFFERED'] = '1'  # print would write the end of a line by itself
     subprocess.run(command, env=environment, timeout=2 * lifeline_ranks.LONG, check=True)
     return {
         name: Outcome(
