@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

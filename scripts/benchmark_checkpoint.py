@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, model_options, prepare, ratio, shown
 from ext_core.saving.checkpoint import atomic_write_text, rng_state
 from ext_core.saving.writer import CheckpointWriter
 
@@ -42,25 +42,9 @@ AIM = 0.02  # of the time for which BasicSR's loop waits
 
 def options(generator: str, folder: Path) -> dict:
     """Resolved options of the model."""
-    return {
-        'model_type': 'ExtSRModel',
-        'name': 'benchmark',
-        'scale': 4,
-        'num_gpu': int(torch.cuda.is_available()),
-        'is_train': True,
-        'dist': False,
-        'rank': 0,
-        'world_size': 1,
-        'path': {'models': str(folder), 'training_states': str(folder)},
-        'network_g': dict(GENERATORS[generator]),
-        'train': {
-            'optim_g': {'type': 'Adam', 'lr': 1e-4},
-            'total_iter': 1000,
-            'ema_decay': 0.999,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
-            'pixel_opt': {'type': 'L1Loss'},
-        },
-    }
+    train = {'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'ema_decay': 0.999, 'pixel_opt': {'type': 'L1Loss'}}
+    path = {'models': str(folder), 'training_states': str(folder)}
+    return model_options('ExtSRModel', train, path=path, network_g=GENERATORS[generator])
 
 
 def untouched_base_model() -> Any:

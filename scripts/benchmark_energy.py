@@ -8,7 +8,6 @@ The figures are medians over rounds of the ratio to SRGAN's step within a round,
 those of options/train_srgan.yml and options/train_vgg_srgan.yml (VGG19, untrained, which costs the same time).
 """
 
-import copy
 import json
 import tempfile
 from functools import partial
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, model_options, prepare, ratio, shown
 from ext_core.saving.checkpoint import atomic_write_text
 
 SRGAN = 'SRGAN'
@@ -47,27 +46,8 @@ def options(network_d: dict, train: dict) -> dict:
     """Resolved options of one variant."""
     adam = {'type': 'Adam', 'lr': 1e-4}
     models = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel', None: 'ExtSRModel'}
-    opt = {
-        'model_type': models[network_d.get('type')],
-        'name': 'benchmark',
-        'scale': 4,
-        'num_gpu': int(torch.cuda.is_available()),
-        'is_train': True,
-        'dist': False,
-        'rank': 0,
-        'world_size': 1,
-        'path': {},
-        'network_g': GENERATOR,
-        'network_d': network_d,
-        'train': {
-            'optim_g': adam,
-            'optim_d': adam,
-            'total_iter': 1000,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
-            **train,
-        },
-    }
-    return copy.deepcopy(opt)
+    train = {'optim_g': adam, 'optim_d': adam, **train}
+    return model_options(models[network_d.get('type')], train, network_g=GENERATOR, network_d=network_d)
 
 
 def one_step(model, batch: dict) -> None:

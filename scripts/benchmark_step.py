@@ -9,7 +9,6 @@ The figures are medians over rounds of the ratio within a round, with the quarti
 neighbours mean something.
 """
 
-import copy
 import json
 import statistics
 from functools import partial
@@ -17,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from ext_core.benchmark.side_by_side import alternate, benchmark_parser, prepare, ratio, shown
+from ext_core.benchmark.side_by_side import alternate, benchmark_parser, model_options, prepare, ratio, shown
 from ext_core.saving.checkpoint import atomic_write_text
 
 GENERATORS = {
@@ -35,11 +34,9 @@ VARIANTS = ('basicsr', 'ours', 'ours + mask')
 def options(generator: str, perceptual: bool, **changes) -> dict:
     """Resolved options of one variant. The perceptual loss has untrained weights, which cost the same time."""
     train = {
-        'optim_g': dict(ADAM),
+        'optim_g': dict(ADAM),  # BasicSR's model empties them
         'optim_d': dict(ADAM),
-        'total_iter': 1000,
         'ema_decay': 0.999,
-        'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
         'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1e-2},
         'gan_opt': changes.pop('gan_opt'),
         **changes,
@@ -51,22 +48,8 @@ def options(generator: str, perceptual: bool, **changes) -> dict:
         )
     else:
         train['perceptual_opt'] = None
-    return copy.deepcopy(
-        {
-            'model_type': 'ESRGANModel' if train['gan_opt']['type'] == 'GANLoss' else 'GANSRModel',
-            'name': 'benchmark',
-            'scale': 4,
-            'num_gpu': int(torch.cuda.is_available()),
-            'is_train': True,
-            'dist': False,
-            'rank': 0,
-            'world_size': 1,
-            'path': {},
-            'network_g': GENERATORS[generator],
-            'network_d': DISCRIMINATOR,
-            'train': train,
-        }
-    )
+    model_type = 'ESRGANModel' if train['gan_opt']['type'] == 'GANLoss' else 'GANSRModel'
+    return model_options(model_type, train, network_g=GENERATORS[generator], network_d=DISCRIMINATOR)
 
 
 def build(generator: str, perceptual: bool) -> dict:

@@ -1,6 +1,7 @@
 """Timing variants against one another on a machine whose speed changes: they alternate, and neighbours are compared."""
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,24 @@ def prepare(args: argparse.Namespace) -> None:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
+
+
+def model_options(model_type: str, train: dict, **parts: dict) -> dict:
+    """Resolved options of a model that one process trains at scale 4, with copies of the parts that are given."""
+    schedule = {'total_iter': 1000, 'scheduler': {'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5}}
+    return {
+        'model_type': model_type,
+        'name': 'benchmark',
+        'scale': 4,
+        'num_gpu': int(torch.cuda.is_available()),
+        'is_train': True,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'path': {},
+        'train': schedule | copy.deepcopy(train),
+        **copy.deepcopy(parts),
+    }
 
 
 def alternate(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

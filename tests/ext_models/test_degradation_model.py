@@ -1,10 +1,5 @@
 """The degradation model's step: its losses, inputs, variants and what it refuses."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import degradation_distributed
 import numpy as np
 import pytest
@@ -16,13 +11,13 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from degradation import FEATURE, GAN, HIGH_PASS, MMD, PIXEL, SCALE, degradation_options, problems, unpaired
 from recipes import build, run
 from torch import Tensor
+from two_processes import run_on_two
 
 from ext_arch.resize import bicubic_downscale
 from ext_core.check import components
 from ext_core.errors import UserError
 from ext_losses.frequency import HighPass
 
-ROOT = Path(__file__).resolve().parents[2]
 STILL = {'type': 'SGD', 'lr': 0.0}
 ALL = {'pixel_opt': PIXEL, 'perceptual_opt': FEATURE, 'mmd_opt': MMD}
 ADVERSARIAL = {'adversarial': True, 'highpass_opt': HIGH_PASS}
@@ -216,12 +211,7 @@ def test_gradient_norm_of_the_pixel_loss_is_exact():
 # ---------------------------------------------------------------------- processes
 def test_two_processes_with_synchronised_mmd_equal_one(tmp_path):
     output = tmp_path / 'results.pth'
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-    folders = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': folders}
-    command = [*launcher, degradation_distributed.__file__, str(output)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_on_two(degradation_distributed, output)
     results = torch.load(output, weights_only=True)
     for variant, got in results.items():
         expected = degradation_distributed.train(variant, world_size=1, rank=0)

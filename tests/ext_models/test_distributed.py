@@ -1,34 +1,16 @@
 """Two processes on halves of each batch compute what one process does on the whole batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import distributed_step
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
+from two_processes import run_on_two
 
 
 @pytest.fixture(scope='module')
 def two_processes(tmp_path_factory) -> dict:
     """What two gloo processes computed, by scenario."""
     output = tmp_path_factory.mktemp('ddp') / 'results.pth'
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        '--standalone',
-        distributed_step.__file__,
-        str(output),
-    ]
-    folders = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': folders}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_on_two(distributed_step, output)
     return torch.load(output, weights_only=True)
 
 

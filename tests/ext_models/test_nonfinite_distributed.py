@@ -1,29 +1,20 @@
 """Two processes decide alike about a batch that only one of them saw go bad."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nonfinite_distributed
 import pytest
 import torch
 from nonfinite_runs import assert_same
-
-ROOT = Path(__file__).resolve().parents[2]
+from two_processes import run_on_two
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
     """Where two gloo processes ran all scenarios."""
     output = tmp_path_factory.mktemp('nonfinite')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-    folders = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': folders}
-    command += [nonfinite_distributed.__file__, str(output)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_on_two(nonfinite_distributed, output)
     return output
 
 
