@@ -1,6 +1,7 @@
 """torchrun with restarts: a run that lost a process twice ends with the weights of one that nobody disturbed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def start(folder: Path) -> subprocess.Popen:
 
 
 def kill_a_process(run: subprocess.Popen, seen: Callable[[], bool]) -> None:
-    """SIGKILL the second rank as soon as ``seen`` says so."""
+    """SIGKILL the second rank as soon as ``seen`` says so, on a busy machine some iterations later."""
     deadline = time.time() + 240  # on a busy machine the imports alone take a minute
     while not seen():
         assert run.poll() is None
@@ -67,7 +68,7 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
     output, states = disturbed / 'output.txt', disturbed / 'experiments' / NAME / 'training_states'
     try:
         kill_a_process(run, lambda: 'iter:       2' in output.read_text())  # before the first checkpoint
-        kill_a_process(run, lambda: (states / '10.state').is_file())
+        kill_a_process(run, lambda: output.read_text().count('Start training') == 2 and (states / '10.state').is_file())
         assert run.wait(timeout=240) == 0, output.read_text()[-3000:]
         assert calm.wait(timeout=240) == 0, (whole / 'output.txt').read_text()[-3000:]
     finally:
@@ -75,7 +76,7 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
             process.terminate()  # which ends the ranks, too
     text = output.read_text()
     assert text.count('failed: ended without a message') == 2
-    assert 'Resuming training from epoch: 0, iter: 10.' in text
+    assert re.search(r'Resuming training from epoch: 0, iter: [123]0\.', text)
     assert 'Traceback' not in text  # of collectives that failed on the other rank
     assert [path.name for path in (disturbed / 'experiments').iterdir()] == [NAME]
     assert [path.name for path in (disturbed / 'tb_logger').iterdir()] == [NAME]

@@ -18,7 +18,12 @@ import torch.distributed as dist
 
 from ext_core import launch
 from ext_core.errors import UserError
+from ext_core.registration import register_all
 from ext_core.training import lifeline
+
+register_all()
+
+from ext_core.training.stopping import StopSignal  # noqa: E402, which needs BasicSR
 
 WORLD = 3
 LONG = 60  # seconds; nobody waits for so long
@@ -63,6 +68,17 @@ def killed_with_worker(rank: int) -> None:
     time.sleep(LONG)
 
 
+def killed_under_torchrun(rank: int) -> None:
+    """Whose SIGTERM reaches the others when the failed collective has ended their training already."""
+    try:
+        with StopSignal():
+            if rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            dist.barrier()
+    finally:
+        time.sleep(0.5)
+
+
 def first_killed(rank: int) -> None:
     if rank == 0:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -88,6 +104,7 @@ SCENARIOS: dict[str, Callable[[int], None]] = {
         error_of_all,
         killed,
         killed_with_worker,
+        killed_under_torchrun,
         first_killed,
         uneven_ends,
         interrupted,
@@ -125,9 +142,13 @@ def run_scenario(name: str, folder: Path) -> None:
             os._exit(run_rank(rank, port, SCENARIOS[name]))
         ranks[pid] = rank
     statuses = [0] * WORLD
-    for _ in ranks:
+    for number in range(WORLD):
         pid, status = os.wait()
         statuses[ranks[pid]] = os.waitstatus_to_exitcode(status)
+        if number == 0 and name == killed_under_torchrun.__name__:
+            time.sleep(0.2)
+            for other in ranks.keys() - {pid}:
+                os.kill(other, signal.SIGTERM)
     outcome = {'statuses': statuses, 'seconds': time.monotonic() - started}
     (folder / f'{name}.json').write_text(json.dumps(outcome))
 

@@ -71,7 +71,9 @@ def test_error_of_all_is_told_once(outcomes):
     assert len([line for line in outcome.lines if 'stopped, because rank' in line]) == len(outcome.lines) - 1 == 2
 
 
-@pytest.mark.parametrize(('scenario', 'dead'), [('killed', 1), ('killed_with_worker', 1), ('first_killed', 0)])
+@pytest.mark.parametrize(
+    ('scenario', 'dead'), [('killed', 1), ('killed_with_worker', 1), ('killed_under_torchrun', 1), ('first_killed', 0)]
+)
 def test_death_is_noticed(outcomes, scenario, dead):
     outcome = outcomes[scenario]
     alive = [rank for rank in range(3) if rank != dead]
