@@ -1,7 +1,6 @@
 """torchrun with restarts: a run that lost a process twice ends with the weights of one that nobody disturbed."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -76,7 +75,7 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
             process.terminate()  # which ends the ranks, too
     text = output.read_text()
     assert text.count('failed: ended without a message') == 2
-    assert re.search(r'Resuming training from epoch: 0, iter: [123]0\.', text)
+    assert 'Resuming training from epoch: 0, iter: 10.' in text
     assert 'Traceback' not in text  # of collectives that failed on the other rank
     assert [path.name for path in (disturbed / 'experiments').iterdir()] == [NAME]
     assert [path.name for path in (disturbed / 'tb_logger').iterdir()] == [NAME]
