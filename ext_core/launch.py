@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ext_core.config.positions import Positions
 from ext_core.errors import UserError, print_line
+from ext_core.options.positions import Positions
 from ext_core.registration import register_all
 from ext_core.training.lifeline import Lifeline, tell_torchrun
 
@@ -77,7 +77,7 @@ def _failed(error: BaseException, message: str, status: int) -> int:
 
 def _train(root: Path, argv: list[str] | None) -> int:
     register_all()
-    from ext_core.config import options
+    from ext_core.options import loading as options
     from ext_core.training import dry_run
 
     args = options.parse_arguments(argv, is_train=True)
@@ -109,8 +109,8 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
     Returns:
         list[str]: What this run does without or may not mean, for its log; the first process prints it here already.
     """
-    from ext_core.check import check_options, find_warnings
-    from ext_core.check.metrics import leave_out_metrics
+    from ext_core.options.check import check_options, find_warnings
+    from ext_core.options.metrics import leave_out_metrics
 
     if args.demo:
         from ext_data.preparation.demo import ensure_demo_data
@@ -128,7 +128,7 @@ def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[st
     """Train with checked options: join the other processes, make the folders, run; ``warnings`` go into the log."""
     import torch
 
-    from ext_core.config.yaml_safe import dump
+    from ext_core.options.yaml_safe import dump
     from ext_core.saving.checkpoint import atomic_write_text
     from ext_core.saving.curves import forget_from
     from ext_core.saving.experiment_folder import make_folders
@@ -168,7 +168,7 @@ def _test(root: Path, argv: list[str] | None) -> int:
     import torch
     from basicsr.utils import make_exp_dirs
 
-    from ext_core.config import options
+    from ext_core.options import loading as options
     from ext_core.training.loaders import evaluation_loaders
     from ext_core.training.models import build_model, evaluate
 

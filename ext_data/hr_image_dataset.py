@@ -1,5 +1,8 @@
 """High-resolution images alone, for a training whose model makes the low-resolution images itself."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from basicsr.data.transforms import augment, mod_crop, paired_random_crop
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -17,13 +20,7 @@ class HRImageDataset(HRPool):
     that are no multiple of the scale are cut at the right and bottom.
 
     Args:
-        opt (dict): Section of the option file, with
-
-            * dataroot_gt (str): A folder of images, or an LMDB.
-            * io_backend (dict): ``type: disk`` or ``type: lmdb``.
-            * gt_size (int): Side of the crop in pixels, a multiple of the scale.
-            * use_hflip, use_rot (bool): Flips and rotations by 90 degrees. Default: True.
-            * scale (int): Added by BasicSR.
+        opt (dict): Section of the option file, with the keys of ``Options`` and :class:`ext_data.hr_pool.HRPool`.
 
     Returns:
         dict: Of each sample: gt, (3, gt_size, gt_size), RGB, float32, range [0, 1]; gt_path and lq_path (str), both the
@@ -35,7 +32,14 @@ class HRImageDataset(HRPool):
         ValueError: In ``__getitem__``, if an image is smaller than the crop.
     """
 
-    NEEDS = frozenset({'gt_size'})
+    @dataclass(kw_only=True)
+    class Options:
+        """Keys of the section."""
+
+        scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
+        gt_size: Annotated[int, {'minimum': 1}, 'Side of the crop in pixels, a multiple of the scale.']
+        use_hflip: Annotated[bool, 'Flip crops at random.'] = True
+        use_rot: Annotated[bool, 'Turn crops by 90 degrees at random.'] = True
 
     def __init__(self, opt: dict):
         super().__init__(opt)

@@ -1,5 +1,8 @@
 """A pool of HR images, a folder or an LMDB: what datasets of HR images alone have in common."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 from basicsr.data.data_util import paths_from_folder, paths_from_lmdb
 from basicsr.utils import FileClient
@@ -13,17 +16,19 @@ class HRPool(Dataset):
     """Base of datasets that read ``dataroot_gt`` and nothing else. Subclasses define ``__getitem__``.
 
     Args:
-        opt (dict): Section of the option file, with
-
-            * dataroot_gt (str): A folder of images, or an LMDB.
-            * io_backend (dict): ``type: disk`` or ``type: lmdb``.
-            * phase (str): Added by BasicSR.
+        opt (dict): Section of the option file, with the keys of ``Options``, and ``phase``, which BasicSR adds.
 
     Raises:
         UserError: If there are no images.
     """
 
-    NEEDS = frozenset({'dataroot_gt', 'io_backend'})
+    @dataclass(kw_only=True)
+    class Options:
+        """Keys of the section."""
+
+        dataroot_gt: Annotated[str, 'HR images: a folder, or an LMDB.']
+        io_backend: Annotated[dict, 'Where the images are: type: disk, or type: lmdb.']
+
     POOLS = ('dataroot_gt',)  # folders or LMDBs of images whose headers are looked at before the run
 
     def __init__(self, opt: dict):

@@ -1,6 +1,8 @@
 """Pairs made from HR images alone, at one scale or at several in the same batch."""
 
 import random
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -31,23 +33,8 @@ class MultiScaleImageDataset(HRPool):
     **Validation.** Whole images, cut to a multiple of the scale, nothing random.
 
     Args:
-        opt (dict): Section of the option file, with
-
-            * dataroot_gt (str), io_backend (dict): See :class:`ext_data.hr_pool.HRPool`.
-            * scales (list[int]): Factors to draw from; one in validation. Default: that of the option file.
-            * enlarge_lq (bool): Enlarge ``lq`` to the size of ``gt``; false, which allows one scale only, leaves it
-              at LR size, for networks that enlarge. Default: True.
-            * color (str): 'rgb', or 'y' for luminance as BasicSR's datasets give it. Default: 'rgb'.
-            * gt_size (int): Training: side of the crops in pixels; a multiple of the scale if ``lq`` has LR size.
-            * use_hflip, use_rot (bool): Training: flips and rotations by 90 degrees; with both, all eight orientations.
-              Default: True.
-            * augment_scales (list[float]): Training: factors of at most 1 by which the HR image is reduced first; none
-              of them, 1, is drawn as often as each. An image too small for the crop then stays as it is. The
-              augmentation of T91 and General100 is [0.9, 0.8, 0.7, 0.6], with rotations. Default: [].
-            * cache (bool): Keep decoded images in memory, 8 bits a value and each reduction too: for small sets, whose
-              decoding would take longer than a small network's step. Each worker has its own; keep the workers with
-              ``persistent_workers``. Default: False.
-            * scale (int), phase (str): 'train' or other; added by BasicSR.
+        opt (dict): Section of the option file, with the keys of ``Options``, in training also of ``TrainOptions``, and
+            of :class:`ext_data.hr_pool.HRPool`.
 
     Returns:
         dict: Of each sample. Images are float32, c is 3 (RGB) or 1 (luminance):
@@ -63,6 +50,45 @@ class MultiScaleImageDataset(HRPool):
     Reference: Kim et al., VDSR, CVPR 2016, section 3.3, trains on several scales at once; Dong et al., FSRCNN, ECCV
     2016, section 4.1, has the augmentation.
     """
+
+    @dataclass(kw_only=True)
+    class Options:
+        """Keys of the section in every phase."""
+
+        scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
+        scales: Annotated[
+            list[int] | None, 'Factors to draw from; one in validation. Without it, that of the option file.'
+        ] = None
+        enlarge_lq: Annotated[
+            bool,
+            'Enlarge lq to the size of gt; false, which allows one scale only, leaves it at LR size, for networks that '
+            'enlarge.',
+        ] = True
+        color: Annotated[str | None, "rgb, or y for luminance as BasicSR's datasets give it."] = 'rgb'
+        cache: Annotated[
+            bool,
+            'Keep decoded images in memory, 8 bits a value and each reduction too: for small sets, whose decoding '
+            "would take longer than a small network's step. Each worker has its own; keep the workers with "
+            'persistent_workers.',
+        ] = False
+
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys that only training reads."""
+
+        gt_size: Annotated[
+            int,
+            {'minimum': 1},
+            'Side of the crops in pixels; a multiple of the scale if lq has LR size.',
+        ]
+        use_hflip: Annotated[bool, 'Flip crops at random.'] = True
+        use_rot: Annotated[bool, 'Turn crops by 90 degrees at random; with use_hflip all eight orientations.'] = True
+        augment_scales: Annotated[
+            list[float] | None,
+            'Factors of at most 1 by which the HR image is reduced first; none of them, 1, is drawn as often as each. '
+            'An image too small for the crop then stays as it is. The augmentation of T91 and General100 is '
+            '[0.9, 0.8, 0.7, 0.6], with rotations.',
+        ] = None
 
     def __init__(self, opt: dict):
         super().__init__(opt)

@@ -1,7 +1,9 @@
 """High-resolution images and real low-resolution photographs of other scenes, side by side."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from basicsr.data.transforms import augment, mod_crop
@@ -34,17 +36,8 @@ class UnpairedImageDataset(Dataset):
     images with: no ``gt`` belongs to a ``real_lq``.
 
     Args:
-        opt (dict): Section of the option file, with
-
-            * dataroot_gt (str): HR images.
-            * dataroot_real_lq (str): Real LR images.
-            * io_backend (dict): ``type: disk`` or ``type: lmdb``, for both.
-            * meta_info_file (str): Text file whose lines begin with the HR file names to use, relative to dataroot_gt
-              (folders only). Default: all files.
-            * make_lq (bool): Make the bicubic LR image; false where the model makes it on its device. Default: True.
-            * gt_size (int): Training only: side of the HR crop in pixels, a multiple of the scale.
-            * use_hflip, use_rot (bool): Training only: flips and rotations by 90 degrees. Default: True.
-            * scale (int), phase (str): 'train' or other; added by BasicSR.
+        opt (dict): Section of the option file, with the keys of ``Options`` and, in training, of ``TrainOptions``; and
+            ``phase``, which BasicSR adds.
 
     Returns:
         dict: Of each sample. Images are RGB, float32, range [0, 1]:
@@ -61,7 +54,28 @@ class UnpairedImageDataset(Dataset):
             image.
     """
 
-    NEEDS = frozenset({'dataroot_gt', 'dataroot_real_lq', 'io_backend'})
+    @dataclass(kw_only=True)
+    class Options:
+        """Keys of the section in every phase."""
+
+        dataroot_gt: Annotated[str, 'HR images: a folder, or an LMDB.']
+        dataroot_real_lq: Annotated[str, 'Real LR images: a folder, or an LMDB.']
+        io_backend: Annotated[dict, 'Where the images are: type: disk, or type: lmdb, for both.']
+        scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
+        meta_info_file: Annotated[
+            str | None,
+            'Text file whose lines begin with the HR file names to use, relative to dataroot_gt (folders only). '
+            'Without it, all files.',
+        ] = None
+        make_lq: Annotated[bool, 'Make the bicubic LR image; false where the model makes it on its device.'] = True
+
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys that only training reads."""
+
+        gt_size: Annotated[int, {'minimum': 1}, 'Side of the HR crop in pixels, a multiple of the scale.']
+        use_hflip: Annotated[bool, 'Flip crops at random.'] = True
+        use_rot: Annotated[bool, 'Turn crops by 90 degrees at random.'] = True
 
     def __init__(self, opt: dict):
         self.opt = opt

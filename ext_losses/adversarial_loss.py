@@ -131,7 +131,7 @@ class FocalRelativisticAdversarialLoss(nn.Module):
     def __init__(self, gamma: float = 1.0, detach_weight: bool = False, loss_weight: float = 1.0):
         super().__init__()
         if gamma < 0:
-            raise ValueError(f'gan_opt: gamma must be 0 or more, but is {gamma}.')
+            raise ValueError(f'gamma must be 0 or more, but is {gamma}.')
         self.gamma = gamma
         self.detach_weight = detach_weight
         self.loss_weight = loss_weight

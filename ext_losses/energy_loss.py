@@ -74,15 +74,15 @@ class EnergyGANLoss(nn.Module):
     ):
         super().__init__()
         if margin not in ('adaptive', None) and not _is_positive_number(margin):
-            raise ValueError(f"gan_opt: margin must be 'adaptive', a positive number or ~ (none), but is {margin!r}.")
+            raise ValueError(f"margin must be 'adaptive', a positive number or ~ (none), but is {margin!r}.")
         if not margin_ratio > 1:
-            raise ValueError(f'gan_opt: margin_ratio must be more than 1, but is {margin_ratio}.')
+            raise ValueError(f'margin_ratio must be more than 1, but is {margin_ratio}.')
         if not 0 <= decay < 1:
-            raise ValueError(f'gan_opt: decay must be in [0, 1), but is {decay}.')
+            raise ValueError(f'decay must be in [0, 1), but is {decay}.')
         if energy_reduction not in REDUCTIONS:
-            raise ValueError(f"gan_opt: energy_reduction must be 'sum' or 'mean', but is {energy_reduction!r}.")
+            raise ValueError(f"energy_reduction must be 'sum' or 'mean', but is {energy_reduction!r}.")
         if not loss_weight >= 0:
-            raise ValueError(f'gan_opt: loss_weight must be 0 or more, but is {loss_weight!r}.')
+            raise ValueError(f'loss_weight must be 0 or more, but is {loss_weight!r}.')
         self.margin = margin
         self.margin_ratio = margin_ratio
         self.decay = decay

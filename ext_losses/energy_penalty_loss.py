@@ -49,11 +49,11 @@ class EnergyGradientPenalty(nn.Module):
     def __init__(self, loss_weight: float = 10.0, wrt: str = INPUT, every: int = 1):
         super().__init__()
         if wrt not in (INPUT, PARAMETERS):
-            raise ValueError(f"gp_opt: wrt must be '{INPUT}' or '{PARAMETERS}', but is {wrt!r}.")
+            raise ValueError(f"wrt must be '{INPUT}' or '{PARAMETERS}', but is {wrt!r}.")
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(f'gp_opt: every must be a whole number from 1 on, but is {every!r}.')
+            raise ValueError(f'every must be a whole number from 1 on, but is {every!r}.')
         if not loss_weight >= 0:
-            raise ValueError(f'gp_opt: loss_weight must be 0 or more, but is {loss_weight!r}.')
+            raise ValueError(f'loss_weight must be 0 or more, but is {loss_weight!r}.')
         self.loss_weight = loss_weight
         self.wrt = wrt
         self.every = every

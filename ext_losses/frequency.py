@@ -51,13 +51,13 @@ class LowPass(nn.Module):
     def __init__(self, filter: str = 'gaussian', kernel_size: int = 13, sigma: float = 2.0, pad: str = 'reflect'):
         super().__init__()
         if filter not in FILTERS:
-            raise ValueError(f"highpass_opt: filter must be one of {', '.join(FILTERS)}, but is '{filter}'.")
+            raise ValueError(f"filter must be one of {', '.join(FILTERS)}, but is '{filter}'.")
         if pad not in PADS:
-            raise ValueError(f"highpass_opt: pad must be one of {', '.join(PADS)}, but is '{pad}'.")
+            raise ValueError(f"pad must be one of {', '.join(PADS)}, but is '{pad}'.")
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f'highpass_opt: kernel_size must be odd and positive, but is {kernel_size}.')
+            raise ValueError(f'kernel_size must be odd and positive, but is {kernel_size}.')
         if not sigma > 0:
-            raise ValueError(f'highpass_opt: sigma must be positive, but is {sigma}.')
+            raise ValueError(f'sigma must be positive, but is {sigma}.')
         self.filter = filter
         self.pad = pad
         self.kernel_size = 2 if filter == 'haar' else kernel_size
@@ -92,7 +92,7 @@ class LowPass(nn.Module):
         if self.pad == 'reflect' and min(images.shape[-2:]) <= max(borders):
             kernel = 'filter haar' if self.filter == 'haar' else f'kernel_size {self.kernel_size}'
             raise ValueError(
-                f'highpass_opt: {kernel} with reflected borders needs images larger than {max(borders)} px, '
+                f'{kernel} with reflected borders needs images larger than {max(borders)} px, '
                 f'but got {tuple(images.shape[-2:])}.'
             )
         return F.pad(images, borders, mode=PADS[self.pad])

@@ -75,7 +75,7 @@ class FrequencyGANLoss(HighPassView):
     ):
         super().__init__(filter, kernel_size, sigma, pad, shift)
         if gan_form not in FORMS:
-            raise ValueError(f"gan_opt: gan_form must be one of {', '.join(FORMS)}, but is '{gan_form}'.")
+            raise ValueError(f"gan_form must be one of {', '.join(FORMS)}, but is '{gan_form}'.")
         self.objective = FORMS[gan_form](loss_weight=loss_weight)
 
     def generator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -68,12 +68,12 @@ class ErrorMask(nn.Module):
     ):
         super().__init__()
         if window < 1 or window % 2 == 0:
-            raise ValueError(f'mask_opt: window must be odd and positive, but is {window}.')
+            raise ValueError(f'window must be odd and positive, but is {window}.')
         chosen = {'error_measure': error_measure, 'error_norm': error_norm, 'apply_to': apply_to}
         for option, value in chosen.items():
             if value not in self.CHOICES[option]:
                 known = ' or '.join(f"'{choice}'" for choice in self.CHOICES[option])
-                raise ValueError(f"mask_opt: {option} must be {known}, but is '{value}'.")
+                raise ValueError(f"{option} must be {known}, but is '{value}'.")
         self.k = k
         self.b = b
         self.error_scale = error_scale
@@ -106,7 +106,7 @@ class ErrorMask(nn.Module):
         border = self.window // 2
         if min(error.shape[-2:]) <= border:
             raise ValueError(
-                f'mask_opt: window {self.window} needs images larger than {border} px, '
+                f'window {self.window} of ErrorMask needs images larger than {border} px, '
                 f'but got {tuple(error.shape[-2:])}.'
             )
         return F.avg_pool2d(F.pad(error, (border,) * 4, mode='reflect'), self.window, stride=1)

@@ -1,7 +1,8 @@
 """Stage 1 of two-stage domain adaptation: learn, without pairs, to make LR images as a camera does."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
@@ -10,14 +11,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.errors import UserError
 from ext_core.training.shared_validation import image_path, means, shared
 from ext_metrics.domain_gap import colour_distance, gap
-from ext_models.gan_sr_model import GANSRModel
+from ext_models.ext_sr_model import registered
+from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 
 INPUTS = ('gt', 'lq')
-ADVERSARIAL = ('network_d', 'train:gan_opt', 'train:optim_d')
-LOSSES = ('pixel_opt', 'perceptual_opt', 'mmd_opt', 'gan_opt')
 
 
 class Targets(NamedTuple):
@@ -51,13 +50,6 @@ class DegradationModel(GANSRModel):
     [0, 1], and ``lq``, the bicubic LR of ``gt``, which is made on the device where ``make_lq: false`` leaves it out.
     As everywhere, ``self.lq`` is the network's input and ``self.gt`` what its output stays close to: the bicubic LR.
 
-    Keys of ``train``, beside :class:`GANSRModel`'s:
-        mmd_opt: a loss of (generated, real) LR images, ``MMDLoss``. With ``accumulate`` it is the mean over chunks, and
-            in distributed training over ranks, unless its own ``sync`` is true.
-        gan_opt: optional here; with it ``network_d`` and ``optim_d`` are needed. The discriminator judges generated
-            against real LR images, through ``highpass_opt``. ``mask_opt`` needs pairs and is refused.
-        pretrain_iters, pretrain_opt: first learn to be bicubic.
-
     **Validation** needs no ground truth. Over a whole set, 8-bit as when saved: ``mmd``, ``spectrum_db``, ``colour``
     (generated to real, ``ext_metrics.domain_gap.gap``), ``colour_drift`` (of the mean colour from bicubic, grey levels)
     and ``psnr_bicubic`` (RGB, dB). ``val:metrics`` compares each generated image with its bicubic one. A second log
@@ -67,7 +59,24 @@ class DegradationModel(GANSRModel):
     Frequency Separation for Real-World Super-Resolution, ICCVW 2019.
     """
 
-    OPTIONAL = frozenset(ADVERSARIAL)
+    FileOptions = OptionalDiscriminator
+
+    @dataclass(kw_only=True)
+    class TrainOptions(OptionalObjective):
+        """Keys of ``train`` beside GANSRModel's."""
+
+        mmd_opt: Annotated[
+            dict | None,
+            'A loss of (generated, real) LR images, MMDLoss. With accumulate it is the mean over chunks, and in '
+            'distributed training over ranks, unless its own `sync` is true.',
+        ] = None
+        gan_opt: Annotated[
+            dict | None,
+            'Optional here; with it network_d and optim_d are needed. The discriminator judges generated against real '
+            'LR images, through highpass_opt.',
+        ] = None
+
+    GENERATOR_LOSSES = ('pixel_opt', 'perceptual_opt', 'mmd_opt', 'gan_opt', 'losses')
     PANELS = {'hr': 'hr', 'bicubic': 'gt', 'generated': 'output', 'real': 'real_lq'}
     VALIDATION_FIGURES = {
         'mmd': 'lower',
@@ -78,35 +87,25 @@ class DegradationModel(GANSRModel):
     }
 
     @classmethod
-    def option_problems(cls, opt: dict) -> Iterator[str]:
-        """What is wrong with options that fit this model's parts one by one."""
-        train = opt.get('train') or {}
-        if opt['is_train']:
-            if not any(train.get(key) for key in LOSSES):
-                yield f'train: none of {", ".join(LOSSES)} is given, so {cls.__name__} has no loss. Add one.'
-            yield from _adversarial_problems(opt, train)
-            if train.get('mask_opt'):
-                yield 'train:mask_opt: a mask of errors needs pairs, and real LR images have none. Remove it.'
-        network = (opt.get('network_g') or {}).get('type')
-        wanted = getattr(dict(iter(ARCH_REGISTRY)).get(network), 'INPUT', INPUTS[0])
+    def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
+        yield from super().option_problems(opt)
+        if (opt.get('train') or {}).get('mask_opt'):
+            yield 'train:mask_opt', 'a mask of errors needs pairs, and real LR images have none. Remove it.'
+        wanted = getattr(registered(ARCH_REGISTRY, opt.get('network_g')), 'INPUT', INPUTS[0])
         if wanted not in INPUTS:
-            yield f"network_g: {network}.INPUT must be one of {', '.join(INPUTS)}, but is '{wanted}'."
+            name = opt['network_g']['type']
+            yield 'network_g:type', f"{name}.INPUT must be one of {', '.join(INPUTS)}, but is '{wanted}'."
         for phase, dataset in (opt.get('datasets') or {}).items():
             if not dataset.get('dataroot_real_lq'):
                 yield (
-                    f'datasets:{phase}:dataroot_real_lq is missing: {cls.__name__} needs real LR images. Use type '
-                    'UnpairedImageDataset.'
+                    f'datasets:{phase}:dataroot_real_lq',
+                    f'is missing: {cls.__name__} needs real LR images. Use type UnpairedImageDataset.',
                 )
         for name in (opt.get('val') or {}).get('metrics') or {}:
             if name in cls.VALIDATION_FIGURES:
-                yield f'val:metrics:{name}: {cls.__name__} has a figure of this name. Choose another.'
+                yield f'val:metrics:{name}', f'{cls.__name__} has a figure of this name. Choose another.'
 
     # ------------------------------------------------------------------ construction
-    def init_networks(self) -> None:
-        for problem in self.option_problems(self.opt):
-            raise UserError(problem)
-        super().init_networks()
-
     def init_losses(self) -> None:
         super().init_losses()
         self.cri_mmd = self.build_loss('mmd_opt')
@@ -211,14 +210,3 @@ def in_8_bits(image: Tensor) -> Tensor:
 def in_floats(image: Tensor) -> Tensor:
     """An 8-bit image in [0, 1], float32."""
     return image.float() / 255
-
-
-def _adversarial_problems(opt: dict, train: dict) -> Iterator[str]:
-    """The discriminator, its optimizer and the objective come together or not at all."""
-    given = {path: opt.get(path) or train.get(path.removeprefix('train:')) for path in ADVERSARIAL}
-    if not any(given.values()):
-        return
-    for path, value in given.items():
-        if not value:
-            others = ' and '.join(other for other in ADVERSARIAL if given[other])
-            yield f'{path} is missing: {others} cannot be used without it. Add it, or set {others} to ~.'

@@ -1,17 +1,16 @@
 """Stage 2 of two-stage domain adaptation: super-resolution on pairs that a degradation network made."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from ext_core.errors import UserError
 from ext_core.inference.degrading import low_resolution
-from ext_models.gan_sr_model import GANSRModel
-
-ADVERSARIAL = ('network_d', 'train:gan_opt', 'train:optim_d')
+from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 
 
 @MODEL_REGISTRY.register()
@@ -32,38 +31,52 @@ class DomainAdaptationSRModel(GANSRModel):
     * the frame of a crop, as wide as the network's reach, where a written crop has seen its surroundings; and
     * flips and rotations, which here come before the degradation: a scene is turned, not the photograph of it.
 
-    Option keys beside :class:`GANSRModel`'s:
-        network_degrade: the degradation network.
-        path:pretrain_network_degrade: its weights, needed. EMA weights are taken where the file has them.
-        path:ignore_resume_networks: must list network_degrade, because a resumed run looks for the weights of all
-            other networks among its own checkpoints.
+    ``path:pretrain_network_degrade`` names its weights; EMA weights are taken where the file has them.
+    ``path:ignore_resume_networks`` must list network_degrade, because a resumed run looks for the weights of all other
+    networks among its own checkpoints.
 
     Reference: two-stage domain adaptation for real-world super-resolution, stage 2.
     """
 
-    OPTIONAL = frozenset(ADVERSARIAL)
+    @dataclass(kw_only=True)
+    class FileOptions(OptionalDiscriminator):
+        """Top-level keys beside GANSRModel's."""
+
+        network_degrade: Annotated[
+            dict | None, 'The degradation network, which makes LR images while training; ~ for pairs from disk.'
+        ] = None
+
+    TrainOptions = OptionalObjective
     net_degrade: nn.Module | None = None
 
     @classmethod
-    def option_problems(cls, opt: dict) -> Iterator[str]:
-        """What is wrong with options that fit this model's parts one by one."""
-        if not opt['is_train']:
+    def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
+        yield from super().option_problems(opt)
+        if not opt['is_train'] or not opt.get('network_degrade'):
             return
-        train = opt.get('train') or {}
-        given = [path for path in ADVERSARIAL if opt.get(path) or train.get(path.removeprefix('train:'))]
-        missing = [path for path in ADVERSARIAL if path not in given]
-        if given and missing:
-            yield f'{" and ".join(missing)} is missing: it belongs to {" and ".join(given)}. Add it, or set all to ~.'
-        if opt.get('network_degrade'):
-            scale = opt['network_degrade'].get('scale', opt['scale'])
-            if scale != opt['scale']:
-                yield f'network_degrade:scale is {scale}, but scale is {opt["scale"]}. Use a network of that scale.'
-            yield from _path_problems(opt.get('path') or {})
+        scale, path_opt = opt['network_degrade'].get('scale', opt['scale']), opt.get('path') or {}
+        if scale != opt['scale']:
+            yield 'network_degrade:scale', f'is {scale}, but scale is {opt["scale"]}. Use a network of that scale.'
+        if not path_opt.get('pretrain_network_degrade'):
+            yield (
+                'path:pretrain_network_degrade',
+                'is missing: network_degrade is used as stage 1 left it. Name its weights, such as '
+                'experiments/train_da_stage1/models/net_g_latest.pth.',
+            )
+        if 'network_degrade' not in (path_opt.get('ignore_resume_networks') or ()):
+            yield (
+                'path:ignore_resume_networks',
+                'must be [network_degrade]: the network is not saved with the checkpoints, and a resumed run would '
+                'look for it there.',
+            )
+        if path_opt.get('param_key_degrade'):
+            yield (
+                'path:param_key_degrade',
+                'remove it. EMA weights are taken where the file has them; a resumed run would change the key.',
+            )
 
     # ------------------------------------------------------------------ construction
     def init_networks(self) -> None:
-        for problem in self.option_problems(self.opt):
-            raise UserError(problem)
         super().init_networks()
         if self.opt.get('network_degrade'):
             path_opt = self.opt['path']
@@ -75,11 +88,6 @@ class DomainAdaptationSRModel(GANSRModel):
 
     def init_losses(self) -> None:
         super().init_losses()
-        if hasattr(self.objective, 'panels') and self.opt['train'].get('highpass_opt'):
-            raise ValueError(
-                f'train: {type(self.objective).__name__} filters the images already, but highpass_opt is given too. '
-                'Remove highpass_opt, or use gan_opt: {type: AdversarialLoss}.'
-            )
         names = [type(view).__name__ for view in self.views]
         get_root_logger().info(f'The discriminator sees images through: {", ".join(names) or "nothing, as they are"}.')
 
@@ -104,21 +112,3 @@ class DomainAdaptationSRModel(GANSRModel):
         """LR images of HR images (n, c, h, w) in [0, 1], by ``network_degrade``."""
         assert self.net_degrade is not None
         return self._to_device(low_resolution(self.net_degrade, gt, self.opt['scale']))
-
-
-def _path_problems(path_opt: dict) -> Iterator[str]:
-    if not path_opt.get('pretrain_network_degrade'):
-        yield (
-            'path:pretrain_network_degrade is missing: network_degrade is used as stage 1 left it. Name its weights, '
-            'such as experiments/train_da_stage1/models/net_g_latest.pth.'
-        )
-    if 'network_degrade' not in (path_opt.get('ignore_resume_networks') or ()):
-        yield (
-            'path:ignore_resume_networks must be [network_degrade]: the network is not saved with the checkpoints, and '
-            'a resumed run would look for it there.'
-        )
-    if path_opt.get('param_key_degrade'):
-        yield (
-            'path:param_key_degrade: remove it. EMA weights are taken where the file has them; a resumed run would '
-            'change the key.'
-        )

@@ -3,15 +3,18 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor
 
-from ext_core.check.hints import look_up, section
+from ext_losses.energy_loss import EnergyGANLoss
+from ext_losses.energy_penalty_loss import EnergyGradientPenalty
 from ext_models.energy_health import EnergyHealth
+from ext_models.ext_sr_model import registered
 from ext_models.gan_sr_model import GANSRModel
 
 SHOWN = 4  # images of a panel
@@ -25,52 +28,75 @@ class EnergyGANModel(GANSRModel):
 
     ``network_d`` is an autoencoder such as ``VGGUAE``, ``gan_opt`` an ``EnergyGANLoss``.
 
-    Keys of ``train`` beside :class:`GANSRModel`'s:
-        gp_opt: ``EnergyGradientPenalty`` at real images, as the discriminator sees them; ``~`` for none. On several
-            GPUs the one with respect to the input is that of the global batch; that of the weights each GPU's own.
-        autoencoder_iters (int): For the first so many iterations the autoencoder alone trains, on real images, and the
-            generator waits. Until it reconstructs at all, its error says nothing about an image, and an adaptive margin
-            is as large as that error. Default: 0.
-        share_vgg (bool): ``perceptual_opt`` takes its features from the encoder's pass in the discriminator. Default:
-            true. It needs the same VGG and weights in both, a discriminator that returns its features, and no views
-            (``mask_opt``, ...), whose images are not those that the content loss compares; where one of these does not
-            hold, the content loss has its own pass, and the log says why.
-
     Reference: VGG-energy GAN, eq. 1-6 and algorithm 1, with a margin (see ``EnergyGANLoss``).
     """
 
-    EXTRA_TRAIN_KEYS = frozenset({'share_vgg', 'autoencoder_iters'})
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys of ``train`` beside GANSRModel's."""
+
+        gp_opt: Annotated[
+            dict | None,
+            'EnergyGradientPenalty at real images, as the discriminator sees them; ~ for none. On several GPUs the one '
+            "with respect to the input is that of the global batch; that of the weights each GPU's own.",
+        ] = None
+        autoencoder_iters: Annotated[
+            int | None,
+            {'minimum': 0},
+            'For the first so many iterations the autoencoder alone trains, on real images, and the generator waits. '
+            'Until it reconstructs at all, its error says nothing about an image, and an adaptive margin is as large '
+            'as that error.',
+        ] = 0
+        share_vgg: Annotated[
+            bool | None,
+            "perceptual_opt takes its features from the encoder's pass in the discriminator. It needs the same VGG and "
+            'weights in both, a discriminator that returns its features, and no views, whose images are not those that '
+            'the content loss compares; where one of these does not hold, the content loss has its own pass, and the '
+            'log says why.',
+        ] = True
+
     cri_content: Any = None  # perceptual_opt, where it shares the discriminator's features
     iteration = 0
     penalise = False  # in this iteration
     contrast = True  # in this iteration: generated images are to have high energy
 
     @classmethod
-    def option_problems(cls, opt: dict) -> Iterator[str]:
-        """What is wrong with options that fit this model's parts one by one."""
+    def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
+        yield from super().option_problems(opt)
         if not opt['is_train']:
             return
-        train = section(opt, 'train')
-        yield from _network_problems(opt)
-        for key, fitting in (('gan_opt', 'EnergyGANLoss'), ('gp_opt', 'EnergyGradientPenalty')):
-            given, loss = section(train, key).get('type'), LOSS_REGISTRY.get(fitting)
-            chosen = look_up(LOSS_REGISTRY, given)
-            if chosen is not None and not (isinstance(chosen, type) and issubclass(chosen, loss)):
-                yield f"train:{key}:type: '{given}' takes no energies. EnergyGANModel needs {fitting}."
+        train, network = opt.get('train') or {}, registered(ARCH_REGISTRY, opt.get('network_d'))
+        if network is not None and not hasattr(network, 'reconstruct'):
+            name = opt['network_d']['type']
+            yield 'network_d:type', f"'{name}' gives no energies. EnergyGANModel needs an autoencoder: VGGUAE."
+        crop = ((opt.get('datasets') or {}).get('train') or {}).get('gt_size')
+        multiple = getattr(network, 'SIZE_MULTIPLE', 1)
+        if isinstance(crop, int) and crop % multiple:
+            step = math.lcm(multiple, opt['scale'])
+            yield (
+                'datasets:train:gt_size',
+                f'is {crop}, but {opt["network_d"]["type"]} takes images of multiples of {multiple}. '
+                f'Set it to {max(1, round(crop / step)) * step}.',
+            )
+        for key, fitting in (('gan_opt', EnergyGANLoss), ('gp_opt', EnergyGradientPenalty)):
+            chosen = registered(LOSS_REGISTRY, train.get(key))
+            if chosen is not None and not (isinstance(chosen, type) and issubclass(chosen, fitting)):
+                name = train[key]['type']
+                yield f'train:{key}:type', f"'{name}' takes no energies. EnergyGANModel needs {fitting.__name__}."
         if train.get('gp_opt') and train.get('compile'):
-            yield 'train:compile: compiled networks cannot be differentiated twice, as gp_opt does. Remove one of both.'
-        alone = train.get('autoencoder_iters') or 0
-        if not isinstance(alone, int) or isinstance(alone, bool) or alone < 0:
-            yield f'train:autoencoder_iters must be a whole number, 0 or more, but is {alone!r}.'
+            yield (
+                'train:compile',
+                'compiled networks cannot be differentiated twice, as gp_opt does. Remove one of both.',
+            )
 
     # ------------------------------------------------------------------ construction
     def init_losses(self) -> None:
         super().init_losses()
         self.cri_gp = self.build_loss('gp_opt')
-        self.autoencoder_until = self.pretrain_iters + (self.opt['train'].get('autoencoder_iters') or 0)
+        self.autoencoder_until = self.pretrain_iters + self.train_option('autoencoder_iters')
         self.net_d_init_iters = max(self.net_d_init_iters, self.autoencoder_until)
         self.health = EnergyHealth()
-        if self.cri_perceptual is not None and self.opt['train'].get('share_vgg', True):
+        if self.cri_perceptual is not None and self.train_option('share_vgg'):
             obstacle = self._sharing_obstacle()
             if obstacle is None:
                 self._share_vgg()
@@ -184,17 +210,3 @@ class EnergyGANModel(GANSRModel):
         for sentence in self.health.advice(self.iteration, log):
             get_root_logger().warning(sentence)
         return log
-
-
-def _network_problems(opt: dict) -> Iterator[str]:
-    name, crop = section(opt, 'network_d').get('type'), section(opt, 'datasets', 'train').get('gt_size')
-    network = look_up(ARCH_REGISTRY, name)
-    if network is not None and not hasattr(network, 'reconstruct'):
-        yield f"network_d:type: '{name}' gives no energies. EnergyGANModel needs an autoencoder: VGGUAE."
-    multiple = getattr(network, 'SIZE_MULTIPLE', 1)
-    if isinstance(crop, int) and crop % multiple:
-        step = math.lcm(multiple, opt['scale'])
-        yield (
-            f'datasets:train:gt_size is {crop}, but {name} takes images of multiples of {multiple}. '
-            f'Set it to {max(1, round(crop / step)) * step}.'
-        )

@@ -4,7 +4,9 @@ synchronisation in the step."""
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any
+from dataclasses import dataclass, fields
+from inspect import signature
+from typing import Annotated, Any, Literal
 
 import torch
 from basicsr.archs import build_network
@@ -25,12 +27,15 @@ from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.precision import Precision
 
-_SCHEDULERS = {
-    'MultiStepLR': basicsr_schedulers.MultiStepRestartLR,
-    'MultiStepRestartLR': basicsr_schedulers.MultiStepRestartLR,
-    'CosineAnnealingRestartLR': basicsr_schedulers.CosineAnnealingRestartLR,
-    'LinearDecayLR': LinearDecayLR,
-}
+UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of batch_size_per_gpu.'
+RESERVED = ('pix', 'percep', 'style', 'tv', 'gan', 'pretrain', 'mmd')  # names of values in the log
+
+
+def registered(registry: Any, section: Any) -> Any:
+    """The class that the ``type`` of an option section names in one of BasicSR's registries, or None."""
+    name = section.get('type') if isinstance(section, dict) else None
+    known = dict(iter(registry))
+    return known.get(name) or known.get(f'{name}_basicsr')
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -45,24 +50,10 @@ def _plain_format(net: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 @MODEL_REGISTRY.register()
 class ExtSRModel(SRModel):
-    """Trains a generator on pixel and perceptual losses. Takes BasicSR's SRModel option files unchanged.
+    """Trains a generator on any number of weighted losses. Takes BasicSR's SRModel option files unchanged.
 
-    Further keys of ``train``, all off by default:
-        amp (str): 'bf16' or 'fp16': forward passes in mixed precision.
-        channels_last (bool): Weights and images in that memory format; networks that flatten their features for a
-            linear layer keep the plain one.
-        compile (bool | dict): ``torch.compile`` the networks, with these arguments where it is a section.
-        accumulate (int): Run the batch in this many equal chunks and step once, to fit a large batch into memory.
-        grad_clip (dict): ``{type: norm | value, max: float}`` or ``{type: adjustable, theta: float}``, see
-            :class:`ext_models.precision.Precision`.
-        optim_g: any optimizer of ``torch.optim`` or, where it is installed, of ``pytorch_optimizer``, with its
-            arguments; and ``lr_mult: {layer: factor}`` for layers with a rate of their own.
-        scheduler: BasicSR's two, LinearDecayLR, or any of ``torch.optim.lr_scheduler``.
-        tv_opt: a loss of the generated image alone, such as BasicSR's WeightedTVLoss.
-        log_gradient_norms (int): Every so many iterations, measure the norm of each loss's gradient at the generated
-            images, and log it as ``grad_pix``, ``grad_percep``, ...: how the losses share the generator.
-        nonfinite (dict): ``{action: stop | skip | rollback, max: 10, every: 10}``: what happens when a loss or gradient
-            is NaN or infinite, see :class:`ext_core.check.nonfinite.Policy`. ``stop`` is the default.
+    ``train:losses`` names further losses of (sr, gt), each ``{type: ..., loss_weight: ...}``, logged under its name. A
+    loss whose ``forward`` has a parameter ``lq`` gets the network's input too.
 
     ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
@@ -70,15 +61,101 @@ class ExtSRModel(SRModel):
     Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1].
     """
 
-    EXTRA_TRAIN_KEYS = frozenset(
-        {'amp', 'channels_last', 'compile', 'accumulate', 'grad_clip', 'log_gradient_norms', 'nonfinite'}
-    )
-    NEEDS = frozenset({'train:optim_g', 'train:scheduler'})
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys of ``train`` beside SRModel's, all off by default."""
+
+        optim_g: Annotated[
+            dict,
+            'Any optimizer of `torch.optim` or, where it is installed, of `pytorch_optimizer`, with its arguments; and '
+            '`lr_mult: {layer: factor}` for layers with a rate of their own.',
+        ]
+        scheduler: Annotated[dict, "BasicSR's two, LinearDecayLR, or any of `torch.optim.lr_scheduler`."]
+        losses: Annotated[
+            dict[str, dict | None] | None,
+            'Further losses by a name of your own: `{charbonnier: {type: CharbonnierLoss, loss_weight: 0.1}}`. Each '
+            'compares the generated image with the ground truth and is logged under its name.',
+        ] = None
+        tv_opt: Annotated[dict | None, "A loss of the generated image alone, such as BasicSR's WeightedTVLoss."] = None
+        amp: Annotated[Literal['bf16', 'fp16', None], 'Forward passes in mixed precision.'] = None
+        channels_last: Annotated[
+            bool | None,
+            'Weights and images in that memory format; networks that flatten their features for a linear layer keep '
+            'the plain one.',
+        ] = False
+        compile: Annotated[
+            bool | dict | None, '`torch.compile` the networks, with these arguments where it is a section.'
+        ] = None
+        accumulate: Annotated[
+            int,
+            {'minimum': 1},
+            'Run the batch in this many equal chunks and step once, to fit a large batch into memory.',
+        ] = 1
+        grad_clip: Annotated[
+            dict | None,
+            '`{type: norm, max: 1.0}`, `{type: value, max: 0.1}` or `{type: adjustable, theta: 0.01}`, see '
+            '`ext_models.precision.Precision`.',
+        ] = None
+        log_gradient_norms: Annotated[
+            int | None,
+            {'minimum': 0},
+            "Every so many iterations, measure the norm of each loss's gradient at the generated images, and log it as "
+            '`grad_pix`, `grad_percep`, ...: how the losses share the generator. 0: never.',
+        ] = 0
+        nonfinite: Annotated[
+            dict | None,
+            '`{action: stop, max: 10, every: 10}`: what happens when a loss or gradient is NaN or infinite.',
+        ] = None
+
+    SCHEDULERS: dict[str, type] = {  # beside those of torch.optim.lr_scheduler
+        'MultiStepLR': basicsr_schedulers.MultiStepRestartLR,
+        'MultiStepRestartLR': basicsr_schedulers.MultiStepRestartLR,
+        'CosineAnnealingRestartLR': basicsr_schedulers.CosineAnnealingRestartLR,
+        'LinearDecayLR': LinearDecayLR,
+    }
+    GENERATOR_LOSSES: tuple[str, ...] = ('pixel_opt', 'perceptual_opt', 'losses')  # one of them is needed
     LOSS_PREFIX = 'l_'
     PANELS = {'lq': 'lq', 'sr': 'output', 'gt': 'gt'}  # name in TensorBoard: attribute
 
     # ------------------------------------------------------------------ construction
+    @classmethod
+    def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
+        """What is wrong with options that fit this model's keys one by one: colon paths and sentences.
+
+        The option check reports them all; a model that is built all the same refuses the first.
+        """
+        if not opt['is_train']:
+            return
+        train = opt.get('train') or {}
+        if cls.GENERATOR_LOSSES and not any(train.get(key) for key in cls.GENERATOR_LOSSES):
+            yield (
+                'train',
+                f'none of {", ".join(cls.GENERATOR_LOSSES)} is given, so {cls.__name__} has no loss. Add one, for '
+                'instance pixel_opt: {type: L1Loss}.',
+            )
+        if isinstance(train.get('grad_clip'), dict):
+            try:
+                Precision(None, 'cpu', train['grad_clip'])
+            except ValueError as error:
+                yield 'train:grad_clip', str(error).removeprefix('grad_clip ')
+        gpus = opt.get('num_gpu')
+        if isinstance(gpus, int) and gpus > 1 and not opt.get('dist') and (train.get('amp') or train.get('compile')):
+            yield (
+                'train',
+                'amp and compile work with one process a GPU, not with DataParallel. Start with torchrun and '
+                '--launcher pytorch.',
+            )
+        taken = [name for name in train.get('losses') or {} if f'{name}_opt' in train or name in RESERVED]
+        if taken:
+            yield f'train:losses:{taken[0]}', f'the log has another value of this name. Call it other than {taken}.'
+        batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
+        parts = train.get('accumulate', 1)
+        if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
+            yield 'train:accumulate', UNEVEN.format(batch, parts)
+
     def __init__(self, opt: dict):
+        for path, problem in self.option_problems(opt):
+            raise ValueError(f'{path}{" " if problem.startswith(("must ", "is ")) else ": "}{problem}')
         train_opt = opt.get('train') or {}
         device_type = 'cuda' if opt['num_gpu'] != 0 else 'cpu'
         self.channels_last = bool(train_opt.get('channels_last'))
@@ -99,15 +176,22 @@ class ExtSRModel(SRModel):
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
-        train_opt = self.opt['train']
-        self.accumulate = int(train_opt.get('accumulate', 1))
-        self.gradient_norms = GradientNorms(train_opt.get('log_gradient_norms') or 0, self.precision)
+        self.accumulate = self.train_option('accumulate')
+        self.gradient_norms = GradientNorms(self.train_option('log_gradient_norms'), self.precision)
         self.net_g.train()
-        self.init_ema(train_opt.get('ema_decay', 0))
+        self.init_ema(self.opt['train'].get('ema_decay', 0))
         self.init_networks()
         self.init_losses()
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def train_option(self, key: str) -> Any:
+        """``train:<key>``; where it is left out or ``~``, the default that ``TrainOptions`` declares."""
+        value = self.opt['train'].get(key)
+        if value is not None:
+            return value
+        declared = (vars(base).get('TrainOptions') for base in type(self).__mro__)
+        return next(field.default for form in declared if form for field in fields(form) if field.name == key)
 
     def init_ema(self, decay: float) -> None:
         """Build ``net_g_ema`` from the pretrained weights, or as a copy of ``net_g``."""
@@ -150,21 +234,30 @@ class ExtSRModel(SRModel):
         """Networks beside the generator; none here."""
 
     def init_losses(self) -> None:
-        """Build the losses that the options name, as BasicSR does."""
+        """Build the losses that the options name."""
         self.build_generator_losses()
-        if self.cri_pix is None and self.cri_perceptual is None:
-            raise ValueError('train: neither pixel_opt nor perceptual_opt is given, so the generator has no loss.')
 
     def build_generator_losses(self) -> None:
         """The losses of :meth:`generator_losses`."""
         self.cri_pix = self.build_loss('pixel_opt')
         self.cri_perceptual = self.build_loss('perceptual_opt')
         self.cri_tv = self.build_loss('tv_opt')
+        sections = self.opt['train'].get('losses') or {}
+        self.losses = {
+            name: self._built(section, f'train:losses:{name}') for name, section in sections.items() if section
+        }
+        self._take_lq = {name for name, loss in self.losses.items() if 'lq' in signature(loss.forward).parameters}
 
     def build_loss(self, key: str) -> Any:
         """The loss of ``train:<key>`` on the device, or None where the option file has none."""
         loss_opt = self.opt['train'].get(key)
-        return build_loss(loss_opt).to(self.device) if loss_opt else None
+        return self._built(loss_opt, f'train:{key}') if loss_opt else None
+
+    def _built(self, loss_opt: dict, path: str) -> nn.Module:
+        try:
+            return build_loss(loss_opt).to(self.device)
+        except (ValueError, TypeError, OSError) as error:
+            raise ValueError(f'{path}: {error}') from error
 
     # ------------------------------------------------------------------ optimizers and schedules
     def setup_optimizers(self) -> None:
@@ -197,10 +290,10 @@ class ExtSRModel(SRModel):
         """One scheduler an optimizer. LinearDecayLR ends at ``train:total_iter`` unless it says otherwise."""
         arguments = dict(self.opt['train']['scheduler'])
         name = arguments.pop('type')
-        scheduler_class = _SCHEDULERS.get(name) or getattr(torch.optim.lr_scheduler, name, None)
+        scheduler_class = self.SCHEDULERS.get(name) or getattr(torch.optim.lr_scheduler, name, None)
         if scheduler_class is None:
             raise ValueError(
-                f"train:scheduler:type '{name}' is unknown. Ours and BasicSR's: {sorted(_SCHEDULERS)}; "
+                f"train:scheduler:type '{name}' is unknown. Ours and BasicSR's: {sorted(self.SCHEDULERS)}; "
                 'or any class of torch.optim.lr_scheduler.'
             )
         if scheduler_class is LinearDecayLR:
@@ -252,22 +345,27 @@ class ExtSRModel(SRModel):
                 losses[f'{self.LOSS_PREFIX}style'] = style
         if self.cri_tv:
             losses[f'{self.LOSS_PREFIX}tv'] = self.cri_tv(sr)
+        for name, loss in self.losses.items():
+            value = loss(sr, gt, lq=self.lq_chunk) if name in self._take_lq else loss(sr, gt)
+            if isinstance(value, tuple):  # a perceptual loss
+                value, style = value
+                if style is not None:
+                    losses[f'{self.LOSS_PREFIX}{name}_style'] = style
+            if value is not None:
+                losses[f'{self.LOSS_PREFIX}{name}'] = value
         return losses
 
     def chunks(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Any]]:
         """The batch in ``train:accumulate`` equal parts. Gradients are reduced over ranks with the last one only."""
-        batch = self.lq.shape[0]
-        if batch % self.accumulate:
-            raise ValueError(
-                f'train:accumulate: a batch of {batch} images cannot be run in {self.accumulate} equal '
-                'chunks. Choose a divisor of batch_size_per_gpu.'
-            )
+        if len(self.lq) % self.accumulate:  # of a loader that does not follow the option file
+            raise ValueError(f'train:accumulate: {UNEVEN.format(len(self.lq), self.accumulate)}')
         parts = list(zip(self.lq.chunk(self.accumulate), self.target_chunks(), strict=True))
-        with ExitStack() as stack:
-            for net in networks:
-                stack.enter_context(self.without_reduction(net))
-            yield from parts[:-1]
-        yield parts[-1]
+        for number, part in enumerate(parts, 1):
+            self.lq_chunk = part[0]  # for losses that ask for it
+            with ExitStack() as stack:
+                for net in networks if number < len(parts) else ():
+                    stack.enter_context(self.without_reduction(net))
+                yield part
 
     def target_chunks(self) -> Sequence[Any]:
         """What the chunks' outputs are compared with: ``gt`` of the methods that get a chunk."""
@@ -296,12 +394,18 @@ class ExtSRModel(SRModel):
 
     def step_state(self) -> dict[str, Any]:
         """What the next step depends on beside networks, optimizers and schedules; saved in the training state."""
-        return {'gradient_norms': dict(self.gradient_norms.values)}  # in every log line until the next measurement
+        kept = {name: dict(loss.named_buffers()) for name, loss in self.losses.items()}
+        return {
+            'gradient_norms': dict(self.gradient_norms.values),  # in every log line until the next measurement
+            **({'losses': kept} if any(kept.values()) else {}),
+        }
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`step_state` gave."""
         norms = state.get('gradient_norms', {})
         self.gradient_norms.values = {name: value.to(self.device) for name, value in norms.items()}
+        for name, buffers in state.get('losses', {}).items():
+            self.losses[name].load_state_dict(buffers, strict=False)
 
     # ------------------------------------------------------------------ logging
     def add_losses(self, losses: dict[str, Tensor]) -> None:

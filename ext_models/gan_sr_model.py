@@ -1,16 +1,36 @@
 """The adversarial training step, written once: every paper's GAN is this one with options or a small override."""
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from basicsr.archs import build_network
-from basicsr.losses import build_loss
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ext_models.ext_sr_model import ExtSRModel, total
+from ext_models.ext_sr_model import ExtSRModel, registered, total
+
+
+@dataclass(kw_only=True)
+class OptionalDiscriminator:
+    """``FileOptions`` of a model that also trains without an opponent."""
+
+    network_d: Annotated[dict | None, 'The discriminator, by type; needed with gan_opt.'] = None
+
+
+@dataclass(kw_only=True)
+class OptionalObjective:
+    """``TrainOptions`` of a model that also trains without an opponent."""
+
+    gan_opt: Annotated[dict | None, 'The objective; with it network_d and optim_d are needed.'] = None
+    optim_d: Annotated[dict | None, "The discriminator's optimizer, as optim_g; needed with gan_opt."] = None
+
+
+def _having(attribute: str) -> str:
+    return ', '.join(sorted(name for name, loss in LOSS_REGISTRY if hasattr(loss, attribute)))
 
 
 @MODEL_REGISTRY.register()
@@ -24,20 +44,77 @@ class GANSRModel(ExtSRModel):
     of which training reads: BatchNorm's running statistics advance twice an iteration instead of three or five times;
     and, with spectral norm, so does the power iteration, which makes the singular values slightly less converged.
 
-    Keys of ``train`` beside :class:`ExtSRModel`'s:
-        gan_opt: the objective, a loss with ``generator_loss`` and ``discriminator_losses``: ``AdversarialLoss``,
-            ``RelativisticAdversarialLoss``, ``FocalRelativisticAdversarialLoss``, ``EnergyGANLoss``.
-        pretrain_iters, pretrain_opt: for the first so many iterations the generator trains alone, on this loss. Which
-            phase it is follows from the iteration, so a resumed run is in the right one.
-        optim_d, net_d_iters, net_d_init_iters: as BasicSR's.
-        mask_opt, highpass_opt: views, applied in the order of the option file. A view is a module that maps
-            (sr, gt) to what the discriminator gets of them, with ``statistics()`` and ``panels()`` for the log.
+    A view (``mask_opt``, ``highpass_opt``) is a module that maps (sr, gt) to what the discriminator gets of them, with
+    ``statistics()`` and ``panels()`` for the log. Views are applied in the order of the option file. Which phase it is
+    follows from the iteration, so a resumed run is in the right one.
     """
 
+    @dataclass(kw_only=True)
+    class FileOptions:
+        """Top-level keys."""
+
+        network_d: Annotated[dict, 'The discriminator, by type.']
+
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys of ``train`` beside ExtSRModel's."""
+
+        gan_opt: Annotated[
+            dict,
+            'The objective, a loss with `generator_loss` and `discriminator_losses`: AdversarialLoss, '
+            'RelativisticAdversarialLoss, FocalRelativisticAdversarialLoss, FrequencyGANLoss, EnergyGANLoss.',
+        ]
+        optim_d: Annotated[dict, "The discriminator's optimizer, as optim_g."]
+        net_d_iters: Annotated[int, {'minimum': 1}, 'The generator is trained in every so many iterations.'] = 1
+        net_d_init_iters: Annotated[int, {'minimum': 0}, 'Iterations before the generator is trained at all.'] = 0
+        pretrain_iters: Annotated[
+            int | None,
+            {'minimum': 0},
+            'For the first so many iterations the generator trains alone, on pretrain_opt.',
+        ] = 0
+        pretrain_opt: Annotated[dict | None, 'The loss of those iterations.'] = None
+        mask_opt: Annotated[dict | None, 'A view: images times a mask of the error.'] = None
+        highpass_opt: Annotated[dict | None, 'A view: high frequencies.'] = None
+
+    GENERATOR_LOSSES = ()  # it has its opponent
+    OPPONENT = ('network_d', 'train:gan_opt', 'train:optim_d')  # they come together
     VIEW_KEYS = ('mask_opt', 'highpass_opt')
-    EXTRA_TRAIN_KEYS = frozenset({'net_d_iters', 'net_d_init_iters', 'pretrain_iters'})
-    NEEDS = frozenset({'network_d', 'train:gan_opt', 'train:optim_d'})
     LOSS_PREFIX = 'l_g_'
+
+    @classmethod
+    def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
+        yield from super().option_problems(opt)
+        if not opt['is_train']:
+            return
+        train = opt.get('train') or {}
+        given = [path for path in cls.OPPONENT if opt.get(path) or train.get(path.removeprefix('train:'))]
+        for path in cls.OPPONENT if given else ():
+            if path not in given:
+                others = ' and '.join(given)
+                yield path, f'is missing: {others} cannot be used without it. Add it, or set {others} to ~.'
+        if bool(train.get('pretrain_iters')) != bool(train.get('pretrain_opt')):
+            yield 'train', 'pretrain_iters and pretrain_opt belong together. Give both, or none.'
+        objective = registered(LOSS_REGISTRY, train.get('gan_opt'))
+        if objective is not None and not hasattr(objective, 'generator_loss'):
+            yield (
+                'train:gan_opt:type',
+                f"'{train['gan_opt']['type']}' is no adversarial objective for {cls.__name__}. Use one of: "
+                f'{_having("generator_loss")}. AdversarialLoss (as in SRGAN) and RelativisticAdversarialLoss (as in '
+                "ESRGAN) take GANLoss's arguments.",
+            )
+        if hasattr(objective, 'panels') and train.get('highpass_opt'):
+            yield (
+                'train:highpass_opt',
+                f'{objective.__name__} of train:gan_opt filters the images already. Remove highpass_opt, or use '
+                'gan_opt: {type: AdversarialLoss}.',
+            )
+        for key in cls.VIEW_KEYS:
+            view = registered(LOSS_REGISTRY, train.get(key))
+            if view is not None and not hasattr(view, 'panels'):
+                yield (
+                    f'train:{key}:type',
+                    f'{train[key]["type"]} is no view of images. Use one of: {_having("panels")}.',
+                )
 
     # ------------------------------------------------------------------ construction
     def init_networks(self) -> None:
@@ -64,25 +141,16 @@ class GANSRModel(ExtSRModel):
         self.net_d.train()
 
     def init_losses(self) -> None:
-        train_opt = self.opt['train']
         self.build_generator_losses()
         self.cri_pretrain = self.build_loss('pretrain_opt')
-        self.pretrain_iters = train_opt.get('pretrain_iters') or 0
-        if bool(self.cri_pretrain) != bool(self.pretrain_iters):
-            raise ValueError('train: pretrain_iters and pretrain_opt belong together. Give both, or none.')
+        self.pretrain_iters = self.train_option('pretrain_iters')
         self.objective = self.build_loss('gan_opt')
-        if self.objective is not None and not hasattr(self.objective, 'generator_loss'):
-            raise ValueError(
-                f"train:gan_opt: type '{train_opt['gan_opt']['type']}' is not an adversarial objective of "
-                'this plugin. Use AdversarialLoss (SRGAN) or RelativisticAdversarialLoss (ESRGAN); both '
-                "take GANLoss's arguments."
-            )
-        view_opts = [value for key, value in train_opt.items() if key in self.VIEW_KEYS and value]
-        self.views: Any = nn.ModuleList(build_loss(view_opt) for view_opt in view_opts).to(self.device)
+        wanted = [key for key, section in self.opt['train'].items() if key in self.VIEW_KEYS and section]
+        self.views: Any = nn.ModuleList(self.build_loss(key) for key in wanted)
         if hasattr(self.objective, 'panels'):  # an objective that is a view too, such as FrequencyGANLoss
             self.views.append(self.objective)
-        self.net_d_iters = train_opt.get('net_d_iters', 1)
-        self.net_d_init_iters = train_opt.get('net_d_init_iters', 0)
+        self.net_d_iters = self.train_option('net_d_iters')
+        self.net_d_init_iters = self.train_option('net_d_init_iters')
 
     def setup_optimizers(self) -> None:
         super().setup_optimizers()

@@ -1,5 +1,8 @@
 """The mask-aided GAN under its own name."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from ext_models.gan_sr_model import GANSRModel
@@ -15,4 +18,8 @@ class MaskGANModel(GANSRModel):
     Reference: mask-aided GAN super-resolution, eq. 8.
     """
 
-    NEEDS = frozenset({'train:mask_opt'})
+    @dataclass(kw_only=True)
+    class TrainOptions:
+        """Keys of ``train`` that are not optional here."""
+
+        mask_opt: Annotated[dict, 'The mask of what the discriminator sees.']

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-_CLIPPING = ('norm', 'value', 'adjustable')
+CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
 
 
 class Precision:
@@ -25,14 +26,17 @@ class Precision:
               section 3.2).
 
     Raises:
-        ValueError: If ``amp`` or the type of clipping is unknown.
+        ValueError: If ``amp`` or the type of clipping is unknown, or its number is not positive.
     """
 
     def __init__(self, amp: str | None, device_type: str, grad_clip: dict | None = None):
         if amp is not None and amp not in _AMP_TYPES:
-            raise ValueError(f"train:amp must be one of {sorted(_AMP_TYPES)} or left out, but is '{amp}'.")
-        if grad_clip and grad_clip.get('type') not in _CLIPPING:
-            raise ValueError(f"train:grad_clip:type must be one of {_CLIPPING}, but is '{grad_clip.get('type')}'.")
+            raise ValueError(f"amp must be bf16, fp16 or left out, but is '{amp}'.")
+        if grad_clip and not _is_clipping(grad_clip):
+            raise ValueError(
+                'grad_clip must be like {type: norm, max: 1.0}, {type: value, max: 0.1} or '
+                f"{{type: adjustable, theta: 0.01}}, but is '{grad_clip}'."
+            )
         self.dtype = _AMP_TYPES[amp] if amp else None
         self.device_type = device_type
         self.grad_clip = grad_clip
@@ -64,6 +68,14 @@ class Precision:
     def update(self) -> None:
         """Adapt the scale; once per iteration, after the last optimizer's step."""
         self.scaler.update()
+
+
+def _is_clipping(clip: Any) -> bool:
+    if not isinstance(clip, dict) or clip.get('type') not in CLIPPING:
+        return False
+    number = clip.get(CLIPPING[clip['type']])
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return set(clip) == {'type', CLIPPING[clip['type']]} and is_number and number > 0
 
 
 def _clip_steps(optimizer: torch.optim.Optimizer, theta: float) -> None:

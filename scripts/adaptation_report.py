@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import torch
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError, exit_status
 from ext_core.images.windows import detail, strongest_window
+from ext_core.options import yaml_safe
 from ext_core.registration import register_all
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_core.studies.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics

@@ -23,8 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, default=DOCS, metavar='FOLDER', help='default: docs')
     args = parser.parse_args(argv)
     register_all()
+    from ext_core.options import reference
     from ext_core.saving.checkpoint import atomic_write_text
-    from ext_core.schema import reference
 
     def write() -> None:
         for name, text in reference.pages().items():

@@ -21,7 +21,7 @@ SCHEMA = Path(__file__).resolve().parents[1] / 'options' / 'schema.json'
 
 def text() -> str:
     """The content of the file."""
-    from ext_core.schema import option_schema
+    from ext_core.options.schema import option_schema
 
     return json.dumps(option_schema(), indent=1, ensure_ascii=False) + '\n'
 

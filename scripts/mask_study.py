@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_core.studies import recipes as recipe_studies
 from ext_core.studies import report as study_report

@@ -9,7 +9,7 @@ import torch
 
 from ext_core.benchmark import upscalers
 from ext_core.benchmark.sets import TestSet, hash_of, read_set, size_of
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 SIZES = {'first': (56, 64), 'second': (60, 48)}  # HR, height and width
 NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}

@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
 HEAD = '2026-01-02 03:04:05,678 INFO: '

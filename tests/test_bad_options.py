@@ -30,7 +30,7 @@ def test_the_unspoilt_recipe_trains(run):
         ('train:pixel_opt:type', 'L1Los', ["train:pixel_opt:type: there is no loss 'L1Los'", "'L1Loss'"]),
         ('train:ema_deacy', 0.9, ['train:ema_deacy: unknown key', "'ema_decay'"]),
         ('path:pretrain_netwrok_g', 'x.pth', ['path:pretrain_netwrok_g: unknown key', "'pretrain_network_g'"]),
-        ('train:total_iter', 'abc', ["train:total_iter must be a number of at least 1, but is 'abc'"]),
+        ('train:total_iter', 'abc', ['train:total_iter must be a whole number of at least 1', "'abc'"]),
         ('scale', 2, ['network_g:upscale is 4, but scale is 2', 'set scale: 4']),
         ('network_g:upscale', 2, ['network_g:upscale is 2, but scale is 4']),
         ('datasets:train:gt_size', 128, ['crops of 128 do not fit', 'img0.png', 'at most 64']),

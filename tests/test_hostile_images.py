@@ -12,10 +12,10 @@ import pytest
 from basicsr.data import build_dataset
 from hostile_images import BAD, FILES, GOOD, Hostile, by_opencv, encoded, picture
 
-from ext_core.check import images
 from ext_core.errors import UserError
 from ext_core.images import decoding
 from ext_core.images.decoding import ImageError, decode
+from ext_core.options import image_files as images
 
 
 def names(file: Hostile) -> str:
@@ -231,7 +231,7 @@ def test_pixels_are_opencvs_where_basicsr_was_right():
 
 # ---------------------------------------------------------------------- before training
 def problems_of(root: Path, kind: str, phase: str, contents: list[bytes], **keys) -> list[str]:
-    from ext_core.check import datasets
+    from ext_core.options import datasets
 
     for folder in ('gt', 'lq'):
         (root / folder).mkdir(parents=True)
@@ -243,7 +243,8 @@ def problems_of(root: Path, kind: str, phase: str, contents: list[bytes], **keys
         data_opt[roots[kind]] = str(root / 'lq')
     if phase == 'train':
         data_opt |= {'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
-    return list(datasets.problems({'scale': 1, 'datasets': {'train': data_opt, phase: data_opt}}, is_train=True))
+    opt = {'scale': 1, 'datasets': {'train': data_opt, phase: data_opt}}
+    return [str(problem) for problem in datasets.problems(opt, is_train=True)]
 
 
 DATASETS = ['PairedImageDataset', 'UnpairedImageDataset', 'HRImageDataset', 'MultiScaleImageDataset']

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ext_core import launch
-from ext_core.config import options, yaml_safe
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = [path for path in sorted((PROJECT / 'options').glob('train_*.yml')) if 'model_type' in options.load(path)]

@@ -73,7 +73,7 @@ def size_of(path: Path) -> Size:
     Raises:
         UserError: If it is no image.
     """
-    from ext_core.check.images import file_size  # BasicSR comes with it, which must be registered first
+    from ext_core.options.image_files import file_size  # BasicSR comes with it, which must be registered first
 
     size = file_size(path)
     if size is None:

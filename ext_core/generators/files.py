@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ext_core.config import options as option_files
 from ext_core.errors import UserError
 from ext_core.generators.esrgan_layouts import to_basicsr
 from ext_core.generators.metadata import Metadata, product
 from ext_core.generators.notes import is_plain, without_mark
 from ext_core.generators.shapes import LAYOUTS, Described, describe, multiple_of, reduces
 from ext_core.generators.weight_files import Stored, experiment_files, options_beside, read_weights
+from ext_core.options import loading as option_files
 from ext_core.saving.weights import weights_problem
 
 SPANDREL = 'spandrel:'  # before the type of networks that only spandrel has

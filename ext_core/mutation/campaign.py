@@ -21,11 +21,12 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
 )
 
-from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
 from ext_core.mutation import judge, world
 from ext_core.mutation.damages import Damage, Damager
 from ext_core.mutation.judge import Verdict
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 from ext_core.studies import adaptation_options
 
 FAILURES = (Verdict.STOPPED, Verdict.TRACEBACK, Verdict.HANG, Verdict.SILENT)

@@ -11,11 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ext_core.check import check_options
-from ext_core.check.metrics import leave_out_metrics
-from ext_core.config import options, yaml_safe
-from ext_core.config.positions import Positions
 from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
+from ext_core.options.check import check_options
+from ext_core.options.metrics import leave_out_metrics
+from ext_core.options.positions import Positions
 from ext_core.studies import adaptation, adaptation_options
 
 # what makes any recipe a matter of a second; demo.yml's words

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
 from ext_core.report.training_logs import TrainingLog, read_logs
 from ext_core.studies.stability import Curves, read_curves
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 ABSENT = '–'
 _OWN = ('name',)  # differs always

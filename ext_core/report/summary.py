@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ext_core.benchmark.complexity import parameter_count
-from ext_core.check.hints import look_up
+from ext_core.options.problems import look_up
 from ext_core.report.experiment import Experiment
 from ext_core.studies.report import lower_is_better
 from ext_core.studies.stability import Curve

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ext_core.check import find_problems
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
+from ext_core.options.check import find_problems
 from ext_core.studies.adaptation_options import (
     Pairs,
     load,

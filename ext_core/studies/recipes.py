@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ext_core.config import options
 from ext_core.errors import UserError
+from ext_core.options import loading as options
 from ext_core.registration import register_all
 from ext_core.studies import training_jobs
 from ext_core.studies.evaluation import METRICS, Folders, image_pairs, named_folders, usable_metrics, validation_sets
@@ -156,7 +156,7 @@ def plan(root: Path, recipes: Sequence[Recipe], variants: Sequence[Variant], arg
 
 def check(root: Path, runs: Iterable[Run]) -> None:
     """Training's own check, for each recipe and choice of its parts, so that a mistake shows before the first run."""
-    from ext_core.check import check_options
+    from ext_core.options.check import check_options
 
     kinds = {_kind(run): run for run in runs if run.job.pending()}
     for run in kinds.values():

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_core.studies.evaluation import METRICS, Folders, usable_metrics
 from ext_core.studies.jobs import Job, Step, fingerprint

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_core.saving.curves import scalars
 from ext_core.torture import runs as torture_runs
 from ext_core.torture.runs import Training

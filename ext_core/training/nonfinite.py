@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ext_core.check.nonfinite import Policy
 from ext_core.errors import UserError
+from ext_core.options.declared import NonFinite
 from ext_core.saving.undo import UndoCopy
 from ext_core.training.nonfinite_report import describe, write_batch
 
@@ -94,7 +94,7 @@ class FiniteWatch:
     def __init__(self, opt: dict, logger: Any):
         self.opt = opt
         self.logger = logger
-        self.policy = Policy(**(opt['train'].get('nonfinite') or {}))
+        self.policy = NonFinite(**(opt['train'].get('nonfinite') or {}))
         self.count = 0  # bad batches in the whole run
         self._iterations: list[Iteration] = []
         self._gradients: list[Gradients] = []

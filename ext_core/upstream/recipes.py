@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_core.upstream.source import Source
 
 _LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # what BasicSR makes of numbers; in C where it can be had

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from option_edits import changed
 
+from ext_core.options import check, problems
+
 # The sections and keys of BasicSR's train_MSRResNet_x4.yml and train_ESRGAN_x4.yml
 PSNR = """
 name: 001_MSRResNet_x4
@@ -116,6 +118,17 @@ def complete(opt: dict, is_train: bool) -> dict:
     return opt
 
 
+def as_file(opt: dict) -> dict:
+    """The options without what :func:`complete` added."""
+    opt = {key: value for key, value in copy.deepcopy(opt).items() if key not in problems.LAUNCHER}
+    for data_opt in opt['datasets'].values():
+        for key in problems.LAUNCHER_DATASETS:
+            data_opt.pop(key)
+    for key in problems.LAUNCHER_PATHS:
+        opt['path'].pop(key, None)
+    return opt
+
+
 def psnr() -> dict:
     return complete(yaml.safe_load(PSNR), True)
 
@@ -145,6 +158,11 @@ def swinir_on_lmdb() -> dict:
     }
     opt['datasets']['train'] |= {'dataroot_gt': 'gt.lmdb', 'dataroot_lq': 'lq.lmdb', 'io_backend': {'type': 'lmdb'}}
     return opt
+
+
+def find_problems(opt: dict, is_train: bool) -> list[str]:
+    """The problems as the report shows them."""
+    return [str(problem) for problem in check.find_problems(opt, is_train)]
 
 
 def put(path: str, value, make=psnr):

@@ -7,9 +7,7 @@ import check_recipes
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from check_recipes import esrgan, psnr, put, swinir_on_lmdb, write_images, write_lmdb
-
-from ext_core.check import find_problems
+from check_recipes import esrgan, find_problems, psnr, put, swinir_on_lmdb, write_images, write_lmdb
 
 data = check_recipes.data
 

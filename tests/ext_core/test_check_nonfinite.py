@@ -2,9 +2,7 @@
 
 import check_recipes
 import pytest
-from check_recipes import put
-
-from ext_core.check import find_problems
+from check_recipes import find_problems, put
 
 data = check_recipes.data
 
@@ -23,11 +21,11 @@ def test_accepted(data, section):
 @pytest.mark.parametrize(
     ('section', 'said'),
     [
-        ('skip', "train:nonfinite must be a section like {action: skip, max: 10}, but is 'skip'."),
-        ({'acton': 'skip'}, "train:nonfinite:acton: Policy has no such argument. Did you mean 'action'?"),
+        ('skip', "train:nonfinite must be a section or ~, but is the text 'skip'."),
+        ({'acton': 'skip'}, "train:nonfinite:acton: unknown key; ExtSRModel would ignore it. Did you mean 'action'?"),
         ({'action': 'ignore'}, 'train:nonfinite:action must be'),
         ({'max': 'many'}, 'train:nonfinite:max must be a whole number'),
-        ({'max': 0}, "train:nonfinite:max must be at least 1, but is '0'."),
+        ({'max': 0}, "train:nonfinite:max must be a whole number of at least 1, but is '0'."),
         ({'every': 2.5}, 'train:nonfinite:every must be a whole number'),
     ],
 )
@@ -38,4 +36,4 @@ def test_refused(data, section, said):
 
 def test_models_of_basicsr_have_no_such_key(data):
     (problem,) = find_problems(put('train:nonfinite', {}), is_train=True)
-    assert problem.startswith('train:nonfinite: SRModel is not watched')
+    assert problem.startswith('train:nonfinite: unknown key; SRModel would ignore it.')

@@ -1,15 +1,17 @@
 """The option checker is silent on BasicSR's ordinary files, and on ours."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import check_recipes
 import pytest
 import torch
 import yaml
 from basicsr.archs import build_network
-from check_recipes import complete, esrgan, psnr, swinir_on_lmdb, write_images
+from check_recipes import complete, esrgan, find_problems, psnr, swinir_on_lmdb, write_images
 
-from ext_core.check import check_options, find_problems
+from ext_core.options.check import check_options, find_warnings
 
 data = check_recipes.data
 REALESRGAN_PARTS = """
@@ -243,28 +245,46 @@ def test_our_gan_takes_its_own_keys(data):
     assert find_problems(opt, is_train=True) == []
 
 
-def test_a_new_dataset_says_itself_what_it_needs_and_reads(data, monkeypatch):
+def of_dataset(monkeypatch, kind: type) -> dict:
     from basicsr.utils.registry import DATASET_REGISTRY
 
-    class CameraDataset:
-        NEEDS = frozenset({'dataroot_camera'})
-
-        def __init__(self, opt):
-            self.exposure = opt['exposure_of_this_test']
-
-    monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'CameraDataset', CameraDataset)
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, kind.__name__, kind)
     opt = psnr()
     opt['datasets']['train'] = {
         'name': 'x',
-        'type': 'CameraDataset',
+        'type': kind.__name__,
         'phase': 'train',
-        'exposure_of_this_test': 1,
+        'exposure': 1,
         'num_worker_per_gpu': 0,
         'batch_size_per_gpu': 1,
         'scale': 4,
     }
+    return opt
+
+
+def test_a_new_dataset_says_itself_what_it_needs_and_reads(data, monkeypatch):
+    class CameraDataset:
+        @dataclass
+        class Options:
+            dataroot_camera: str
+            exposure: Annotated[float, {'minimum': 0}] = 1.0
+
+    opt = of_dataset(monkeypatch, CameraDataset)
     (problem,) = find_problems(opt, is_train=True)
     assert problem == 'datasets:train:dataroot_camera is missing: CameraDataset needs it.'
-    opt['datasets']['train'] |= {'dataroot_camera': 'gt', ''.join(['exposur', '_of_this_test']): 1}
+    opt['datasets']['train'] |= {'dataroot_camera': 'gt', 'exposur': 1}
     (problem,) = find_problems(opt, is_train=True)
-    assert "unknown key; CameraDataset would ignore it. Did you mean 'exposure_of_this_test'?" in problem
+    assert "unknown key; CameraDataset would ignore it. Did you mean 'exposure'?" in problem
+
+
+def test_a_dataset_that_declares_nothing_is_warned_of_but_takes_no_keys_of_other_sections(data, monkeypatch):
+    class SilentDataset:
+        pass
+
+    opt = of_dataset(monkeypatch, SilentDataset)
+    assert find_problems(opt, is_train=True) == []
+    (warning,) = (warning for warning in find_warnings(opt) if 'exposure' in warning)
+    assert warning.startswith('datasets:train:exposure: SilentDataset does not declare this key')
+    opt['datasets']['train']['val_freq'] = 5
+    (problem,) = find_problems(opt, is_train=True)
+    assert problem == 'datasets:train:val_freq: unknown key; SilentDataset would ignore it. It belongs in val.'

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import check_recipes
 import pytest
-from check_recipes import psnr, put
-
-from ext_core.check import find_problems
+from check_recipes import find_problems, psnr, put
 
 data = check_recipes.data
 
@@ -26,13 +24,17 @@ WRONG = [
     ('path:strict_load_g', 'yes', 'path:strict_load_g must be true or false'),
     ('logger:use_tb_logger', 'no', 'logger:use_tb_logger must be true or false'),
     ('logger:wandb', 'x', 'logger:wandb must be a section'),
-    ('datasets:train:prefetch_mode', 'gpu', 'prefetch_mode must be cpu, cuda or ~'),
+    ('datasets:train:prefetch_mode', 'gpu', "prefetch_mode must be 'cuda' or 'cpu' or ~"),
     ('datasets:train_2', {'name': 'x'}, 'datasets:train_2: unknown kind of dataset'),
     ('datasets:train', ..., 'datasets:train is missing'),
     ('train:optim_g:betas', [0.9, 0.99, 0.999], 'train:optim_g:betas must be a list of 2'),
-    ('train:optim_g', {'type': 'LBFGS', 'lr': 1.0}, 'train:optim_g: LBFGS cannot be used so'),
-    ('train:scheduler', {'type': 'ReduceLROnPlateau'}, 'train:scheduler: ReduceLROnPlateau cannot be used so'),
-    ('train:scheduler', {'type': 'MultiStepLR', 'milestones': 5}, 'train:scheduler: MultiStepLR cannot be used so'),
+    ('train:optim_g', {'type': 'LBFGS', 'lr': 1.0}, 'train:optim_g: LBFGS fails with these options'),
+    ('train:scheduler', {'type': 'ReduceLROnPlateau'}, 'train:scheduler: ReduceLROnPlateau fails with these options'),
+    (
+        'train:scheduler',
+        {'type': 'MultiStepLR', 'milestones': 5},
+        'train:scheduler: MultiStepLR fails with these options',
+    ),
     (
         'train:scheduler',
         {'type': 'CosineAnnealingRestartLR', 'periods': [1], 'restart_weights': [1]},
@@ -74,6 +76,6 @@ def test_a_check_that_stumbles_says_so(data, monkeypatch):
     def stumble(opt, is_train):
         raise ZeroDivisionError('by zero')
 
-    monkeypatch.setattr('ext_core.check.places.problems', stumble)
+    monkeypatch.setattr('ext_core.options.networks.problems', stumble)
     (problem,) = find_problems(ours(), is_train=True)
-    assert 'the check of the places met a value that cannot be right: ZeroDivisionError' in problem
+    assert 'the check of the networks met a value that cannot be right: ZeroDivisionError' in problem

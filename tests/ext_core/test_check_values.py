@@ -1,6 +1,5 @@
 """Kinds of arguments, numbers that nothing can use, and parts that do not fit when they meet."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,10 +7,12 @@ import check_recipes
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
-from check_recipes import esrgan, psnr, put
+from check_recipes import esrgan, find_problems, psnr, put
 
-from ext_core.check import check_options, docs, find_problems, kinds, trials
 from ext_core.errors import UserError
+from ext_core.options import trying
+from ext_core.options.check import check_options
+from ext_core.options.signatures import docstring_entries, fits, of_hint, parameters_of
 
 data = check_recipes.data
 
@@ -34,9 +35,9 @@ data = check_recipes.data
     ],
 )
 def test_hints_say_what_fits(hint, fitting, other):
-    schema = kinds.of_hint(hint)
-    assert [value for value in fitting if not kinds.fits(value, schema)] == []
-    assert [value for value in other if kinds.fits(value, schema)] == []
+    schema = of_hint(hint)
+    assert [value for value in fitting if not fits(value, schema)] == []
+    assert [value for value in other if fits(value, schema)] == []
 
 
 def test_without_hints_the_default_and_the_docstring_say_it():
@@ -51,23 +52,23 @@ def test_without_hints_the_default_and_the_docstring_say_it():
         def __init__(self, channels, width=3, flag=False, mode='a', window_size=8, parts=(1, 2), other=None):
             pass
 
-    found = {name: kinds.described(Old, name) for name in inspect.signature(Old).parameters}
+    found = {name: parameter.schema for name, parameter in parameters_of(Old).items()}
     assert found['channels'] == {'type': 'number'}
-    assert docs.entries_of(Old)['channels'].text == 'Channels of it.'
-    assert kinds.fits(3.5, found['width'])
-    assert not kinds.fits([3], found['width'])
-    assert kinds.fits([8, 8], found['window_size'])
-    assert not kinds.fits(1, found['flag'])
-    assert not kinds.fits('a', found['parts'])
+    assert docstring_entries(Old)['channels'] == ('int', 'Channels of it.')
+    assert parameters_of(Old)['channels'].text == 'Channels of it.'
+    assert fits(3.5, found['width'])
+    assert not fits([3], found['width'])
+    assert fits([8, 8], found['window_size'])
+    assert not fits(1, found['flag'])
+    assert not fits('a', found['parts'])
     assert found['other'] == {}
 
 
 def test_defaults_of_all_registered_classes_fit_their_own_description():
     for registry in (ARCH_REGISTRY, LOSS_REGISTRY):
         for name, target in registry:
-            for key, parameter in kinds.parameters_of(target)[0].items():
-                if parameter.default is not parameter.empty:
-                    assert kinds.fits(parameter.default, kinds.described(target, key)), (name, key)
+            for key, parameter in parameters_of(target).items():
+                assert parameter.needed or fits(parameter.default, parameter.schema), (name, key)
 
 
 # ---------------------------------------------------------------------- single options
@@ -76,7 +77,7 @@ WRONG = [
     ('train:pixel_opt:loss_weight', -1, 'train:pixel_opt:loss_weight must be a number from 0 to'),
     ('train:pixel_opt:loss_weight', [1], "train:pixel_opt:loss_weight must be a number, but is '[1]'"),
     ('train:pixel_opt:loss_weight', None, 'train:pixel_opt:loss_weight must be a number'),
-    ('train:pixel_opt:reduction', 'means', 'train:pixel_opt: L1Loss cannot be used so'),
+    ('train:pixel_opt:reduction', 'means', 'train:pixel_opt: L1Loss: Unsupported reduction mode: means'),
     ('train:total_iter', float('inf'), 'train:total_iter must be a finite number'),
     ('train:total_iter', 10**12, 'train:total_iter must lie within'),
     ('train:optim_g:lr', 7, 'train:optim_g:lr must be a number from 0 to 1'),
@@ -106,10 +107,10 @@ def test_what_a_loss_is_built_from_counts_only_once(data):
 
 def test_networks_are_built_without_memory_and_once():
     section = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
-    net = trials.network(ARCH_REGISTRY.get('MSRResNet'), section)
-    assert trials.is_light(net)
-    assert trials.network(ARCH_REGISTRY.get('MSRResNet'), dict(section)) is net
-    assert trials.network(ARCH_REGISTRY.get('MSRResNet'), section | {'num_feat': 4}) is not net
+    net = trying.network(ARCH_REGISTRY.get('MSRResNet'), section)
+    assert all(weight.is_meta for weight in net.parameters())
+    assert trying.network(ARCH_REGISTRY.get('MSRResNet'), dict(section)) is net
+    assert trying.network(ARCH_REGISTRY.get('MSRResNet'), section | {'num_feat': 4}) is not net
 
 
 # ---------------------------------------------------------------------- parts that meet
@@ -117,9 +118,9 @@ MEETING = [
     ('network_g:num_in_ch', 1, psnr, 'network_g: MSRResNet cannot take the images of datasets:train (lq, 3 x 8 x 8)'),
     ('network_g', {'type': 'VDSR', 'upscale': 4}, psnr, 'network_g: VDSR'),
     ('network_d:num_in_ch', 1, esrgan, 'network_d: VGGStyleDiscriminator cannot take the images of datasets:train (gt'),
-    ('datasets:train:mean', [0.5], psnr, 'datasets:train: PairedImageDataset cannot be used so'),
+    ('datasets:train:mean', [0.5], psnr, 'datasets:train: PairedImageDataset'),
     ('val:metrics:psnr:crop_border', 40, psnr, '40 pixels at each side leave nothing of the images of datasets:val'),
-    ('val:metrics:psnr:input_order', 'HCW', psnr, 'val:metrics:psnr: calculate_psnr cannot be used so'),
+    ('val:metrics:psnr:input_order', 'HCW', psnr, 'val:metrics:psnr: calculate_psnr: Wrong input_order HCW'),
     ('train:pixel_opt:reduction', 'none', psnr, 'train:pixel_opt: L1Loss does not give one number'),
     ('train:pixel_opt', {'type': 'ErrorMask'}, psnr, 'train:pixel_opt: ErrorMask does not give one number'),
 ]
@@ -158,7 +159,9 @@ def test_a_degradation_network_makes_images_like_the_real_ones(data):
     opt['val']['metrics'] = None
     check_options(opt, is_train=True)
     opt['network_g']['num_out_ch'] = 7
-    with pytest.raises(UserError, match=r'makes images of shape \(7, 8, 8\), but the real ones .* are \(3, 8, 8\)'):
+    with pytest.raises(
+        UserError, match=r'makes images of shape \(7, 8, 8\) of .*, but the real ones .* are \(3, 8, 8\)'
+    ):
         check_options(opt, is_train=True)
 
 

@@ -5,11 +5,11 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference.degrader import identity_of, load_degrader
 from ext_core.inference.degrading import low_resolution, low_resolution_in_tiles, reach_of
+from ext_core.options import yaml_safe
 
 
 class AtLRSize(nn.Module):

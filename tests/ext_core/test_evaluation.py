@@ -10,8 +10,8 @@ from basicsr.archs import build_network
 from basicsr.metrics import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
 from ext_core.studies import evaluation
 from ext_data.preparation.demo import ensure_demo_data
 

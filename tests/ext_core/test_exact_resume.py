@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from ext_core import launch
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_core.saving.curves import scalars
 from ext_core.torture.sameness import difference
 from ext_core.training.trainer import Trainer

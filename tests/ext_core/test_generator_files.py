@@ -21,10 +21,10 @@ from generator_zoo import (
 )
 from safetensors.torch import save_file
 
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
 from ext_core.generators.export import metadata_of, save_safetensors, weights_of
 from ext_core.generators.files import open_generator
+from ext_core.options import yaml_safe
 
 
 # ---------------------------------------------------------------------- recognised

@@ -5,11 +5,10 @@ import check_recipes
 import numpy as np
 import pytest
 from basicsr.utils.registry import METRIC_REGISTRY
-from check_recipes import psnr, put
+from check_recipes import find_problems, psnr, put
 
-from ext_core.check import find_problems
-from ext_core.check.metrics import leave_out_metrics
 from ext_core.errors import UserError
+from ext_core.options.metrics import leave_out_metrics
 
 data = check_recipes.data
 run = bad_input_run.run

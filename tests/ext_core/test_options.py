@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import check_recipes
 import pytest
-from check_recipes import put
+from check_recipes import as_file, put
 
-from ext_core.check import check_options, find_warnings
-from ext_core.config import options, yaml_safe
-from ext_core.config.positions import Positions
 from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
+from ext_core.options.check import check_options, find_warnings
+from ext_core.options.positions import Positions
+from ext_core.options.problems import Problem
 
 data = check_recipes.data
 
@@ -66,25 +68,23 @@ def test_a_replaced_section_forgets_what_was_in_it(tmp_path):
 
 # ---------------------------------------------------------------------- problems
 @pytest.mark.parametrize(
-    ('problem', 'place'),
+    ('path', 'text', 'located'),
     [
-        ('train:lr must be a number', 'x.yml:2: '),
-        ('train:lrr: unknown key', 'x.yml:1: '),
-        ('train:l is odd', 'x.yml:1: '),
-        ('train:optim:lr is missing: Adam needs it.', 'x.yml:3: '),
-        ('train: neither is given', 'x.yml:1: '),
-        ('trains/of/thought is a file', ''),
-        ('scale is missing. Add it.', 'x.yml: '),
-        ('the disk is full', ''),
+        ('train:lr', 'must be a number', 'x.yml:2: train:lr must be a number'),
+        ('train:lrr', 'unknown key', 'x.yml:1: train:lrr: unknown key'),
+        ('train:optim:lr', 'is missing: Adam needs it.', 'x.yml:3: train:optim:lr is missing: Adam needs it.'),
+        ('train', 'neither is given', 'x.yml:1: train: neither is given'),
+        ('scale', 'is missing. Add it.', 'x.yml: scale is missing. Add it.'),
+        ('', 'the disk is full', 'the disk is full'),
     ],
 )
-def test_problems_are_located_by_their_leading_path(problem, place):
+def test_problems_are_located_by_their_path(path, text, located):
     lines = {('train',): 1, ('train', 'lr'): 2, ('train', 'optim'): 3, ('train', 'lr', 'deep'): 4}
-    assert Positions('x.yml', lines).locate(problem) == f'{place}{problem}'
+    assert Positions('x.yml', lines).locate(Problem(path, text)) == located
 
 
 def test_the_report_has_lines(data):
-    text = yaml_safe.dump(put('train:ema_decay', 7))
+    text = yaml_safe.dump(as_file(put('train:ema_decay', 7)))
     text = text.replace('lr: 0.0002', "lr: '0.0002'").replace('num_block: 1', 'num_blok: 1')
     path = write(data, 'x.yml', text)
     opt, positions = resolved(path)
@@ -100,7 +100,7 @@ def test_the_report_has_lines(data):
 
 
 def test_the_command_line_is_named(data):
-    path = write(data, 'x.yml', yaml_safe.dump(put('name', 'x')))
+    path = write(data, 'x.yml', yaml_safe.dump(as_file(put('name', 'x'))))
     opt, positions = resolved(path, '--force_yml', 'train:ema_decay=7', 'train:total_iter=30')
     with pytest.raises(UserError, match=r'  - --force_yml train:ema_decay=7: train:ema_decay must be'):
         check_options(opt, True, positions)
@@ -124,11 +124,12 @@ def test_the_outline_and_keys_that_are_no_text_have_lines(tmp_path):
 def test_what_never_happens_is_said_with_its_line(data):
     recipe = put('train:scheduler', {'type': 'MultiStepLR', 'milestones': [5, 25], 'gamma': 0.5})
     recipe['val']['val_freq'], recipe['logger']['save_checkpoint_freq'] = 20, 20
-    opt, positions = resolved(write(data, 'x.yml', yaml_safe.dump(recipe)))
+    opt, positions = resolved(write(data, 'x.yml', yaml_safe.dump(as_file(recipe))))
     check_options(opt, True, positions)
-    first, second = find_warnings(opt, positions)
+    first, second, third, *_ = find_warnings(opt, positions)
     assert re.search(r'x\.yml:\d+: train:scheduler:milestones: \[25\] lie beyond train:total_iter \(20\)', first)
     assert 'logger:print_freq is 100 and train:total_iter 20: the log stays empty' in second
+    assert 'use_shuffle: PairedImageDataset does not read this key; it has no effect.' in third
 
 
 # ---------------------------------------------------------------------- aliases

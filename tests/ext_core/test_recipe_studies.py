@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ext_core import check as option_check
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
 from ext_core.studies import recipes as recipe_studies
 from ext_core.studies.jobs import Outcome
 from ext_data.preparation.demo import ensure_demo_data

@@ -6,12 +6,11 @@ from pathlib import Path
 import check_recipes
 import pytest
 import torch
-from check_recipes import put
+from check_recipes import find_problems, put
 from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
-from ext_core.check import find_problems
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 data = check_recipes.data
 

@@ -15,11 +15,11 @@ from inference_tools import repeating_onnx
 from ext_core.benchmark.sets import TestSet, hash_of, read_set
 from ext_core.benchmark.sources import require_names, upscaler_of
 from ext_core.benchmark.upscalers import ImageFolder, Nearest, NetworkFile, OnnxFile
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
 from ext_core.generators.export import metadata_of, save_safetensors, weights_of
 from ext_core.generators.files import open_generator
 from ext_core.generators.onnx_export import export
+from ext_core.options import yaml_safe
 from ext_core.studies.evaluation import read
 
 fresh_caches = benchmark_images.fresh_caches

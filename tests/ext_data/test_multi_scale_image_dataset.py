@@ -15,8 +15,8 @@ from basicsr.utils import bgr2ycbcr
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
 
-from ext_core.check import datasets as check
 from ext_core.errors import UserError
+from ext_core.options import datasets as check
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.samples import SeededDataset, SeededSampler
 
@@ -274,6 +274,6 @@ def test_option_check_knows_its_keys(pool):
     opt = section(pool / 'gt', batch_size_per_gpu=1, num_worker_per_gpu=0, **every)
     assert list(check.problems({'scale': 4, 'datasets': {'train': opt}}, is_train=True)) == []
     opt['augment_scale'] = opt.pop('augment_scales')
-    (problem,) = check.problems({'scale': 4, 'datasets': {'train': opt}}, is_train=True)
+    (problem,) = map(str, check.problems({'scale': 4, 'datasets': {'train': opt}}, is_train=True))
     assert 'datasets:train:augment_scale: unknown key' in problem
     assert "'augment_scales'" in problem

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from ext_core.check import datasets as check
+from ext_core.options import datasets as check
 
 HR, LR = (28, 34), (11, 9)  # height, width; nothing is square or a multiple of the scale
 HR_NAMES, LR_NAMES = ('h0', 'h1', 'h2'), ('l0', 'l1', 'l2', 'l3')
@@ -51,4 +51,4 @@ def number_of(image: torch.Tensor) -> int:
 
 def problems(train: dict, **sections) -> list[str]:
     opt = {'scale': train['scale'], 'num_gpu': 0, 'datasets': {'train': train} | sections}
-    return list(check.problems(copy.deepcopy(opt), is_train=True))
+    return [str(problem) for problem in check.problems(copy.deepcopy(opt), is_train=True)]

@@ -13,8 +13,8 @@ from basicsr.metrics import calculate_metric, calculate_niqe
 
 from ext_arch import pretrained
 from ext_core import launch
-from ext_core.config import yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
 from ext_metrics import pi_metric
 from ext_metrics.pi_metric import MINIMUM_SIZE, MODEL_FILE, calculate_ma, calculate_pi
 

@@ -7,6 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from recipes import options
 from torch import Tensor, nn
 
+from ext_core.options.problems import Problem
 from ext_models.degradation_model import DegradationModel
 
 SCALE = 2
@@ -95,4 +96,4 @@ class HeldOut(list):
 
 
 def problems(opt: dict) -> str:
-    return '\n'.join(DegradationModel.option_problems(opt))
+    return '\n'.join(str(Problem(*found)) for found in DegradationModel.option_problems(opt))

@@ -14,8 +14,7 @@ from torch import Tensor
 from two_processes import run_on_two
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.check import components
-from ext_core.errors import UserError
+from ext_core.options import check
 from ext_losses.frequency import HighPass
 
 STILL = {'type': 'SGD', 'lr': 0.0}
@@ -225,7 +224,9 @@ def test_two_processes_with_synchronised_mmd_equal_one(tmp_path):
 
 # ---------------------------------------------------------------------- options
 def checked(opt: dict) -> str:
-    return '\n'.join(components.problems(opt, is_train=True))
+    """Of options without data and log."""
+    found = check.find_problems(opt, is_train=True)
+    return '\n'.join(str(problem) for problem in found if not problem.path.startswith(('datasets', 'logger', 'val')))
 
 
 def test_an_adversary_is_optional_but_whole():
@@ -237,14 +238,14 @@ def test_an_adversary_is_optional_but_whole():
         place[path.split(':')[-1]] = None
         assert f'{path} is missing' in checked(opt)
         assert 'to ~' in checked(opt)
-        with pytest.raises(UserError, match=f'{path} is missing'):
+        with pytest.raises(ValueError, match=f'{path} is missing'):
             build(opt)
 
 
 @pytest.mark.parametrize(
     ('train', 'said'),
     [
-        ({}, 'none of pixel_opt, perceptual_opt, mmd_opt, gan_opt is given'),
+        ({}, 'none of pixel_opt, perceptual_opt, mmd_opt, gan_opt, losses is given'),
         ({'pixel_opt': PIXEL, 'mask_opt': {'type': 'ErrorMask'}}, 'train:mask_opt: a mask of errors needs pairs'),
         ({'pixel_opt': PIXEL, 'optim_g': None}, 'train:optim_g is missing: DegradationModel needs it'),
         ({'mmd_opt': {'type': 'MMDLoss', 'spaec': 'patch'}}, "MMDLoss has no such argument. Did you mean 'space'"),

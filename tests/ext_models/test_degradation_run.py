@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ext_core import launch
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADAM = {'type': 'Adam', 'lr': 2e-4}

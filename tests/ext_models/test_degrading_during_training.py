@@ -7,7 +7,7 @@ import torch
 from basicsr.archs import build_network
 
 from ext_core import launch
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEGRADER = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}

@@ -12,8 +12,8 @@ from recipes import batches, build, options, run
 from torch import Tensor
 
 from ext_arch import pretrained
-from ext_core.check import check_options
 from ext_core.errors import UserError
+from ext_core.options.check import check_options
 
 CONTENT = {
     'type': 'VGGFeatureLoss',
@@ -300,14 +300,20 @@ def test_crops_that_do_not_fit_are_refused_before_training(scale, crop, remedy):
         ({'gp_opt': PENALTY, 'compile': True}, 'cannot be differentiated twice'),
         ({'gp_opt': {'type': 'L1Loss'}}, "'L1Loss' takes no energies. EnergyGANModel needs EnergyGradientPenalty"),
         ({'gan_opt': {'type': 'AdversarialLoss'}}, "'AdversarialLoss' takes no energies. EnergyGANModel needs"),
-        ({'autoencoder_iters': '1e3'}, "autoencoder_iters must be a whole number, 0 or more, but is '1e3'"),
+        (
+            {'autoencoder_iters': '1e3'},
+            "autoencoder_iters must be a whole number of at least 0 or ~, but is the text '1e3'",
+        ),
         ({'autoencoder_iters': -5}, 'autoencoder_iters must be'),
         ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'gives no energies'),
         ({'network_d': {**NETWORK_D, 'skips': [5]}}, 'skips must be a list of levels'),
         ({'network_d': {**NETWORK_D, 'num_conv': True}}, 'num_conv must be a whole number'),
         ({'network_d': {**NETWORK_D, 'vgg_type': ['vgg16']}}, 'vgg_type'),
-        ({'gp_opt': {**PENALTY, 'loss_weight': -1}}, 'gp_opt: loss_weight must be 0 or more'),
-        ({'gan_opt': {'type': 'EnergyGANLoss', 'loss_weight': -1}}, 'gan_opt: loss_weight must be 0 or more'),
+        ({'gp_opt': {**PENALTY, 'loss_weight': -1}}, 'gp_opt: EnergyGradientPenalty: loss_weight must be 0 or more'),
+        (
+            {'gan_opt': {'type': 'EnergyGANLoss', 'loss_weight': -1}},
+            'gan_opt: EnergyGANLoss: loss_weight must be 0 or more',
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(train, message):

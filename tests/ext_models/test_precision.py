@@ -60,7 +60,7 @@ def test_adjustable_clipping_takes_the_current_rate():
 
 
 def test_unknown_clipping_is_named():
-    with pytest.raises(ValueError, match=r"train:grad_clip:type must be one of .*'adjustable'.*, but is 'nrom'"):
+    with pytest.raises(ValueError, match=r"grad_clip must be like .*adjustable.*, but is .*'nrom'"):
         Precision(None, 'cpu', {'type': 'nrom', 'max': 1.0})
 
 

@@ -14,8 +14,11 @@ class TinyEnergy(nn.Module):
         self.encoder = nn.Conv2d(3, num_feat, 5, 4, 2)
         self.decoder = nn.Conv2d(num_feat, 3, 3, 1, 1)
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        code = F.leaky_relu(self.encoder(x), 0.2)
+        return F.interpolate(self.decoder(code), size=x.shape[-2:], mode='nearest').float()
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()  # once, so that under autocast the gradients of input and target are added in float32
-        code = F.leaky_relu(self.encoder(x), 0.2)
-        error = F.interpolate(self.decoder(code), size=x.shape[-2:], mode='nearest').float() - x
+        error = self.reconstruct(x) - x
         return error.square().flatten(1).mean(dim=1, keepdim=True)

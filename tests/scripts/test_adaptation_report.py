@@ -9,7 +9,7 @@ import torch
 from basicsr.archs import build_network
 from script_loader import load_script
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_core.studies.evaluation import Method, measure, read, upscale
 from ext_data.preparation.demo import ensure_demo_data
 

@@ -11,7 +11,7 @@ from basicsr.archs import build_network
 from basicsr.utils.matlab_functions import imresize
 from script_loader import load_script
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_data.preparation.demo import ensure_demo_data
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 

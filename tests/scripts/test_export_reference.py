@@ -3,7 +3,7 @@
 import pytest
 from script_loader import load_script
 
-from ext_core.schema import reference, tables
+from ext_core.options import reference
 
 export_reference = load_script('export_reference')
 
@@ -27,8 +27,11 @@ def test_the_pages_are_current(pages):
             'reference.md',
             '| `accumulate` | a whole number of at least 1 | `1` | Run the batch in this many equal chunks',
         ),
-        ('reference.md', '| `total_iter` | a number of at least 1 | needed | Iterations of the whole training. |'),
-        ('reference.md', '| `amp` | `bf16`, `fp16` |  |'),
+        (
+            'reference.md',
+            '| `total_iter` | a whole number of at least 1 | needed | Iterations of the whole training. |',
+        ),
+        ('reference.md', '| `amp` | `bf16` or `fp16` | `~` |'),
         ('reference.md', '| `net_d_iters` | a whole number of at least 1 | `1` |'),
         ('reference_components.md', '| `window` | a whole number | `7` | Side of the square over which'),
         ('reference_components.md', '| `layer_weights` | a section of numbers | needed |'),
@@ -48,8 +51,8 @@ def test_all_keys_of_this_plugin_are_explained(pages):
 
 
 def test_markdown_of_docstrings():
-    assert tables.prose('``a | b`` of :class:`x.Policy`, x < y * z') == r'`a | b` of `Policy`, x \< y \* z'
-    assert tables.kind_of({'anyOf': [{'type': 'array', 'items': {'type': 'integer'}}, {'type': 'null'}]}) == (
+    assert reference.prose('``a | b`` of :class:`x.Policy`, x < y * z') == r'`a | b` of `Policy`, x \< y \* z'
+    assert reference._kind({'anyOf': [{'type': 'array', 'items': {'type': 'integer'}}, {'type': 'null'}]}) == (
         'a list of whole numbers'
     )
 

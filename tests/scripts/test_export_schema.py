@@ -8,7 +8,8 @@ import pytest
 from option_edits import changed
 from script_loader import load_script
 
-from ext_core.config import options, yaml_safe
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 from ext_core.registration import register_all
 
 jsonschema = pytest.importorskip('jsonschema', reason='needs jsonschema, of the extra dev')

@@ -9,7 +9,8 @@ import pytest
 from fake_project import fake_project
 from script_loader import load_script
 
-from ext_core.config import options, yaml_safe
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 from ext_core.studies import stability, training_jobs
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 from fake_project import fake_project
 from script_loader import load_script
 
-from ext_core.config import yaml_safe
+from ext_core.options import yaml_safe
 from ext_core.studies import training_jobs
 from ext_data.preparation.demo import ensure_demo_data
 

@@ -15,11 +15,11 @@ from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from script_loader import SCRIPTS, load_script
 
-from ext_core.config import yaml_safe
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference import synthesis
 from ext_core.inference.degrader import identity_of, load_degrader
 from ext_core.inference.degrading import low_resolution
+from ext_core.options import yaml_safe
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
 NETWORK = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}

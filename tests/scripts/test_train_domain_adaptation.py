@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from script_loader import load_script
 
-from ext_core.config import options, yaml_safe
 from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
 from ext_core.studies import adaptation_options
 from ext_core.studies.adaptation import plan
 from ext_data.preparation.demo import ensure_demo_data

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ext_core.options.problems import Problem
+
 Path = tuple[str, ...]  # the keys from the top to a key, such as ('train', 'optim_g', 'lr')
 
 
@@ -11,7 +13,7 @@ class Positions:
 
     Args:
         file (str): Where missing top-level keys are missing from. Default: none is named.
-        lines (Mapping[Path, int]): Lines of the file's keys, as ``ext_core.config.yaml_safe`` reads them.
+        lines (Mapping[Path, int]): Lines of the file's keys, as ``ext_core.options.yaml_safe`` reads them.
     """
 
     def __init__(self, file: str = '', lines: Mapping[Path, int] | None = None):
@@ -27,7 +29,7 @@ class Positions:
         return self.file
 
     def lay_over(self, own: 'Positions', options: dict) -> None:
-        """What ``ext_core.config.merging`` does to the options: the places of ``own``, whose file holds ``options``."""
+        """As ``merging`` does to the options: the places of ``own``, whose file holds ``options``."""
         for path, value in _walk(options):
             if not isinstance(value, dict) or value.get('_delete_'):
                 self._forget(path)
@@ -44,16 +46,10 @@ class Positions:
                 self._forget(path)
                 self._places[path] = place
 
-    def locate(self, problem: str) -> str:
-        """A problem with its place in front, found by the colon path with which it begins."""
-        path: Path = ()
-        for known in self._places:
-            name = ':'.join(known)
-            ends = problem[len(name) : len(name) + 1]
-            if problem.startswith(name) and not (ends.isalnum() or ends in ('_', '/', '.')) and len(known) > len(path):
-                path = known
-        place = self[path] if path or ' is missing' in problem or ' unknown ' in problem else ''
-        return f'{place}: {problem}' if place else problem
+    def locate(self, problem: Problem) -> str:
+        """A problem with the place of its key in front."""
+        place = self[tuple(problem.path.split(':'))] if problem.path else ''
+        return f'{place}: {problem}' if place else str(problem)
 
     def _forget(self, path: Path) -> None:
         for known in [known for known in self._places if known[: len(path)] == path]:

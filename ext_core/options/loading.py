@@ -6,11 +6,14 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from ext_core.config import yaml_safe
-from ext_core.config.merging import apply_overlay, leaves, merge
-from ext_core.config.positions import Positions
-from ext_core.config.shape import require_outline, require_text_keys
 from ext_core.errors import UserError
+from ext_core.options import yaml_safe
+from ext_core.options.merging import apply_overlay, leaves, merge
+from ext_core.options.positions import Positions
+from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
+
+_SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
+_LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ignored. Remove it.'
 
 DEMO_SCALES = (2, 3, 4)
 _MOST_FILES = 100  # read for one option file; bases of bases multiply
@@ -91,7 +94,7 @@ def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
     if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
         raise UserError(f"{path}: _base_ must be a path or a list of paths, but is '{bases}'.")
     places = Positions(str(path), lines)
-    require_text_keys(own, places)
+    _require_text_keys(own, places)
     merged: dict = {}
     for base in bases:
         merged = merge(merged, _load(path.parent / base, (*above, path.resolve()), positions))
@@ -105,6 +108,8 @@ def override(options: dict, entries: list[str]) -> None:
     Raises:
         UserError: If an entry is malformed or names a key that the options do not have.
     """
+    from ext_core.options.keys import belongs  # BasicSR comes with it, which must be registered first
+
     for entry in entries:
         path, equals, text = entry.partition('=')
         if not equals:
@@ -114,8 +119,9 @@ def override(options: dict, entries: list[str]) -> None:
         for key in sections:
             place = place.get(key) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
-            close = difflib.get_close_matches(path.strip(), list(leaves(options)), 1)
-            hint = f" Did you mean '{close[0]}'?" if close else ''
+            same = [leaf for leaf in leaves(options) if leaf.rpartition(':')[2] == last]
+            close = same or difflib.get_close_matches(path.strip(), list(leaves(options)), 1)
+            hint = f" Did you mean '{close[0]}'?" if close else belongs(options, ':'.join(sections), last)
             raise UserError(
                 f"--force_yml {entry}: the option file has no key '{path.strip()}'.{hint} "
                 'New keys are added in the option file.'
@@ -141,7 +147,7 @@ def resolve(
     """
     positions = Positions() if positions is None else positions
     merged = load(args.opt, positions)
-    require_outline(merged, positions)
+    _require_outline(merged, positions)
     if args.demo:
         before = copy.deepcopy(merged)
         if merged.get('scale') not in DEMO_SCALES:
@@ -157,7 +163,7 @@ def resolve(
         override(merged, [entry])
         positions.note_changes(before, merged, f'--force_yml {entry}')
     _leave_out_datasets(merged)
-    require_outline(merged, positions)
+    _require_outline(merged, positions)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
         merged['name'] = f'debug_{merged.get("name")}'
     opt = copy.deepcopy(merged)
@@ -178,6 +184,50 @@ def resolve(
         opt['val'].setdefault('suffix', None)  # BasicSR's test looks for the key
         opt['val'].setdefault('save_img', False)
     return merged, opt
+
+
+def _require_outline(options: dict, positions: Positions) -> None:
+    """Check that keys are text, that sections are sections, and that nothing is given which the launcher sets.
+
+    Raises:
+        UserError: Naming the first key that is no text, or all sections that are something else.
+    """
+    _require_text_keys(options, positions)
+    sections = {key: options[key] for key in options if key in _SECTIONS or key.startswith('network_')}
+    if isinstance(options.get('datasets'), dict):
+        sections |= {f'datasets:{phase}': value for phase, value in options['datasets'].items()}
+    wrong = [Problem(key, f"is '{value}'") for key, value in sections.items() if not isinstance(value, dict | None)]
+    if wrong:
+        located = '; '.join(map(positions.locate, wrong))
+        raise UserError(f'these must be sections of keys and values in the option file: {located}.')
+    taken = [Problem(key, _LAUNCHER_SETS) for key in options if key in LAUNCHER]
+    taken += [Problem(f'path:{key}', _LAUNCHER_SETS) for key in options.get('path') or {} if key in LAUNCHER_PATHS]
+    for phase, section in (options.get('datasets') or {}).items():
+        taken += [
+            Problem(f'datasets:{phase}:{key}', _LAUNCHER_SETS) for key in section or {} if key in LAUNCHER_DATASETS
+        ]
+    if taken:
+        raise UserError('\n'.join(map(positions.locate, taken)))
+
+
+def _require_text_keys(value: Any, positions: Positions, where: tuple[str, ...] = ()) -> None:
+    """Check the keys of nested sections.
+
+    Raises:
+        UserError: Naming the first key that is not text.
+    """
+    if isinstance(value, dict):
+        for key, element in value.items():
+            if not isinstance(key, str):
+                place = positions[(*where, str(key))]
+                name = ':'.join((*where, repr(key)))
+                raise UserError(
+                    f"{f'{place}: ' if place else ''}{name}: a key of the option file must be text; quote it: '{key}'."
+                )
+            _require_text_keys(element, positions, (*where, key))
+        return
+    for element in value if isinstance(value, list) else ():
+        _require_text_keys(element, positions, where)
 
 
 def _sections(opt: dict, key: str) -> list[dict]:

@@ -1,0 +1,330 @@
+"""The option check: everything that can be seen before a run makes or moves anything.
+
+Keys, kinds and ranges are compared with their declaration; what is named by ``type`` is built on the spot, so that each
+class says itself what it refuses; files are looked at. Classes may say more about themselves: ``option_problems(opt)``,
+a class method of a model, gives colon paths and sentences.
+"""
+
+import importlib.util
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+
+from ext_core.errors import UserError
+from ext_core.options import datasets, metrics, networks, trying
+from ext_core.options.declared import NonFinite, is_undeclared, model_keys
+from ext_core.options.keys import belongs, call_problems, components, schedules, section_problems
+from ext_core.options.positions import Positions
+from ext_core.options.problems import (
+    LAUNCHER,
+    LAUNCHER_PATHS,
+    Problem,
+    did_you_mean,
+    is_number,
+    look_up,
+    section,
+    unknown_type,
+)
+from ext_core.options.signatures import Parameter, parameters_of
+from ext_core.training.optimizers import optimizer_names, where_to_get_more
+
+LARGEST = 10**9  # of any number in an option file; iterations, pixels and weights stay far below
+HEAVIEST = 10**6  # weight of a loss
+
+
+def find_problems(opt: dict, is_train: bool) -> list[Problem]:
+    """Everything that is wrong with the options of a run, as far as can be seen without running it.
+
+    Reads image headers and LMDB indices, writes nothing.
+
+    Args:
+        opt (dict): Options as models get them, completed by :func:`ext_core.options.loading.resolve` (or BasicSR's
+            ``parse_options`` and ``root_path``). Relative paths start at the current directory.
+        is_train (bool): Whether they are for training or for testing.
+    """
+    parts: dict[str, Callable] = {
+        'sections': _sections,
+        'values': _values,
+        'components': _components,
+        'networks': networks.problems,
+        'datasets': datasets.problems,
+        'places': _places,
+    }
+    with trying.undisturbed():
+        found = [problem for name, part in parts.items() for problem in _guarded(name, part, opt, is_train)]
+    return list(dict.fromkeys(found))
+
+
+def _guarded(name: str, part: Callable, opt: dict, is_train: bool) -> Iterator[Problem]:
+    """A check that stumbles over a value which it did not foresee says so instead of ending in a traceback."""
+    try:
+        yield from part(opt, is_train)
+    except Exception as error:
+        text = f'the check of the {name} met a value that cannot be right: {type(error).__name__}: {error}'
+        yield Problem('', text)
+
+
+def check_options(opt: dict, is_train: bool, positions: Positions | None = None) -> None:
+    """Refuse options with problems; where none is found, also those whose parts do not fit when they meet.
+
+    Args:
+        opt (dict): See :func:`find_problems`.
+        is_train (bool): Whether they are for training or for testing.
+        positions (Positions | None): Where the keys stand, to name file and line. Default: not named.
+
+    Raises:
+        UserError: If there are problems; the message lists all of them, one a line.
+    """
+    with trying.undisturbed():
+        found = find_problems(opt, is_train) or list(_guarded('samples', trying.problems, opt, is_train))
+    if found:
+        count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
+        raise UserError(
+            f'the options have {count}; nothing was created or changed.\n'
+            + '\n'.join(f'  - {positions.locate(problem) if positions else problem}' for problem in found)
+        )
+
+
+# ---------------------------------------------------------------------- sections and their keys
+def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    owner, known = model.__name__ if model else 'a run', model_keys(model)
+    if not is_train:  # a test builds the generator alone
+        known[''] = {key: p._replace(default=None) if key == 'network_d' else p for key, p in known[''].items()}
+    for name in ('', 'train') if is_undeclared(model) else ():
+        known[name] |= dict.fromkeys(_own(opt, name, known[name]), Parameter({}, None, ''))  # find_warnings names them
+    sections = {'': {key: value for key, value in opt.items() if key not in LAUNCHER}}
+    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'train:nonfinite', 'train:compile', 'logger:wandb'):
+        *above, last = name.split(':')
+        values = section(opt, *above).get(last)
+        if isinstance(values, dict):
+            sections[name] = {k: v for k, v in values.items() if name != 'path' or k not in LAUNCHER_PATHS}
+        elif values is None and is_train and name in ('train', 'logger'):
+            yield Problem(name, "is missing. Add it to the option file, as in BasicSR's option files.")
+    for name, values in sections.items():
+        if name in ('train:nonfinite', 'train:compile'):
+            if name.split(':')[1] in known['train']:
+                arguments = parameters_of(NonFinite if name == 'train:nonfinite' else torch.compile)
+                taken = {key: p for key, p in arguments.items() if key != 'model'}
+                yield from section_problems(opt, name, values, taken, owner)
+            continue
+        if model is None:  # which is reported; without it nothing is known about keys
+            values = {key: value for key, value in values.items() if key in known[name]}
+        for key in list(values):
+            stem, _, network = key.partition('_network_')
+            if name == 'path' and stem == 'pretrain' and values[key] is not None and not opt.get(f'network_{network}'):
+                text = f'there is no network_{network} to load it into. Remove it, or add the network.'
+                yield Problem(f'path:{key}', text)
+                del values[key]
+        yield from section_problems(opt, name, values, known[name], owner, needs=is_train or not name)
+    if opt.get('val') is None and (not is_train or any(p.split('_')[0] == 'val' for p in section(opt, 'datasets'))):
+        yield Problem('val', "is missing. Add it to the option file, as in BasicSR's option files.")
+    elif is_train and isinstance(opt.get('val'), dict) and opt['val'].get('val_freq') is None:
+        yield Problem('val:val_freq', 'is missing: training needs it.')
+    available, wanted = torch.cuda.device_count(), opt.get('num_gpu')
+    if torch.cuda.is_available() and is_number(wanted) and wanted > available and not opt.get('dist'):
+        yield Problem('num_gpu', f'is {wanted}, but this machine has {available}. Lower it, or write auto.')
+
+
+def _values(opt: dict, is_train: bool) -> Iterator[Problem]:
+    """Numbers that are not finite or absurdly large, and milestones that do not ascend."""
+    waiting: list[tuple[str, Any]] = [('', opt)]
+    while waiting:
+        path, value = waiting.pop(0)
+        if isinstance(value, dict):
+            waiting = [(f'{path}:{key}' if path else str(key), element) for key, element in value.items()] + waiting
+        elif isinstance(value, list | tuple):
+            waiting = [(path, element) for element in value] + waiting
+        elif is_number(value):
+            if not math.isfinite(value):
+                yield Problem(path, f"must be a finite number, but is '{value}'.")
+            elif abs(value) > LARGEST and path != 'manual_seed':
+                yield Problem(path, f"must lie within {LARGEST:,} of 0, but is '{value}'.")
+            elif path.startswith('train:') and path.endswith('_weight') and not 0 <= value <= HEAVIEST:
+                yield Problem(path, f"must be a number from 0 to {HEAVIEST:,}, but is '{value}'.")
+    milestones = section(opt, 'train', 'scheduler').get('milestones')
+    if is_train and isinstance(milestones, list):
+        wrong = [value for value in milestones if not isinstance(value, int) or isinstance(value, bool) or value < 1]
+        if wrong:
+            text = f"must be iterations, whole numbers from 1 on, but one is '{wrong[0]}'."
+            yield Problem('train:scheduler:milestones', text)
+        elif milestones != sorted(set(milestones)):
+            yield Problem('train:scheduler:milestones', f'must ascend, but are {milestones}.')
+
+
+# ---------------------------------------------------------------------- models, losses, optimizers, schedules
+def _components(opt: dict, is_train: bool) -> Iterator[Problem]:
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    if model is None and opt.get('model_type') is not None:
+        yield unknown_type('', opt['model_type'], 'model', MODEL_REGISTRY)._replace(path='model_type')
+    yield from metrics.problems(opt)
+    if is_train:
+        yield from metrics.save_best(opt, model)
+        for where, arguments, target, given in components(opt):
+            if where.startswith('train:') and model is not None and arguments:
+                yield from _component(opt, model, where, arguments, target, given)
+        train = section(opt, 'train')
+        plain = getattr(model, 'init_training_settings', None) is SRModel.init_training_settings
+        if plain and train and not train.get('pixel_opt') and not train.get('perceptual_opt'):
+            text = f'neither pixel_opt nor perceptual_opt is given, so {model.__name__} has no loss. Add one.'
+            yield Problem('train', text)
+    for path, text in model.option_problems(opt) if hasattr(model, 'option_problems') else ():
+        yield Problem(path, text)
+
+
+def _component(opt: dict, model: type, where: str, arguments: Any, target: Any, given: tuple) -> Iterator[Problem]:
+    """One section of ``train`` that names a loss, optimizer or schedule."""
+    if not isinstance(arguments, dict):
+        yield Problem(where, f"must be a section with a type, but is '{arguments}'.")
+        return
+    name = arguments.get('type')
+    if where.startswith('train:optim_'):
+        stock = getattr(getattr(model, 'get_optimizer', None), '__module__', '').startswith('basicsr.')
+        known = ['Adam'] if stock else optimizer_names()
+        if target is None or (stock and name != 'Adam'):
+            more = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(known)}.'
+            more += '' if stock else where_to_get_more()
+            yield Problem(f'{where}:type', f"there is no optimizer '{name}' for {model.__name__}.{more}")
+            return
+        arguments = arguments if stock else {key: value for key, value in arguments.items() if key != 'lr_mult'}
+        faults = list(call_problems(opt, where, target, arguments, given))
+        rate = arguments.get('lr')
+        if not is_number(rate) or not 0 <= rate <= 1:
+            faults.append(
+                Problem(f'{where}:lr', f"must be a number from 0 to 1, but is '{rate}'. Write for instance 1e-4.")
+            )
+        yield from faults or trying.trial(where, trying.optimizer_steps(target), arguments)
+    elif where == 'train:scheduler':
+        known_schedules = schedules(model)
+        if target is None:
+            hint = (
+                did_you_mean(name, known_schedules) or f' {model.__name__} takes: {", ".join(sorted(known_schedules))}.'
+            )
+            yield Problem(f'{where}:type', f"there is no schedule '{name}' for {model.__name__}.{hint}")
+            return
+        total = section(opt, 'train').get('total_iter')
+        arguments = dict(arguments)
+        if 'total_iter' in parameters_of(target):
+            arguments.setdefault('total_iter', total)  # as the model does
+        faults = list(call_problems(opt, where, target, arguments, given))
+        periods, weights = arguments.get('periods'), arguments.get('restart_weights', (1,))
+        if isinstance(periods, list) and isinstance(weights, list | tuple) and len(periods) != len(weights):
+            text = f'{len(periods)} periods but {len(weights)} restart_weights. Give one weight for each period.'
+            faults.append(Problem(where, text))
+        yield from faults
+        if not faults and is_number(total):
+            yield from trying.trial(where, trying.schedule_steps(target, total), arguments)
+    elif target is None:
+        yield unknown_type(where, name, 'loss', LOSS_REGISTRY)
+    else:
+        faults = list(call_problems(opt, where, target, arguments))
+        yield from faults or trying.trial(where, trying.loss_maker(target), arguments)
+
+
+# ---------------------------------------------------------------------- files and folders
+def _places(opt: dict, is_train: bool) -> Iterator[Problem]:
+    """Missing weights and states, folders that cannot be written, loggers that are not installed."""
+    root, name = Path(str(opt.get('root_path', '.'))), opt.get('name')
+    home = (root / 'experiments' / str(name)).resolve()
+    for key, value in section(opt, 'path').items():
+        if not isinstance(value, str) or not (key.startswith('pretrain_network') or key == 'resume_state'):
+            continue
+        path = Path(value)
+        if path.is_dir():
+            yield Problem(f'path:{key}', f'{path} is a folder. Name the file in it.')
+        elif not path.is_file():
+            text = f'file not found: {path}.{datasets.nearby(path)} Correct the path, or write ~ for none.'
+            yield Problem(f'path:{key}', text)
+        resumed = opt.get('auto_resume') or section(opt, 'path').get('resume_state')
+        if is_train and key != 'resume_state' and not resumed and home in path.resolve().parents:
+            yield Problem(
+                f'path:{key}',
+                f'{value} is in the folder of this experiment, which a new run moves to an archive first. '
+                'Continue with --auto_resume, or give this run another name.',
+            )
+    logger = section(opt, 'logger')
+    if isinstance(name, str) and name.strip('.'):
+        folders = [root / ('experiments' if is_train else 'results') / name]
+        if is_train and logger.get('use_tb_logger') and 'debug' not in name:
+            folders.append(root / 'tb_logger' / name)
+        for folder in folders:
+            existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+            if not existing.is_dir():
+                text = f'{existing} is a file, but a folder of this name is needed to write results. Move it away.'
+                yield Problem('', text)
+            elif not os.access(existing, os.W_OK | os.X_OK):
+                yield Problem('', f'{existing} is not writable, so {folder} cannot be made. Change its permissions.')
+    if not is_train:
+        return
+    if logger.get('use_tb_logger') is True and importlib.util.find_spec('tensorboard') is None:
+        yield Problem(
+            'logger:use_tb_logger',
+            'is true, but TensorBoard is not installed. Install it with: pip install tensorboard, or set it to false.',
+        )
+    if section(logger, 'wandb').get('project') is not None and 'debug' not in str(name):
+        if not logger.get('use_tb_logger'):
+            yield Problem('logger:wandb:project', 'needs logger:use_tb_logger: true. Set that, or project: ~.')
+        if importlib.util.find_spec('wandb') is None:
+            text = 'is given, but wandb is not installed. Install it with: pip install wandb, or set project: ~.'
+            yield Problem('logger:wandb:project', text)
+
+
+# ---------------------------------------------------------------------- warnings
+def find_warnings(opt: dict, positions: Positions | None = None) -> list[str]:
+    """What may be meant in the options of a training and may be a mistake, and keys that this run does not read.
+
+    Args:
+        opt (dict): Options in which :func:`find_problems` finds nothing.
+        positions (Positions | None): Where the keys stand, to name file and line. Default: not named.
+    """
+    found = [*_never(opt), *_unread(opt)]
+    return [positions.locate(warning) if positions else str(warning) for warning in found]
+
+
+def _never(opt: dict) -> Iterator[Problem]:
+    """What of a training would never happen within its iterations. It may be meant, as in a shortened run."""
+    train, total = section(opt, 'train'), section(opt, 'train').get('total_iter')
+    if not is_number(total):
+        return
+    milestones = section(train, 'scheduler').get('milestones')
+    beyond = [value for value in milestones if value > total] if isinstance(milestones, list) else []
+    if beyond:
+        text = f'{beyond} lie beyond train:total_iter ({total:g}) and are never reached.'
+        yield Problem('train:scheduler:milestones', text)
+    consequences = {
+        'train:warmup_iter': 'the learning rate never reaches its full value',
+        'train:pretrain_iters': 'the phase after it never begins',
+        'train:net_d_init_iters': 'the generator is never trained',
+        'val:val_freq': 'the validation runs once, at the end',
+        'logger:save_checkpoint_freq': 'an interrupted run loses everything',
+        'logger:print_freq': 'the log stays empty',
+    }
+    for path, consequence in consequences.items():
+        name, key = path.split(':')
+        value = section(opt, name).get(key)
+        if is_number(value) and (value >= total if name == 'train' else value > total):
+            yield Problem(path, f'is {value:g} and train:total_iter {total:g}: {consequence}.')
+
+
+def _unread(opt: dict) -> Iterator[Problem]:
+    """Keys that are accepted without effect: BasicSR's option files hold some."""
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    if is_undeclared(model):
+        known = model_keys(model)
+        for name in ('', 'train'):
+            for key in _own(opt, name, known[name]):
+                text = f'{model.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
+                yield Problem(f'{name}:{key}' if name else key, text)
+    yield from datasets.unread(opt)
+
+
+def _own(opt: dict, name: str, keys: dict) -> list[str]:
+    """Keys of a section that nobody declares, which a model without a declaration may read."""
+    values = section(opt, name) if name else opt
+    return [k for k in values if k not in keys and k not in LAUNCHER and not belongs(opt, name, k)]

@@ -1,0 +1,402 @@
+"""Dataset sections: keys, folders, LMDBs; pairs and pools of images: do they match, fit and decode?
+
+Headers of at most LOOKED_AT images of a set are read, evenly spaced; validation images are decoded or their checksums
+verified, because a damaged one would stop the run at its first validation, hours later.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.utils.file_client import FileClient
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from ext_core.errors import UserError
+from ext_core.images.decoding import IMAGE_SUFFIXES
+from ext_core.options import image_files
+from ext_core.options.declared import UNREAD_IN_DATASETS, dataset_keys, is_open
+from ext_core.options.keys import misplaced, missing, section_problems
+from ext_core.options.problems import (
+    LAUNCHER_DATASETS,
+    Problem,
+    did_you_mean,
+    examples,
+    is_number,
+    look_up,
+    section,
+    unknown_type,
+)
+
+LOOKED_AT = 200
+_ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'
+
+
+class Image(NamedTuple):
+    """A stored image: how messages call it, and its file or content."""
+
+    name: str
+    source: Path | bytes
+
+
+def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
+    """Everything that can be seen of the datasets without decoding training images."""
+    datasets, wanted = section(opt, 'datasets'), 'train' if is_train else 'test'
+    phases = (wanted, 'val')
+    if isinstance(opt.get('datasets'), dict) and not any(str(phase).split('_')[0] == wanted for phase in datasets):
+        hint = did_you_mean(wanted, datasets) if datasets else ' A dataset that is ~ is left out.'
+        yield Problem(f'datasets:{wanted}', f'is missing. Add it to the option file.{hint}')
+    for phase, data_opt in datasets.items():
+        where, kind = f'datasets:{phase}', phase.split('_')[0]
+        if kind not in phases or (kind == 'train' and phase != 'train'):
+            known = f'{wanted}{"" if is_train else ", test_1, ..."}, val, val_1, ...'
+            yield Problem(where, f'unknown kind of dataset. There are {known}{did_you_mean(kind, phases)}')
+        elif not isinstance(data_opt, dict):
+            yield Problem(where, f"must be a section of keys and values, but is '{data_opt}'.")
+        else:
+            yield from _dataset(opt, where, data_opt)
+
+
+def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
+    dataset = look_up(DATASET_REGISTRY, data_opt.get('type'))
+    if dataset is None:
+        yield unknown_type(where, data_opt.get('type'), 'dataset', DATASET_REGISTRY)
+        return
+    known, unused = dataset_keys(dataset, where == 'datasets:train')
+    values = {key: value for key, value in data_opt.items() if key not in {'phase', 'scale'} - known.keys()}
+    stock = dataset.__module__.startswith('basicsr.')
+    for key in [key for key in values if key not in known and key not in unused]:
+        idle = key in UNREAD_IN_DATASETS and (stock or key == 'use_shuffle' or values[key] in (None, '{}'))
+        if idle or (is_open(dataset) and not misplaced(opt, key)):
+            del values[key]  # find_warnings names those that nobody reads
+    if 'scale' in known and opt.get('scale') is None:
+        text = f'is missing: {dataset.__name__} needs it. Set it to the factor of super-resolution.'
+        yield Problem('scale', text)
+        values['scale'] = 1
+    checked = list(section_problems(opt, where, values, {**unused, **known}, dataset.__name__, needs=False))
+    checked += [
+        missing(f'{where}:{key}', dataset.__name__)
+        for key, parameter in known.items()
+        if parameter.needed and values.get(key) is None
+    ]
+    backend = data_opt.get('io_backend')
+    if backend is not None and 'io_backend' in known:
+        name = backend.get('type') if isinstance(backend, dict) else None
+        if name not in FileClient._backends:
+            hint = did_you_mean(name, FileClient._backends) or f' Known: {", ".join(sorted(FileClient._backends))}.'
+            checked.append(Problem(f'{where}:io_backend:type', f"there is no backend '{name}'.{hint}"))
+    checked += _roots(where, data_opt, dataset)
+    yield from checked
+    if checked:
+        return
+    if issubclass(dataset, PairedImageDataset):
+        yield from _pairs(opt, where, data_opt)
+    elif 'dataroot_real_lq' in known and where == 'datasets:train':
+        yield from _pools(opt, where, data_opt, {'dataroot_gt': 1, 'dataroot_real_lq': opt['scale']})
+    elif 'dataroot_real_lq' in known:
+        yield from _pools(opt, where, data_opt, dict.fromkeys(('dataroot_gt', 'dataroot_real_lq')))
+    else:
+        yield from _pools(opt, where, data_opt, dict.fromkeys(getattr(dataset, 'POOLS', ())))
+
+
+def unread(opt: dict) -> Iterator[Problem]:
+    """Keys of dataset sections that nothing reads in this run."""
+    for phase, data_opt in section(opt, 'datasets').items():
+        dataset = look_up(DATASET_REGISTRY, data_opt.get('type'))
+        known, training = dataset_keys(dataset, phase == 'train')
+        for key in [key for key, value in data_opt.items() if value not in (None, '{}')]:
+            if key in known or key in LAUNCHER_DATASETS:
+                continue
+            text = f'{dataset.__name__} does not read this key; it has no effect.'
+            if key in training:
+                text = 'is read in training only; here it has no effect.'
+            elif is_open(dataset):
+                text = f'{dataset.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
+            if key in training or not is_open(dataset) or not dataset.__module__.startswith('basicsr.'):
+                yield Problem(f'datasets:{phase}:{key}', text)
+
+
+# ---------------------------------------------------------------------- folders and LMDBs
+def nearby(path: Path) -> str:
+    """For a path that does not exist: a similar name beside it, or where relative paths start."""
+    if path.parent.is_dir():
+        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
+        if hint:
+            return hint
+    return '' if path.is_absolute() else f' Relative paths start at {Path.cwd()}.'
+
+
+def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
+    is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
+    meta = data_opt.get('meta_info_file')
+    listed = issubclass(dataset, PairedImageDataset | SingleImageDataset) or 'dataroot_real_lq' in data_opt
+    for key, value in data_opt.items():
+        if key.startswith('dataroot') and value is not None:
+            for root in value if isinstance(value, list) else [value]:
+                if not isinstance(root, str):
+                    yield Problem(f'{where}:{key}', f"must be the path of a folder, but is '{root}'.")
+                    continue
+                fault = _root_fault(Path(root), is_lmdb, listed and (meta is None or key == 'dataroot_real_lq'))
+                if fault:
+                    yield Problem(f'{where}:{key}', fault)
+    if isinstance(meta, str) and not is_lmdb and not Path(meta).is_file():
+        remedy = 'Correct the path, or remove the key: the folder is then listed instead.'
+        if 'basicsr/data/meta_info' in meta:
+            remedy += " BasicSR's package on PyPI lacks its meta_info files; they are in its GitHub repository."
+        yield Problem(f'{where}:meta_info_file', f'file not found: {meta}. {remedy}')
+
+
+def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:
+    """What is wrong with a folder or LMDB of images, or None."""
+    if not path.exists():
+        return f'folder not found: {path}.{nearby(path)} Correct the path, or prepare the data (docs/data.md).'
+    if not path.is_dir():
+        return f'{path} is a file. Name the folder that holds the images.'
+    if not is_lmdb and (path / 'data.mdb').is_file():
+        return f'{path} is an LMDB. Set io_backend:type: lmdb.'
+    if not is_lmdb and not is_listed:
+        return None if any(path.iterdir()) else f'{path} is empty. Put images there, or correct the path.'
+    try:
+        if is_lmdb and (path / 'data.mdb').is_file():
+            if not path.name.endswith('.lmdb'):
+                return f'BasicSR reads LMDB folders whose name ends in .lmdb only, but this is {path}. Rename it.'
+            return image_files.lmdb_damage(path)
+        names = image_files.folder_names(path)
+    except UserError as error:
+        return str(error)
+    strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
+    if is_lmdb:
+        images = len(strange) < len(names)
+        return (
+            f'{path} is a folder of images, not an LMDB. Set io_backend:type: disk.'
+            if images
+            else image_files.lmdb_damage(path)
+        )
+    if len(strange) == len(names):
+        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+        hint = f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside else ''
+        return f'no images in {path}.{hint} Put images there, or correct the path.'
+    if strange:
+        return f'{examples(strange)} in {path}: not image files, but every file of the folder is read. Move them away.'
+    return None
+
+
+def _listed(root: Path, is_lmdb: bool, meta: str | None) -> list[str]:
+    """Keys of an LMDB, names of a folder's files, or those in a meta info file: what stands before the first space."""
+    if is_lmdb:
+        return sorted(image_files.lmdb_sizes(root))
+    if meta is None:
+        return image_files.folder_names(root)
+    return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
+
+
+def _images(root: Path, names: Sequence[str], is_lmdb: bool) -> list[Image]:
+    if is_lmdb:
+        values = image_files.lmdb_values(root, names)
+        return [Image(f'{name} in {root}', value) for name, value in zip(names, values, strict=True)]
+    return [Image(str(root / name), root / name) for name in names]
+
+
+def _spread(names: Sequence) -> list:
+    """At most LOOKED_AT, evenly spaced."""
+    return list(names[:: max(1, math.ceil(len(names) / LOOKED_AT))])
+
+
+def _absent(where: str, meta: str | None, images: Sequence[Image], remedy: str) -> list[Problem]:
+    """What is wrong with the files that ``meta_info_file`` lists."""
+    if meta is None:
+        return []
+    if not images:
+        text = 'lists no images. Remove the key: the folder is then listed instead.'
+        return [Problem(f'{where}:meta_info_file', text)]
+    absent = [image.name for image in images if isinstance(image.source, Path) and not image.source.is_file()]
+    text = f'lists files that do not exist: {examples(absent)}. {remedy}'
+    return [Problem(f'{where}:meta_info_file', text)] if absent else []
+
+
+# ---------------------------------------------------------------------- pools of images
+def _pools(opt: dict, where: str, data_opt: dict, pools: dict[str, int | None]) -> Iterator[Problem]:
+    """Check images without partners.
+
+    Args:
+        opt (dict): Options of the run.
+        where (str): Colon path of the section.
+        data_opt (dict): The section.
+        pools (dict[str, int | None]): Key of each pool, with the factor by which crops of gt_size are smaller there;
+            None where nothing is said of crops.
+    """
+    crop, is_lmdb = data_opt.get('gt_size'), section(data_opt, 'io_backend').get('type') == 'lmdb'
+    training = where == 'datasets:train'
+    if training and any(pools.values()):
+        yield from _divisible(crop, opt.get('scale'))
+    for key, factor in pools.items():
+        root, meta = Path(data_opt[key]), data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
+        names = _listed(root, is_lmdb, meta)
+        images = _images(root, _spread(names), is_lmdb)
+        faults = _absent(where, meta, images, f'Remove the key, or correct {key}.')
+        yield from faults
+        if faults:
+            continue
+        if not training:
+            yield from _damaged(where, images, 'Replace or delete the file.')
+            continue
+        looks = {image.name: image_files.look(image.source) for image in images}
+        yield from _unusable(
+            f'{where}:{key}', data_opt, [f'{n}: {why}' if why else None for n, (_, why) in looks.items()]
+        )
+        if factor:
+            yield from _fitting(crop, {name: size for name, (size, _) in looks.items() if size}, factor)
+            if key == 'dataroot_gt':
+                yield from filling(opt, data_opt, len(names))
+
+
+def _damaged(where: str, images: Sequence[Image], remedy: str) -> Iterator[Problem]:
+    for image in images:
+        damage = image_files.damage(image.source)
+        if damage:
+            yield Problem(where, f'{image.name} cannot be read: {damage}. {remedy}')
+
+
+def _unusable(where: str, data_opt: dict, faults: Sequence[str | None]) -> Iterator[Problem]:
+    """Training samples whose headers say that the run would stop at them sooner or later."""
+    bad, bearable = [fault for fault in faults if fault], data_opt.get('max_bad_samples', 10)
+    if bad and (len(bad) == len(faults) or (is_number(bearable) and len(bad) > bearable)):
+        yield Problem(
+            where,
+            f'{len(bad)} of the {len(faults)} samples looked at cannot be used, where max_bad_samples ({bearable}) may '
+            f'be passed over: {"; ".join(bad[:3])}{"; ..." if len(bad) > 3 else ""}. Replace or delete these files.',
+        )
+
+
+def _divisible(crop: Any, scale: Any) -> Iterator[Problem]:
+    if is_number(crop) and is_number(scale) and crop % scale:
+        text = f'{crop} is not divisible by scale ({scale}). Choose a multiple of it.'
+        yield Problem('datasets:train:gt_size', text)
+
+
+def _fitting(crop: Any, sizes: dict[str, image_files.Size], factor: int = 1) -> Iterator[Problem]:
+    """Crops must fit into the smallest of the images, which are low-resolution ones by ``factor``."""
+    if not is_number(crop) or not sizes:
+        return
+    name = min(sizes, key=lambda name: (min(sizes[name]), name))
+    width, height = sizes[name]
+    if min(width, height) * factor < crop:
+        yield Problem(
+            'datasets:train:gt_size',
+            f'crops of {crop // factor} do not fit into {name}, which is {width} x {height}. Lower gt_size to at most '
+            f'{min(width, height) * factor}, or remove the smaller images.',
+        )
+
+
+def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
+    """The training images must fill one batch."""
+    batch, ratio = data_opt.get('batch_size_per_gpu'), data_opt.get('dataset_enlarge_ratio', 1)
+    gpus = 1 if opt.get('dist') else opt.get('num_gpu', 0)
+    if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
+        return
+    batch *= max(1, gpus)
+    share = math.ceil(count * ratio / opt.get('world_size', 1))
+    if share < batch:
+        yield Problem(
+            'datasets:train',
+            f'{count} images times dataset_enlarge_ratio {ratio} do not fill one batch of {batch}. Lower '
+            f'batch_size_per_gpu, or set dataset_enlarge_ratio: {math.ceil(batch * ratio / max(1, share))}.',
+        )
+
+
+# ---------------------------------------------------------------------- pairs
+def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
+    """Low-quality and ground-truth images: do they match in number, name and size?"""
+    lq_root, gt_root = Path(data_opt['dataroot_lq']), Path(data_opt['dataroot_gt'])
+    is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
+    meta = None if is_lmdb else data_opt.get('meta_info_file')
+    template = str(data_opt.get('filename_tmpl') or '{}')
+    wanted = {name: name for name in _listed(gt_root, is_lmdb, meta)}
+    if not is_lmdb:
+        wanted = {name: f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in wanted}
+    chosen = _spread(sorted(wanted))
+    if meta is None:
+        present = set(_listed(lq_root, is_lmdb, None))
+        faults = _unmatched(where, wanted, present, lq_root, gt_root)
+    else:
+        files = [
+            image
+            for name in chosen
+            for image in (Image(str(gt_root / name), gt_root / name), _lq(lq_root, wanted[name]))
+        ]
+        faults = _absent(where, meta, files, _ABSENT)
+    yield from faults
+    if faults:
+        return
+    lqs, gts = _images(lq_root, [wanted[name] for name in chosen], is_lmdb), _images(gt_root, chosen, is_lmdb)
+    looks = [(image_files.look(lq.source), image_files.look(gt.source)) for lq, gt in zip(lqs, gts, strict=True)]
+    training, scale = where == 'datasets:train', opt.get('scale')
+    if training:
+        named = [((lq.name, one[1]), (gt.name, two[1])) for lq, gt, (one, two) in zip(lqs, gts, looks, strict=True)]
+        whys = [', '.join(f'{name}: {why}' for name, why in pair if why) or None for pair in named]
+        yield from _unusable(where, data_opt, whys)
+    else:
+        both = [image for pair in zip(lqs, gts, strict=True) for image in pair]
+        yield from _damaged(where, both, 'Replace the file, or delete it and its partner.')
+    known = [
+        (lq.name, one[0], gt.name, two[0])
+        for lq, gt, (one, two) in zip(lqs, gts, looks, strict=True)
+        if one[0] and two[0]
+    ]
+    if is_number(scale) and scale >= 1:
+        yield from _sizes(where, known, int(scale))
+    if training:
+        yield from _divisible(data_opt.get('gt_size'), scale)
+        yield from _fitting(data_opt.get('gt_size'), {gt: size for _, _, gt, size in known})
+        yield from filling(opt, data_opt, len(wanted))
+
+
+def _lq(root: Path, name: str) -> Image:
+    return Image(str(root / name), root / name)
+
+
+def _unmatched(where: str, wanted: dict[str, str], present: set[str], lq_root: Path, gt_root: Path) -> list[Problem]:
+    lonely = [gt for gt, lq in wanted.items() if lq not in present]
+    extra = sorted(present - set(wanted.values()))
+    if not lonely and not extra:
+        return []
+    parts = [f'{len(wanted)} images in {gt_root}, {len(present)} in {lq_root}']
+    if lonely:
+        parts.append(f'without a low-quality partner: {examples(lonely)}')
+    if extra:
+        parts.append(f'without a ground truth: {examples(extra)}')
+    remedy = 'Add or remove files, or set filename_tmpl to how the low-quality files are named.'
+    if lonely and extra:
+        gt, lq = Path(lonely[0]), Path(extra[0])
+        if gt.stem in lq.stem and gt.stem != lq.stem:
+            remedy = f"Set filename_tmpl: '{lq.stem.replace(gt.stem, '{}', 1)}'."
+        elif gt.stem == lq.stem:
+            remedy = f'Both need the same file name extension, but they have {gt.suffix} and {lq.suffix}.'
+    return [Problem(where, f'the pairs do not match: {"; ".join(parts)}. {remedy}')]
+
+
+def _sizes(where: str, known: list[tuple[str, Any, str, Any]], scale: int) -> Iterator[Problem]:
+    # in validation BasicSR crops a ground truth that is no multiple of the scale; in training it refuses it
+    slack = 1 if where == 'datasets:train' else scale
+    bad = [
+        pair
+        for pair in known
+        if any(not 0 <= large - small * scale < slack for small, large in zip(pair[1], pair[3], strict=True))
+    ]
+    if not bad:
+        return
+    lq, small, gt, large = bad[0]
+    ratios = {g / n for _, lq_size, _, gt_size in bad for n, g in zip(lq_size, gt_size, strict=True)}
+    factor = ratios.pop() if len(ratios) == 1 and len(bad) == len(known) else None
+    remedy = (
+        f'Their ratio is {factor:.0f} throughout: set scale: {factor:.0f}, or correct dataroot_lq.'
+        if factor and factor.is_integer()
+        else 'Make the low-quality images anew, or correct dataroot_lq or scale.'
+    )
+    yield Problem(
+        where,
+        f'{gt} is {large[0]} x {large[1]}, which is not scale ({scale}) times {lq}, {small[0]} x {small[1]} (width x '
+        f'height); so are {len(bad)} of the {len(known)} pairs looked at. {remedy}',
+    )

@@ -1,0 +1,164 @@
+"""Whether the keys of a section are known, have values of their kind, and are all there.
+
+A key in the wrong section is the mistake that costs days, because nothing fails: it is refused, with the section where
+it belongs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler as basicsr_schedules
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from ext_core.options.declared import NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
+from ext_core.options.problems import Problem, did_you_mean, look_up, section
+from ext_core.options.signatures import Parameter, fits, parameters_of, words
+from ext_core.training.optimizers import find_optimizer
+
+METRIC_GIVEN = ('img', 'img2')
+
+
+def section_problems(
+    opt: dict, where: str, values: Mapping, known: Mapping[str, Parameter], owner: str, needs: bool = True
+) -> Iterator[Problem]:
+    """What is wrong with the keys and values of a section.
+
+    Args:
+        opt (dict): The whole options, to say where a misplaced key belongs.
+        where (str): Colon path of the section; '' is the top level.
+        values (Mapping): The section.
+        known (Mapping[str, Parameter]): The keys that it may have.
+        owner (str): Who reads it, for messages.
+        needs (bool): Whether needed keys have to be there. Default: True.
+    """
+    for key, value in values.items():
+        path = f'{where}:{key}' if where else key
+        if key not in known and value is None and belongs(opt, where, key):
+            continue  # ~ takes out what another model's file, from which this one inherits, has
+        if key not in known:
+            hint = belongs(opt, where, key) or did_you_mean(key, known) or ' Remove it, or correct its spelling.'
+            yield Problem(path, f'unknown key; {owner} would ignore it.{hint}')
+        elif value is None and known[key].needed:
+            continue  # as missing
+        elif not fits(value, known[key].schema):
+            yield Problem(path, f'must be {words(known[key].schema)}, but is {_shown(value)}')
+    for key, parameter in known.items():
+        if needs and parameter.needed and values.get(key) is None:
+            yield missing(f'{where}:{key}' if where else key, owner)
+
+
+def missing(path: str, owner: str) -> Problem:
+    """A needed key that is not there."""
+    return Problem(path, f'is missing: {owner} needs it.')
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return '~. Leave the key out for its default.'
+    return f"the text '{value}'." if isinstance(value, str) else f"'{value}'."
+
+
+def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, given: tuple = ()) -> Iterator[Problem]:
+    """What is wrong with calling a registered class or function with an option section.
+
+    Args:
+        opt (dict): The whole options.
+        where (str): Colon path of the section.
+        target (Callable): Class or function.
+        arguments (Mapping): The section; ``type`` is left out.
+        given (tuple): Parameters that the caller provides; the section must not name them.
+    """
+    known = {name: parameter for name, parameter in parameters_of(target).items() if name not in given}
+    name = getattr(target, '__name__', str(target))
+    for key, value in arguments.items():
+        if key == 'type':
+            continue
+        if key not in known:
+            hint = belongs(opt, where, key) or did_you_mean(key, known) or f' It takes: {", ".join(known) or "none"}.'
+            yield Problem(f'{where}:{key}', f'{name} has no such argument.{hint}')
+        elif not fits(value, known[key].schema):
+            yield Problem(f'{where}:{key}', f'must be {words(known[key].schema)}, but is {_shown(value)}')
+    for key, parameter in known.items():
+        if parameter.needed and key not in arguments:
+            yield missing(f'{where}:{key}', name)
+
+
+def belongs(opt: dict, where: str, key: str) -> str:
+    """' It belongs in ...', or '' where no other section takes the key."""
+    is_dataset = where.startswith('datasets:')
+    places = [
+        place or 'the top level'
+        for place, known in _sections(opt).items()
+        if key in known and place != where and not (is_dataset and place.startswith('datasets:'))
+    ]
+    if places:
+        return f' It belongs in {" or in ".join(places[:3])}.'
+    others = sorted(
+        name.removesuffix('_basicsr')
+        for name, model in MODEL_REGISTRY
+        if any(key in declared(model, kind) for kind in ('TrainOptions', 'FileOptions', 'ValOptions'))
+    )
+    return f' It is a key of {", ".join(others[:5])}{", ..." if len(others) > 5 else ""}.' if others else ''
+
+
+def misplaced(opt: dict, key: str) -> bool:
+    """Whether a key in the section of a dataset that declares nothing belongs elsewhere for certain."""
+    known = model_keys(look_up(MODEL_REGISTRY, opt.get('model_type')))
+    shared = {**parameters_of(PairedKeys), **parameters_of(PairedTrainKeys)}
+    return key not in shared and any(key in keys for keys in known.values())
+
+
+def _sections(opt: dict) -> dict[str, Mapping[str, Parameter]]:
+    """Every section of the options whose keys are known, with these keys."""
+    found: dict[str, Mapping[str, Parameter]] = dict(model_keys(look_up(MODEL_REGISTRY, opt.get('model_type'))))
+    found |= {'train:nonfinite': parameters_of(NonFinite), 'train:compile': parameters_of(torch.compile)}
+    for phase in section(opt, 'datasets'):
+        dataset = look_up(DATASET_REGISTRY, section(opt, 'datasets', phase).get('type'))
+        if dataset:
+            found[f'datasets:{phase}'] = dataset_keys(dataset, True)[0]
+    for where, _, target, given in components(opt):
+        if target:
+            found[where] = {name: p for name, p in parameters_of(target).items() if name not in given}
+    return found
+
+
+def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:
+    """Sections of networks, losses, optimizers and metrics: path, section, the class or function that its type names
+    (None where there is none), and what it is given beside the section."""
+    for key in opt:
+        if key.startswith('network_'):
+            yield key, opt[key], _named(ARCH_REGISTRY, opt[key]), ()
+    train = section(opt, 'train')
+    for key, value in train.items():
+        if key.endswith('_opt'):
+            yield f'train:{key}', value, _named(LOSS_REGISTRY, value), ()
+        elif key.startswith('optim_'):
+            optimizer = find_optimizer(value.get('type')) if isinstance(value, dict) else None
+            yield f'train:{key}', value, optimizer, ('params',)
+    for name, value in section(train, 'losses').items():
+        yield f'train:losses:{name}', value, _named(LOSS_REGISTRY, value), ()
+    schedule = schedules(look_up(MODEL_REGISTRY, opt.get('model_type'))).get(section(train, 'scheduler').get('type'))
+    if train.get('scheduler') is not None:
+        yield 'train:scheduler', train['scheduler'], schedule, ('optimizer',)
+    for name, value in section(opt, 'val', 'metrics').items():
+        yield f'val:metrics:{name}', value, _named(METRIC_REGISTRY, value), METRIC_GIVEN
+
+
+def schedules(model: type | None) -> dict[str, type]:
+    """The schedules that a model takes, by name: BasicSR's, or where the model says so those of torch and its own."""
+    own = getattr(model, 'SCHEDULERS', None)
+    if own is None:
+        restart = basicsr_schedules.MultiStepRestartLR
+        return {
+            'MultiStepLR': restart,
+            'MultiStepRestartLR': restart,
+            'CosineAnnealingRestartLR': basicsr_schedules.CosineAnnealingRestartLR,
+        }
+    base = torch.optim.lr_scheduler.LRScheduler
+    found = {n: v for n, v in vars(torch.optim.lr_scheduler).items() if isinstance(v, type) and issubclass(v, base)}
+    return {name: value for name, value in found.items() if not name.startswith('_') and value is not base} | own
+
+
+def _named(registry: Any, value: Any) -> Any:
+    return look_up(registry, value.get('type')) if isinstance(value, dict) else None

@@ -1,0 +1,68 @@
+"""A problem with an option, and the words that messages share."""
+
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, TypeGuard
+
+_BASICSR_SUFFIX = '_basicsr'
+# put in by the launcher: not for option files
+LAUNCHER = frozenset({'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path'})
+LAUNCHER_PATHS = frozenset({'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'})
+LAUNCHER_DATASETS = frozenset({'phase', 'scale'})
+
+
+class Problem(NamedTuple):
+    """What is wrong with an option.
+
+    Args:
+        path (str): Colon path of the key, such as ``train:mask_opt:k``; '' where no key is at fault.
+        text (str): What is wrong, and the remedy. 'must be ...' and 'is ...' go on from the path as one sentence.
+    """
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        if not self.path:
+            return self.text
+        return f'{self.path}{" " if self.text.startswith(("must ", "is ", "needs ")) else ": "}{self.text}'
+
+
+def did_you_mean(word: Any, candidates: Iterable[str]) -> str:
+    """' Did you mean ...?', with a leading space, or '' where nothing resembles the word."""
+    close = difflib.get_close_matches(str(word), sorted(set(candidates)), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ''
+
+
+def examples(items: Collection[str], limit: int = 3) -> str:
+    """The first few of many names."""
+    shown = ', '.join(list(items)[:limit])
+    return shown if len(items) <= limit else f'{shown} and {len(items) - limit} more'
+
+
+def section(opt: dict, *keys: str) -> dict:
+    """A section of the options, or {} where it is absent or not a section."""
+    place: Any = opt
+    for key in keys:
+        place = place.get(key) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else {}
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """True for int and float, but not for bool, which Python counts among them."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def look_up(registry: Any, name: Any) -> Any:
+    """What BasicSR's registry holds under a name, with or without its suffix, or None. Prints nothing."""
+    entries = dict(iter(registry))
+    return entries.get(name) or entries.get(f'{name}{_BASICSR_SUFFIX}') if isinstance(name, str) else None
+
+
+def unknown_type(where: str, name: Any, kind: str, *registries: Any) -> Problem:
+    """A ``type`` that no registry holds."""
+    if name is None:
+        return Problem(f'{where}:type', f'is missing. Name the {kind} there.')
+    names = {key.removesuffix(_BASICSR_SUFFIX) for registry in registries for key, _ in registry}
+    hint = did_you_mean(name, names) or f' Registered: {", ".join(sorted(names))}.'
+    return Problem(f'{where}:type', f"there is no {kind} '{name}'.{hint}")

@@ -1,0 +1,217 @@
+"""The option reference in docs/: the same facts as the schema for editors, as pages."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from ext_core.options import declared
+from ext_core.options.keys import METRIC_GIVEN
+from ext_core.options.problems import LAUNCHER_DATASETS
+from ext_core.options.schema import registered
+from ext_core.options.signatures import NEEDED, Parameter, parameters_of, summary_of, words
+
+_WRITTEN = 'Written by `python scripts/export_reference.py` from the code; do not edit.'
+_USES = {
+    'Networks': (ARCH_REGISTRY, (), '`network_g`, `network_d` and further `network_*` sections, by `type`.'),
+    'Losses and views': (
+        LOSS_REGISTRY,
+        (),
+        'Sections of `train` whose keys end in `_opt`, and of `train:losses`, by `type`.',
+    ),
+    'Datasets': (
+        DATASET_REGISTRY,
+        (),
+        'Sections of `datasets`, by `type`. Keys that all datasets have in common are in '
+        '[datasets](reference.md#datasets).',
+    ),
+    'Metrics': (
+        METRIC_REGISTRY,
+        METRIC_GIVEN,
+        'Sections of `val:metrics`, by `type`; [val](reference.md#val) says what else stands there.',
+    ),
+}
+_SAID_DEFAULT = re.compile(r"\s*Default: ((?:'[^']*'|[^.]|\.(?=\d))*)\.(?=\s|$)")
+
+
+def pages() -> dict[str, str]:
+    """File name to content."""
+    return {
+        'reference.md': '\n'.join(_options()),
+        'reference_components.md': '\n'.join(_components()),
+        'reference_basicsr.md': '\n'.join(_basicsr()),
+    }
+
+
+def _options() -> Iterator[str]:
+    ours = [model for model in registered(MODEL_REGISTRY).values() if model.__module__.startswith('ext_')]
+    ours.sort(key=lambda model: len(model.__mro__))
+    base = declared.model_keys(ours[0])
+    yield f'# Option files\n\n{_WRITTEN}\n'
+    yield (
+        'What a key takes, what holds where it is absent, and what it means. `~` is YAML for nothing. '
+        '[Training](training.md#option-files) says how files inherit from each other; `_delete_: true` in a section '
+        'drops what it would inherit. A key that nobody reads, or in the wrong section, is refused. Classes that '
+        "are named by `type` have pages of their own: [ours](reference_components.md), [BasicSR's]"
+        '(reference_basicsr.md).\n'
+    )
+    yield '## Top level\n'
+    inherits = Parameter(
+        {'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}]},
+        None,
+        'Option files that this one inherits, relative to it. Sections are merged key by key.',
+    )
+    model = Parameter({}, NEEDED, 'The training procedure: one of [these](#models).')
+    yield table('key', {'_base_': inherits, **base[''], 'model_type': model})
+    yield '## datasets\n'
+    yield (
+        'Sections `train`, `val`, `val_1`, ... in a training; `test`, `test_1`, ... or `val` in a test. Of every '
+        'dataset:\n'
+    )
+    yield table('key', parameters_of(declared.Dataset))
+    yield 'Of `datasets:train`:\n'
+    yield table('key', parameters_of(declared.TrainDataset))
+    yield (
+        "Of BasicSR's `PairedImageDataset`; `SingleImageDataset` has those without ground truth. "
+        '[Our datasets](reference_components.md#datasets) say what they read.\n'
+    )
+    paired = {**parameters_of(declared.PairedKeys), **parameters_of(declared.PairedTrainKeys)}
+    yield table('key', {key: parameter for key, parameter in paired.items() if key not in LAUNCHER_DATASETS})
+    yield '## path\n'
+    yield "`_g` stands for any network: `pretrain_network_d` is the discriminator's.\n"
+    yield table('key', base['path'])
+    yield '## train\n\nOf every model of this plugin:\n'
+    yield table('key', base['train'])
+    yield '### nonfinite\n'
+    yield table('key', parameters_of(declared.NonFinite))
+    yield '### Optimizers and schedules\n'
+    yield (
+        '`optim_*`: `type` is any class of `torch.optim`, or of the package `pytorch_optimizer` where it is installed; '
+        "its arguments are that class's, and `lr_mult`: factors on the learning rate by layer. `scheduler`: `type` is "
+        "one of `torch.optim.lr_scheduler`, BasicSR's `MultiStepRestartLR` (also as `MultiStepLR`) and "
+        '`CosineAnnealingRestartLR`, or:\n'
+    )
+    yield _entry('LinearDecayLR', ours[0].SCHEDULERS['LinearDecayLR'], ('optimizer', 'last_epoch'), '####')
+    yield '### Models\n\n`model_type` names one. Those that build on another take its keys too.\n'
+    for kind in ours:
+        forms = ('FileOptions', 'TrainOptions')
+        needs = {form: [key for key, p in declared.declared(kind, form).items() if p.needed] for form in forms}
+        shown = ', '.join(f'`{key}`' for key in (*needs['FileOptions'], *(f'train:{k}' for k in needs['TrainOptions'])))
+        yield f'#### {kind.__name__}\n\n{prose(summary_of(kind))}\n'
+        yield f'{_file_of(kind)}; builds on `{kind.__base__.__name__}`. Needs {shown}.\n'
+        own = {key: p for form in forms if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
+        if own and kind is not ours[0]:
+            yield table('key', own)
+    yield '## val\n'
+    yield table('key', base['val'])
+    yield 'Each section of `metrics` has a `type`, arguments of [that metric](reference_components.md#metrics), and\n'
+    yield table('key', parameters_of(declared.Metric))
+    yield '## logger\n'
+    yield table('key', base['logger'])
+    yield '`wandb`:\n'
+    yield table('key', parameters_of(declared.Wandb))
+    yield '## dist_params\n'
+    yield table('key', parameters_of(declared.DistParams))
+
+
+def _components() -> Iterator[str]:
+    yield f'# Components\n\n{_WRITTEN}\n'
+    yield (
+        "What this plugin adds to BasicSR's registries, with its arguments in an option file. The classes' docstrings "
+        'say more: shapes, ranges, errors, sources. [Your own](extending.md) appear here once this page is '
+        'written anew.\n'
+    )
+    for title, (registry, given, use) in _USES.items():
+        yield f'## {title}\n\n{use}\n'
+        for name, value in registered(registry).items():
+            if value.__module__.startswith('ext_') and title == 'Datasets':
+                always, trained = declared.declared(value, 'Options'), declared.declared(value, 'TrainOptions')
+                yield f'### {name}\n\n{prose(summary_of(value))}\n\n{_file_of(value)}\n'
+                yield table('key', {k: p for k, p in {**always, **trained}.items() if k not in LAUNCHER_DATASETS})
+            elif value.__module__.startswith('ext_'):
+                yield _entry(name, value, given)
+
+
+def _entry(name: str, target: Any, given: tuple, level: str = '###') -> str:
+    keys = {key: parameter for key, parameter in parameters_of(target).items() if key not in given}
+    text = f'{level} {name}\n\n{prose(summary_of(target))}\n\n{_file_of(target)}\n'
+    return '\n'.join([text, *([table('argument', keys)] if keys else [])])
+
+
+def _basicsr() -> Iterator[str]:
+    yield f'# Components of BasicSR\n\n{_WRITTEN}\n'
+    yield (
+        'What the tested version of BasicSR registers, with its signatures. All of it can be named in option files; '
+        '[compatibility.md](compatibility.md) says what this plugin mends in it. What the arguments mean is in the '
+        'docstrings of the installed package.\n'
+    )
+    for title, (registry, given, _) in _USES.items():
+        yield f'## {title}\n'
+        for name, value in registered(registry).items():
+            if value.__module__.startswith('basicsr.'):
+                shown = [
+                    key if parameter.needed else f'{key}={parameter.default!r}'
+                    for key, parameter in parameters_of(value).items()
+                    if key not in given
+                ]
+                yield f'- `{name}`' if title == 'Datasets' else f'- `{name}({", ".join(shown)})`'
+        yield ''
+    yield '## Models\n'
+    for name, model in registered(MODEL_REGISTRY).items():
+        if model.__module__.startswith('basicsr.'):
+            keys = [
+                *declared.declared(model, 'FileOptions'),
+                *(f'train:{k}' for k in declared.declared(model, 'TrainOptions')),
+            ]
+            yield f'- `{name}`; keys: {", ".join(f"`{key}`" for key in sorted(keys))}'
+    yield ''
+
+
+# ---------------------------------------------------------------------- Markdown
+def table(head: str, keys: Mapping[str, Parameter]) -> str:
+    """A Markdown table, with an empty line after it."""
+    lines = [f'| {head} | takes | default | meaning |', '|---|---|---|---|']
+    for key, parameter in keys.items():
+        default = 'needed' if parameter.needed else f'`{_yaml(parameter.default)}`'
+        text = _cell(_SAID_DEFAULT.sub('', parameter.text))
+        lines.append(f'| `{key}` | {_kind(parameter.schema)} | {default} | {text} |')
+    return '\n'.join(lines) + '\n'
+
+
+def _kind(schema: dict) -> str:
+    return (
+        re.sub(r' whose values are each (?:a )?([^|]+?)(?= or ~|$)', r' of \1s', words(schema))
+        .replace(' or ~', '')
+        .replace("'", '`')
+    )
+
+
+def prose(text: str) -> str:
+    """A docstring's words in Markdown: reST's double backticks and roles as code, and no HTML."""
+    text = re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'`\1`', text).replace('``', '`')
+    parts = re.split(r'(`[^`]*`)', text)
+    return ''.join(part if part.startswith('`') else re.sub(r'([<*|])', r'\\\1', part) for part in parts)
+
+
+def _cell(text: str) -> str:
+    text = prose(re.sub(r'\bNone\b', '`~`', ' '.join(text.split()).replace(' | ', ' or ')))
+    return text[:1].upper() + text[1:] if re.match('[a-z]+,? ', text) else text
+
+
+def _file_of(target: Callable) -> str:
+    path = f'{inspect.getmodule(target).__name__.replace(".", "/")}.py'  # type: ignore[union-attr]
+    return f'[{path}](../{path})'
+
+
+def _yaml(value: Any) -> str:
+    """A default as an option file has it."""
+    names: dict[Any, str] = {None: '~', True: 'true', False: 'false'}
+    if value is None or isinstance(value, bool):
+        return names[value]
+    if isinstance(value, list | tuple):
+        return f'[{", ".join(map(_yaml, value))}]'
+    if isinstance(value, dict):
+        return f'{{{", ".join(f"{key}: {_yaml(one)}" for key, one in value.items())}}}'
+    return str(value) if value != '' else "''"

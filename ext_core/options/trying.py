@@ -1,0 +1,377 @@
+"""Components are tried on the spot, to hear before training what they would say in it: alone, and where they meet.
+
+When nothing else is wrong, samples are drawn and go through networks, losses and metrics. Networks have no weights
+there, only the shapes of what they make, so it takes a moment and no memory.
+"""
+
+import copy
+import inspect
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.losses.basic_loss import PerceptualLoss
+from basicsr.metrics import calculate_metric
+from basicsr.models.sr_model import SRModel
+from basicsr.models.video_base_model import VideoBaseModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from torch import nn
+from torch.nn.modules import module as registration
+
+from ext_core.errors import UserError
+from ext_core.options import datasets
+from ext_core.options.problems import Problem, look_up, section
+
+MOST_TENSORS = 5_000  # of weights in one network; those of super-resolution have up to 2,000
+_KEPT = 64
+_LARGEST = 96  # pixels of validation images, which are whole
+_METRIC_SIZE = 256  # pixels; NIQE wants two blocks of 96
+_PLAIN_STEPS = ('SRModel', 'SRGANModel', 'ESRGANModel', 'SwinIRModel')  # of BasicSR: net_g(lq) is to be gt
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn at random inside is not missing outside; warnings are kept back."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+# ---------------------------------------------------------------------- alone
+def trial(where: str, make: Callable | None, arguments: dict) -> Iterator[Problem]:
+    """What a component says against its arguments, or lacks (such as weights), when it is built; None is not tried."""
+    if make is None:
+        return
+    try:
+        make(**{name: value for name, value in arguments.items() if name != 'type'})
+    except UserError as error:
+        yield Problem(where, str(error))
+    except Exception as error:  # whatever it raises, it would raise again after the folders are made
+        yield Problem(where, refusal(arguments.get('type'), error))
+
+
+def refusal(name: Any, error: Exception) -> str:
+    """What a component said: a refusal in its own words, or an error that it did not foresee."""
+    own = isinstance(error, ValueError | AssertionError | OSError)
+    return f'{name}: {error}' if own else f'{name} fails with these options: {type(error).__name__}: {error}'
+
+
+def loss_maker(loss: type) -> Callable | None:
+    """What builds a loss; None for BasicSR's PerceptualLoss, which would download weights."""
+    return None if issubclass(loss, PerceptualLoss) else lambda **arguments: build(loss, arguments)
+
+
+def build(make: Callable, arguments: dict) -> Any:
+    """Make a component, without memory for its weights where it can do without.
+
+    Raises:
+        UserError: If it is too large for this machine, or says so.
+        Exception: Whatever it raises with real weights.
+    """
+    try:
+        with torch.device('meta'), _bounded():
+            return make(**arguments)
+    except UserError:
+        raise
+    except Exception:  # some compute with their weights while they are built, which 'meta' cannot
+        with torch.device('cpu'), _bounded():
+            return make(**arguments)
+
+
+_networks: dict[tuple[type, str], nn.Module] = {}  # the last ones that need no memory
+
+
+def network(kind: type, options: dict) -> nn.Module:
+    """The network of an option section, as :func:`build` makes it; the same section gives the same object."""
+    arguments = {name: value for name, value in options.items() if name != 'type'}
+    key = kind, repr(arguments)
+    if key in _networks:
+        return _networks[key]
+    net = build(kind, arguments)
+    empty = [name for name, weight in net.named_parameters() if not weight.numel()]
+    if empty:
+        raise UserError(f'its weights {empty[0]} would be empty. Raise its numbers of channels.')
+    if _is_light(net):
+        if len(_networks) >= _KEPT:
+            _networks.clear()
+        _networks[key] = net
+    return net
+
+
+def _is_light(net: nn.Module) -> bool:
+    return all(weight.is_meta for weight in net.state_dict().values() if torch.is_tensor(weight))
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """A number with some digits too many would fill the memory, or never be done."""
+    tensors = weights = 0
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+    def count(module: Any, name: str, parameter: torch.Tensor | None) -> None:
+        nonlocal tensors, weights
+        tensors += 1
+        weights += parameter.numel() if parameter is not None else 0
+        if tensors > MOST_TENSORS:
+            raise UserError(f'it would have more than {MOST_TENSORS:,} tensors of weights. Lower its numbers.')
+        if weights * 4 > memory:
+            raise UserError(
+                f'its weights would need more than {weights * 4 / 2**30:,.0f} GiB, and this machine has '
+                f'{memory / 2**30:,.0f}. Lower its numbers.'
+            )
+
+    hook = registration.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def optimizer_steps(optimizer: Callable) -> Callable[..., None]:
+    """Build an optimizer over one number and step twice: some need what a training loop does not give them."""
+
+    def steps(**arguments: Any) -> None:
+        with torch.device('cpu'):
+            built = optimizer([nn.Parameter(torch.zeros(1))], **arguments)
+            for _ in range(2):
+                built.param_groups[0]['params'][0].grad = torch.zeros(1)
+                built.step()
+
+    return steps
+
+
+def schedule_steps(schedule: Callable, total_iter: float) -> Callable[..., None]:
+    """Build a schedule and take its first steps and, by a jump, its last ones: some end before the training does."""
+
+    def steps(**arguments: Any) -> None:
+        if schedule.__name__ == 'CosineAnnealingRestartLR' and sum(arguments['periods']) < total_iter:
+            raise UserError(
+                f'its periods {arguments["periods"]} end before train:total_iter {total_iter}. Lengthen the last one.'
+            )
+        with torch.device('cpu'):
+            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+            built = schedule(optimizer, **arguments)
+            optimizer.step()
+            built.step()
+            built.step()
+            if total_iter > 4:
+                built.last_epoch = int(total_iter) - 2  # the loop steps before every iteration but the first
+                built.step()
+
+    return steps
+
+
+# ---------------------------------------------------------------------- where they meet
+def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
+    """Samples that cannot be drawn, and networks, losses and metrics that cannot take them."""
+    for phase, data_opt in section(opt, 'datasets').items():
+        fault, sample = _sample(opt, phase, data_opt)
+        if fault is not None:
+            yield fault
+        if sample is None:
+            continue
+        if _takes_pairs(opt):
+            yield from (_training if phase == 'train' else _validation)(opt, phase, sample)
+        if phase != 'train':
+            yield from _metrics(opt, phase, sample)
+
+
+def _takes_pairs(opt: dict) -> bool:
+    """Whether the model trains ``network_g`` to make ``gt`` of ``lq``."""
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    ours = model is not None and not model.__module__.startswith('basicsr.')
+    return model is not None and issubclass(model, SRModel) and (ours or model.__name__ in _PLAIN_STEPS)
+
+
+def _sample(opt: dict, phase: str, data_opt: dict) -> tuple[Problem | None, dict | None]:
+    """What a dataset says against its options, or its first usable sample."""
+    where = f'datasets:{phase}'
+    kind = look_up(DATASET_REGISTRY, data_opt.get('type'))
+    try:
+        dataset = kind(copy.deepcopy(data_opt))  # some take what they have read out of it
+        if phase == 'train' and (few := list(datasets.filling(opt, data_opt, len(dataset)))):
+            return few[0], None
+        model = look_up(MODEL_REGISTRY, opt['model_type'])
+        if phase != 'train' and issubclass(model, VideoBaseModel) and not hasattr(dataset, 'data_info'):
+            return Problem(f'{where}:type', f'{kind.__name__} has no videos, which {model.__name__} evaluates.'), None
+        if kind.__module__.startswith('basicsr.') and not issubclass(kind, PairedImageDataset | SingleImageDataset):
+            return None, None  # others may wait for files, or read whole videos
+        for index in sorted({0, len(dataset) // 2, len(dataset) - 1}) if len(dataset) else ():
+            try:
+                return None, dataset[index]
+            except (UserError, OSError):  # a damaged image is no matter of the options
+                continue
+        return None, None
+    except KeyError as missing:
+        return Problem(f'{where}:{missing.args[0]}', f'is missing: {kind.__name__} needs it.'), None
+    except UserError as error:
+        text = str(error)
+        said = text.startswith(where)
+        return Problem(where, text.removeprefix(where).lstrip(': ') if said else f'{kind.__name__}: {text}'), None
+    except Exception as error:
+        return Problem(where, refusal(kind.__name__, error)), None
+
+
+def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
+    """The training sample through the generator, the discriminator and the losses."""
+    kind, generator = section(opt, 'datasets', 'train').get('type'), opt['network_g']['type']
+    if 'gt' not in sample:
+        text = f'{kind} has no ground truth (gt), which training needs. Use PairedImageDataset.'
+        yield Problem('datasets:train:type', text)
+        return
+    if 'lq' not in sample and 'real_lq' not in sample and not opt.get('network_degrade'):
+        yield Problem(
+            'datasets:train:type',
+            f'{kind} has no low-quality images (lq). Use PairedImageDataset, or a model with network_degrade, which '
+            'makes them.',
+        )
+        return
+    gt, lq = tuple(sample['gt'].shape), tuple(sample['lq'].shape) if torch.is_tensor(sample.get('lq')) else None
+    target, judged, called = gt, 'gt', 'the ground truth is'
+    source, name = lq, 'lq'
+    if 'real_lq' in sample:  # the generator makes low-quality images, of large ones or of small ones
+        target, judged = tuple(sample['real_lq'].shape), 'real_lq'
+        called = 'the real ones of datasets:train are'
+        small = getattr(look_up(ARCH_REGISTRY, generator), 'INPUT', 'gt') == 'lq'
+        source, name = (target, 'lq') if small else (gt, 'gt')
+    if source is not None and len(source) == 3:
+        fault, made = _passed(opt, 'network_g', phase, name, source)
+        if fault is not None:
+            yield fault
+        elif made != target:
+            yield Problem(
+                'network_g',
+                f'{generator} makes images of shape {made} of the images of datasets:train {source}, but {called} '
+                f'{target}. Correct its scale and channels, or gt_size.',
+            )
+        elif section(opt, 'network_d') and (section(opt, 'train').get('gan_opt') or judged == 'gt'):
+            fault, _ = _passed(opt, 'network_d', phase, judged, target)
+            if fault is not None:
+                yield fault
+    train = section(opt, 'train')
+    compared = {
+        f'train:{key}': (train.get(key), 2) for key in ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt')
+    }
+    compared['train:tv_opt'] = (train.get('tv_opt'), 1)
+    compared |= {f'train:losses:{key}': (value, 2) for key, value in section(train, 'losses').items()}
+    for where, (options, images) in compared.items():
+        loss = look_up(LOSS_REGISTRY, options['type']) if options else None
+        if loss is None or issubclass(loss, PerceptualLoss):
+            continue
+        try:
+            made = _compared(loss, options, (2, *target), images, source)
+        except Exception as error:
+            text = f'{options["type"]} cannot compare the images of the training: {type(error).__name__}: {error}'
+            yield Problem(where, text)
+            continue
+        two = isinstance(made, tuple) and len(made) == 2
+        one = torch.is_tensor(made) and not made.dim()
+        if not (two if where == 'train:perceptual_opt' else one or (two and 'losses' in where)):
+            wanted = 'two losses' if where == 'train:perceptual_opt' else 'one number'
+            yield Problem(where, f'{options["type"]} does not give {wanted}. Choose another type, or reduction.')
+
+
+def _compared(loss: type, options: dict, shape: tuple, images: int, source: tuple | None) -> Any:
+    """What a loss makes of images: on 'meta', or with numbers where an operation needs them."""
+    arguments = {name: value for name, value in options.items() if name != 'type'}
+    for device, make in (('meta', partial(build, loss, arguments)), ('cpu', partial(loss, **arguments))):
+        try:
+            with torch.no_grad(), torch.device(device):
+                built = make()
+                asks = source is not None and 'lq' in inspect.signature(built.forward).parameters
+                more = {'lq': torch.rand((2, *source))} if asks else {}
+                return built(*(torch.rand(shape) for _ in range(images)), **more)
+        except Exception:
+            if device == 'cpu':
+                raise
+    return None
+
+
+def _validation(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
+    """A validation image, or a part of it, through the generator."""
+    lq, gt = sample.get('lq'), sample.get('gt')
+    if 'real_lq' in sample or not torch.is_tensor(lq) or lq.dim() != 3:
+        return
+    shape = (lq.shape[0], *(min(side, _LARGEST) for side in lq.shape[1:]))
+    fault, made = _passed(opt, 'network_g', phase, 'lq', shape)
+    if fault is not None:
+        yield fault
+    elif made is not None and torch.is_tensor(gt) and made[0] != gt.shape[0]:
+        yield Problem(
+            'network_g',
+            f'{opt["network_g"]["type"]} makes {made[0]} channels of datasets:{phase}, whose ground truth has '
+            f'{gt.shape[0]}. Correct its channels, or color.',
+        )
+
+
+def _passed(opt: dict, key: str, phase: str, kind: str, shape: tuple) -> tuple[Problem | None, tuple | None]:
+    """What a network says against images; and the shape that it makes of them."""
+    options = opt[key]
+    try:
+        return None, _shape_made(options, shape, phase == 'train')
+    except Exception as error:
+        where = f'images of datasets:{phase} ({kind}, {" x ".join(map(str, shape))})'
+        return Problem(key, f'{options["type"]} cannot take the {where}: {type(error).__name__}: {error}'), None
+
+
+_shapes: dict[tuple[str, tuple], tuple | None] = {}  # section and images: what was made of them
+
+
+def _shape_made(options: dict, shape: tuple, training: bool) -> tuple | None:
+    key = repr(options), (training, *shape)
+    if key not in _shapes:
+        kind = look_up(ARCH_REGISTRY, options['type'])
+        net = network(kind, options).train(training)
+        try:
+            made = _forward(net, shape, 'meta' if _is_light(net) else 'cpu')
+        except Exception:  # not every operation can do without numbers
+            with torch.device('cpu'):
+                net = kind(**{k: v for k, v in options.items() if k != 'type'}).train(training)
+            made = _forward(net, shape, 'cpu')
+        if len(_shapes) >= _KEPT:
+            _shapes.clear()
+        _shapes[key] = tuple(made.shape[1:]) if torch.is_tensor(made) else None
+    return _shapes[key]
+
+
+def _forward(net: nn.Module, shape: tuple, device: str) -> Any:
+    with torch.no_grad(), torch.device(device):
+        return net(torch.zeros((2, *shape)))
+
+
+def _metrics(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
+    gt = sample.get('gt')
+    size = gt.shape[-2:] if torch.is_tensor(gt) else None
+    for name, options in section(opt, 'val', 'metrics').items():
+        border = options.get('crop_border', 0)
+        if size is not None and 2 * border >= min(size):
+            yield Problem(
+                f'val:metrics:{name}:crop_border',
+                f'{border} pixels at each side leave nothing of the images of datasets:{phase}, {size[1]} x {size[0]}. '
+                'Lower it.',
+            )
+        elif look_up(METRIC_REGISTRY, options['type']).__module__.startswith('basicsr.'):
+            # on a small picture: some arguments are looked at only when it measures
+            side = _METRIC_SIZE + 2 * border
+            picture = np.repeat((np.add.outer(np.arange(side), np.arange(side)) % 251)[..., None], 3, axis=2)
+            picture = picture.astype(np.uint8)
+            picture[::3, ::2] //= 2
+            arguments = {key: value for key, value in options.items() if key not in ('better', 'optional')}
+            try:
+                calculate_metric({'img': picture, 'img2': picture}, arguments)
+            except Exception as error:
+                yield Problem(f'val:metrics:{name}', refusal(options['type'], error))
