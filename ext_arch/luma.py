@@ -74,8 +74,9 @@ def through_luma(restore: Callable[[Tensor], Tensor], rgb: Tensor, factor: int) 
 class LumaNetwork(NotesArguments):
     """Base of networks for luminance or any other number of channels. Subclasses define :meth:`restore`.
 
-    With one channel it trains on luminance (``color: y`` of BasicSR's datasets) and takes colour images too once it is
-    in evaluation mode, see :func:`through_luma`: validation, testing and export need nothing else.
+    With one channel it takes colour images too, in training and evaluation mode alike, see :func:`through_luma`:
+    validation, testing and export need nothing else. Training wants luminance (``color: y`` of BasicSR's datasets):
+    ``ExtSRModel`` refuses colour there.
 
     Args:
         num_in_ch (int): Channels of the LR image: 1 for luminance, 3 for RGB.
@@ -84,7 +85,7 @@ class LumaNetwork(NotesArguments):
 
     Shape:
         Input: (n, num_in_ch, h, w), range [0, 1]. Output: (n, num_out_ch, upscale * h, upscale * w).
-        Where num_in_ch is 1, in evaluation mode also (n, 3, h, w) to (n, 3, upscale * h, upscale * w), RGB.
+        Where num_in_ch is 1, also (n, 3, h, w) to (n, 3, upscale * h, upscale * w), RGB.
 
     Raises:
         ValueError: If an argument is another, or (in ``forward``) the image has another number of channels.
@@ -109,6 +110,15 @@ class LumaNetwork(NotesArguments):
         """By which the output is larger than the input."""
         return self.upscale
 
+    def training_problem(self, channels: int) -> str | None:
+        """Why images of so many channels train nothing, or None: colour would train the network through luminance."""
+        if channels == self.num_in_ch:
+            return None
+        return (
+            f'{type(self).__name__} with num_in_ch: {self.num_in_ch} trains on luminance, but got colour images. Set '
+            'datasets:train:color: y, or set num_in_ch: 3 and num_out_ch: 3 of the network.'
+        )
+
     def restore(self, x: Tensor) -> Tensor:
         """HR image, (n, num_out_ch, factor * h, factor * w), of an image of ``num_in_ch`` channels."""
         raise NotImplementedError
@@ -117,13 +127,9 @@ class LumaNetwork(NotesArguments):
         """HR image of an LR image, see the class."""
         if x.shape[1] == self.num_in_ch:
             return self.restore(x)
-        name, channels = type(self).__name__, x.shape[1]
-        if (channels, self.num_in_ch) != (3, 1):
-            raise ValueError(f'{name} takes images of {self.num_in_ch} channels (num_in_ch), but got {channels}.')
-        if self.training:
+        if (x.shape[1], self.num_in_ch) != (3, 1):
             raise ValueError(
-                f'{name} with num_in_ch: 1 trains on luminance, but got colour images. Set datasets:train:color: y, or '
-                'set num_in_ch: 3 and num_out_ch: 3 of the network.'
+                f'{type(self).__name__} takes images of {self.num_in_ch} channels (num_in_ch), but got {x.shape[1]}.'
             )
         return through_luma(self.restore, x, self.factor)
 
@@ -134,8 +140,8 @@ class EnlargedInputNetwork(LumaNetwork):
     Args:
         num_in_ch (int), num_out_ch (int), upscale (int): See :class:`LumaNetwork`.
         pre_upsampled (bool | str): Whether inputs already have HR size, and the output the size of the input: 'never'
-            (or false), 'always' (or true), or 'training': in training, where a batch may hold several scales
-            (``MultiScaleImageDataset``), but not in validation and later.
+            (or false), 'always' (or true), or 'training': in training mode, where a batch may hold several scales
+            (``MultiScaleImageDataset``), but not in evaluation mode. The one thing here that depends on the mode.
 
     Shape, Raises: As :class:`LumaNetwork`; with inputs of HR size, the output has the size of the input.
     """

@@ -18,6 +18,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.saving.checkpoint import load_checkpoint
 from ext_core.saving.weights import keep_layers, loading_problem, option_suffix, select_weights
@@ -359,6 +360,9 @@ class ExtSRModel(SRModel):
         """The batch in ``train:accumulate`` equal parts. Gradients are reduced over ranks with the last one only."""
         if len(self.lq) % self.accumulate:  # of a loader that does not follow the option file
             raise ValueError(f'train:accumulate: {UNEVEN.format(len(self.lq), self.accumulate)}')
+        net = self.get_bare_model(self.net_g)
+        if isinstance(net, LumaNetwork) and (problem := net.training_problem(self.lq.shape[1])):
+            raise ValueError(problem)
         parts = list(zip(self.lq.chunk(self.accumulate), self.target_chunks(), strict=True))
         for number, part in enumerate(parts, 1):
             self.lq_chunk = part[0]  # for losses that ask for it

@@ -9,9 +9,12 @@ those of options/train_srgan.yml and options/train_vgg_srgan.yml (VGG19, untrain
 """
 
 import json
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 

@@ -11,8 +11,12 @@ neighbours mean something.
 
 import json
 import statistics
+import sys
 from functools import partial
+from pathlib import Path
 from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 

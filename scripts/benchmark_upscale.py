@@ -11,10 +11,13 @@ MSRResNet of 16 blocks and 64 features at scale 4, untrained, which costs the sa
 
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch

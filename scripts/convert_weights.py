@@ -12,6 +12,9 @@ names no paths. docs/export.md says which tools open what.
 
 import argparse
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import exit_status
 from ext_core.generators.export import (

@@ -16,6 +16,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.benchmark.cost import costs
 from ext_core.benchmark.gallery import gallery
 from ext_core.benchmark.page import page

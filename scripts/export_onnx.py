@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError, exit_status
 from ext_core.generators import onnx_export
 from ext_core.generators.export import add_arguments, metadata_of, opened_input

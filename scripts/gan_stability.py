@@ -18,6 +18,8 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_core.studies import recipes as recipe_studies

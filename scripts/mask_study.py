@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.saving.checkpoint import atomic_write_text

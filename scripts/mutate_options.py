@@ -23,6 +23,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 

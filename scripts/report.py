@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 from ext_core.report.experiment import Experiment, read_experiments

@@ -36,6 +36,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.torture.runs import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before torch starts threads, which forks would not have

@@ -20,6 +20,8 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ext_core.errors import UserError, print_line
 from ext_core.registration import register_all
 

@@ -26,6 +26,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from torch import nn
 from torch.nn.modules import module as registration
 
+from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.options import datasets
 from ext_core.options.problems import Problem, look_up, section
@@ -250,8 +251,11 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         source, name = (target, 'lq') if small else (gt, 'gt')
     if source is not None and len(source) == 3:
         fault, made = _passed(opt, 'network_g', phase, name, source)
+        net = network(look_up(ARCH_REGISTRY, generator), opt['network_g'])
         if fault is not None:
             yield fault
+        elif isinstance(net, LumaNetwork) and (refused := net.training_problem(source[0])):
+            yield Problem('network_g', refused)
         elif made != target:
             yield Problem(
                 'network_g',

@@ -19,6 +19,7 @@ from typing import IO
 from ext_core.errors import UserError
 from ext_core.saving.checkpoint import atomic_write_text
 
+_ROOT = str(Path(__file__).resolve().parents[2])
 _POLL = 0.05  # seconds between looks at the processes
 _TAIL = 15  # lines of a failed command's log that are shown
 
@@ -225,7 +226,8 @@ class _Runner:
             log.close()
             self._fail(job, f'{job.name}: {step.name} is still at work for another study; see {log.name}')
             return
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(self.threads)}
+        path = os.pathsep.join(filter(None, [_ROOT, os.environ.get('PYTHONPATH')]))  # for python -m, in any folder
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(self.threads), 'PYTHONPATH': path}
         if self.gpus:
             environment['CUDA_VISIBLE_DEVICES'] = self.gpus[slot % len(self.gpus)]
         start = log.seek(0, os.SEEK_END)

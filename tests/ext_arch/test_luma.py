@@ -67,10 +67,11 @@ def test_identity_at_factor_1():
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('scale', [2, 3, 4])
-def test_networks_take_and_return_colour_in_evaluation(name, scale):
+def test_networks_take_and_return_colour_in_both_modes(name, scale):
     net = loosened(make(name, upscale=scale, **NETWORKS[name])).eval()
     rgb = colours().double()
     out = net(rgb)
+    assert torch.equal(net.train()(rgb), out)
     assert out.shape == (1, 3, 12 * scale, 15 * scale)
     ycbcr, source = rgb_to_ycbcr(out), rgb_to_ycbcr(rgb)
     torch.testing.assert_close(ycbcr[:, :1], net(source[:, :1]))

@@ -54,6 +54,13 @@ def test_steps_follow_on_one_another_and_are_not_repeated(tmp_path, said):
     assert len(starts(tmp_path)) == 2
 
 
+def test_commands_import_the_packages_beside_the_study(tmp_path, said, monkeypatch):
+    """Not those that the environment installs: a step may be ``python -m``, started in any folder."""
+    monkeypatch.setenv('PYTHONPATH', '/other')
+    run([job(tmp_path, 'a', 'echo "$PYTHONPATH" > "$P"')], said)
+    assert (tmp_path / 'a' / 'train.out').read_text() == f'{Path(__file__).resolve().parents[2]}:/other\n'
+
+
 def test_changed_inputs_repeat_the_step_and_those_after_it(tmp_path, said):
     run([job(tmp_path, 'a', second='')], said)
     run([job(tmp_path, 'a', second='other images')], said)

@@ -46,10 +46,33 @@ def test_any_number_of_workers_draws_the_same():
     assert torch.equal(stream(0), stream(2))
 
 
-def test_epochs_seeds_and_repeats_differ():
+def test_epochs_and_repeats_differ():
     draws = stream(0)
-    assert len(torch.unique(draws[:, 0])) == len(draws) == 24
-    assert not torch.equal(draws, stream(0, seed=1))
+    for generator in draws.T:
+        assert len(torch.unique(generator)) == len(draws) == 24
+
+
+def order(seed: int, epoch: int) -> list[tuple[int, int]]:
+    sampler = SeededSampler(10, seed=seed)
+    sampler.set_position(epoch)
+    return list(sampler)
+
+
+def test_order_is_that_of_seed_and_epoch():
+    assert order(0, 0) == order(0, 0)
+    orders = [[position for _, position in order(seed, epoch)] for seed, epoch in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert all(sorted(positions) == list(range(10)) for positions in orders)
+    assert len({tuple(positions) for positions in orders}) == 4
+
+
+def test_draws_are_those_of_seed_epoch_and_position():
+    """Each of the three generators alone, and each number alone."""
+    at = {
+        (seed, *key): SeededDataset(Draws(3), seed)[key]['draws'] for seed in (0, 1) for key in ((0, 1), (0, 2), (1, 1))
+    }
+    assert torch.equal(SeededDataset(Draws(3), 0)[0, 1]['draws'], at[0, 0, 1])
+    for generator in torch.stack([*at.values()]).T:
+        assert len(torch.unique(generator)) == len(at)
 
 
 def test_continuing_inside_an_epoch_gives_the_rest():
@@ -73,6 +96,12 @@ def test_ranks_share_one_permutation():
     shares = [list(SeededSampler(10, num_replicas=2, rank=rank, seed=3)) for rank in (0, 1)]
     assert [key for pair in zip(*shares, strict=True) for key in pair] == whole
     assert sorted(position for _, position in whole) == list(range(10))
+
+
+def test_ranks_that_share_unequally_leave_nothing_out():
+    shares = [list(SeededSampler(5, num_replicas=2, rank=rank)) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [3, 3]
+    assert {position % 5 for share in shares for _, position in share} == set(range(5))
 
 
 def test_bad_sample_is_replaced_named_and_counted_once(monkeypatch):

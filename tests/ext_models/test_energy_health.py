@@ -29,6 +29,7 @@ EXPLODES, COPIES, BLIND = 'The energy explodes', 'The energies collapse to zero'
         ([WELL, (0.09, 0.19)], ['', '']),
         ([(0.007, 0.2), (0.007, 0.3)], ['', '']),  # of an untrained generator
         ([(float('nan'), 0.1)], [EXPLODES]),
+        ([(float('nan'), 0.1), WELL, (0.02, 0.21)], [EXPLODES, '', EXPLODES]),  # as against the first that is finite
         ([WELL, (0.1, float('inf')), (1.0, 5.0), WELL, (1.0, 5.0)], ['', EXPLODES, '', '', EXPLODES]),
         ([WELL, (1e-7, 2e-7), (1e-7, 2e-7), (1e-7, 2e-7), (1e-7, 2e-7)], ['', '', '', COPIES, '']),
         ([(0.01, 0.009), (0.01, 0.01), (0.01, 0.008), (0.01, 0.007)], ['', '', BLIND, '']),

@@ -84,5 +84,6 @@ def test_vdsr_trains_on_luminance_and_is_evaluated_in_colour():
     model.feed_data({'lq': torch.rand(1, 3, 8, 9)})
     model.test()
     assert model.output.shape == (1, 3, 32, 36)
-    with pytest.raises(ValueError, match='VDSR with num_in_ch: 1 trains on luminance'):
-        model.net_g(torch.rand(1, 3, 8, 9))
+    model.feed_data({'lq': torch.rand(1, 3, 8, 9), 'gt': torch.rand(1, 3, 8, 9)})
+    with pytest.raises(ValueError, match=r'VDSR with num_in_ch: 1 trains on luminance.*datasets:train:color: y'):
+        model.optimize_parameters(2)
