@@ -45,7 +45,6 @@ STILL_WRONG = {
     'ext_metrics -> ext_losses',
     'ext_models -> discovery',
     'ext_models -> errors',
-    'ext_models -> options',
     'ext_models -> train',
     'ext_models -> use',
     'networks -> train',

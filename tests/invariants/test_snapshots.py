@@ -11,7 +11,7 @@ import pytest
 from basicsr.utils import registry
 
 from ext_core import doctor
-from ext_core.config import options
+from ext_core.options import loading as options
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = PROJECT / 'tests' / 'golden'
