@@ -47,7 +47,7 @@ format: install
 	$(RUN) -m ruff format .
 
 bench: install
-	$(RUN) scripts/benchmark_step.py
+	$(RUN) studies/benchmark_step.py
 
 # the variable silences an announcement of the theme's authors
 docs: install

@@ -17,8 +17,6 @@ import torch
 import torchvision
 from torch import Tensor
 
-from ext_core.errors import UserError
-
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path('experiments/pretrained_models')
 RANDOM = 'random'
@@ -99,8 +97,8 @@ def load_feature_weights(name: str, source: str | None = None) -> dict[str, Tens
         dict[str, Tensor]: ``features.N.weight`` and ``features.N.bias``, torchvision's layout and order, float32, CPU.
 
     Raises:
-        UserError: If the network is unknown, the file is missing, unreadable or of another network, or no weights can
-            be had.
+        ValueError: If the network is unknown, or the file is of another network.
+        OSError: If the file is missing or unreadable, or no weights can be had.
     """
     _network(name)
     if source == RANDOM:
@@ -120,7 +118,7 @@ def download_published(name: str, folder: Path) -> Path:
         Path: The file.
 
     Raises:
-        UserError: If it cannot be downloaded or written.
+        OSError: If it cannot be downloaded or written.
     """
     network = _network(name)
     target = folder / network.published
@@ -131,7 +129,7 @@ def download_published(name: str, folder: Path) -> Path:
                 network.url, str(target), hash_prefix=network.sha256_prefix, progress=sys.stderr.isatty()
             )
     except (OSError, http.client.HTTPException, RuntimeError) as error:
-        raise UserError(f'{network.url} cannot be downloaded to {folder}: {error}') from error
+        raise OSError(f'{network.url} cannot be downloaded to {folder}: {error}') from error
     return target
 
 
@@ -139,15 +137,15 @@ def read_state_dict(path: Path) -> object:
     """Read a file of weights; nothing in it is executed.
 
     Raises:
-        UserError: If the file is missing or is no file of weights.
+        OSError: If the file is missing or is no file of weights.
     """
     if not path.is_file():
-        raise UserError(f'The file of ImageNet weights {path} does not exist.\n{HOW_TO_GET}')
+        raise FileNotFoundError(f'The file of ImageNet weights {path} does not exist.\n{HOW_TO_GET}')
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = type(error).__name__
-        raise UserError(f'{path} is no readable file of weights ({reason}): get it anew.\n{HOW_TO_GET}') from error
+        raise OSError(f'{path} is no readable file of weights ({reason}): get it anew.\n{HOW_TO_GET}') from error
 
 
 def select_features(name: str, state: object, path: Path) -> dict[str, Tensor]:
@@ -159,10 +157,10 @@ def select_features(name: str, state: object, path: Path) -> dict[str, Tensor]:
         path (Path): The file it comes from, for messages.
 
     Raises:
-        UserError: If a key is missing, unknown or of the wrong shape.
+        ValueError: If a key is missing, unknown or of the wrong shape.
     """
     if not isinstance(state, dict):
-        raise UserError(f'{path} holds no state dict but {type(state).__name__}, not weights of {name}.\n{HOW_TO_GET}')
+        raise ValueError(f'{path} holds no state dict but {type(state).__name__}, not weights of {name}.\n{HOW_TO_GET}')
     expected = expected_shapes(name)
     found = {key: value for key, value in state.items() if str(key).startswith('features.')}
     wrong = [f'{key} is missing' for key in expected if key not in found]
@@ -173,7 +171,7 @@ def select_features(name: str, state: object, path: Path) -> dict[str, Tensor]:
         if key in found and found[key].shape != shape
     ]
     if wrong:
-        raise UserError(f'{path} does not hold the weights of {name}: {"; ".join(wrong[:3])}.\n{HOW_TO_GET}')
+        raise ValueError(f'{path} does not hold the weights of {name}: {"; ".join(wrong[:3])}.\n{HOW_TO_GET}')
     return {key: found[key].float() for key in expected}
 
 
@@ -191,17 +189,17 @@ def expected_shapes(name: str) -> dict[str, torch.Size]:
 
 def _network(name: str) -> FeatureNetwork:
     if name not in NETWORKS:
-        raise UserError(f'No feature network is called {name!r}; there are {", ".join(NETWORKS)}.')
+        raise ValueError(f'No feature network is called {name!r}; there are {", ".join(NETWORKS)}.')
     return NETWORKS[name]
 
 
 def _download_to_cache(name: str) -> Path:
     try:
         return download_published(name, weight_folders()[-1])
-    except UserError as error:
+    except OSError as error:
         network = NETWORKS[name]
         folders = ', '.join(str(folder) for folder in weight_folders())
-        raise UserError(
+        raise OSError(
             f'No ImageNet weights for {name}: neither {network.features} nor {network.published} is in {folders}; '
             f'{error}.\n{HOW_TO_GET}'
         ) from error

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ext_arch.pretrained import load_feature_weights
-from ext_core.errors import UserError
 
 CONVOLUTIONS_PER_BLOCK = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,10 +26,10 @@ def vgg_layers(vgg_type: str) -> list[str]:
         list[str]: conv = before its ReLU, relu = after it, pool = after the block's max pooling.
 
     Raises:
-        UserError: If ``vgg_type`` is another.
+        ValueError: If ``vgg_type`` is another.
     """
     if not isinstance(vgg_type, str) or vgg_type not in CONVOLUTIONS_PER_BLOCK:
-        raise UserError(f'vgg_type: {vgg_type!r} is not supported; there are {", ".join(CONVOLUTIONS_PER_BLOCK)}.')
+        raise ValueError(f'vgg_type: {vgg_type!r} is not supported; there are {", ".join(CONVOLUTIONS_PER_BLOCK)}.')
     names: list[str] = []
     for block, convolutions in enumerate(CONVOLUTIONS_PER_BLOCK[vgg_type], start=1):
         for number in range(1, convolutions + 1):
@@ -81,7 +80,8 @@ class VGGFeatures(nn.Module):
         Output: dictionary from layer to (n, c, h // 2^(b-1), w // 2^(b-1)), in order of depth.
 
     Raises:
-        UserError: If a layer or the VGG is unknown, no weights can be had, or (in ``forward``) the input is too small.
+        ValueError, OSError: If a layer or the VGG is unknown, no weights can be had, or (in ``forward``) the input is
+            too small.
 
     Reference: Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015,
     configurations D (VGG16) and E (VGG19).
@@ -133,12 +133,12 @@ class VGGFeatures(nn.Module):
         """Return these layers from now on too, for a second user of the same pass.
 
         Raises:
-            UserError: If one of them is unknown, or deeper than the deepest layer so far.
+            ValueError: If one of them is unknown, or deeper than the deepest layer so far.
         """
         for layer in layers:
             if layer not in self.vgg_net._modules:
                 deepest = next(reversed(self.vgg_net._modules))
-                raise UserError(f'These VGG features end at {deepest}, so they do not have {layer!r}.')
+                raise ValueError(f'These VGG features end at {deepest}, so they do not have {layer!r}.')
         self.layers |= frozenset(layers)
         self._keep_layers()
 
@@ -171,7 +171,7 @@ class VGGFeatures(nn.Module):
         """Features of a batch of images, see the class; with ``only`` of some of its layers, and no deeper."""
         if min(x.shape[-2:]) < self.minimum_size:
             deepest = next(reversed(self.vgg_net._modules))
-            raise UserError(
+            raise ValueError(
                 f'Images of {x.shape[-2]}x{x.shape[-1]} px are too small for VGG layer {deepest}, which needs at least '
                 f'{self.minimum_size} px: enlarge gt_size or choose a shallower layer, for instance relu2_2.'
             )
@@ -193,7 +193,7 @@ class VGGFeatures(nn.Module):
 
 def _check_layers(layers: Sequence[str], vgg_type: str, names: list[str]) -> Sequence[str]:
     if isinstance(layers, str) or not layers:
-        raise UserError(f'VGG layers must be a list of one or more names such as [conv5_4], not {layers!r}.')
+        raise ValueError(f'VGG layers must be a list of one or more names such as [conv5_4], not {layers!r}.')
     for layer in layers:
         if layer not in names:
             block = layer.split('_')[0][-1:]
@@ -203,5 +203,5 @@ def _check_layers(layers: Sequence[str], vgg_type: str, names: list[str]) -> Seq
                 if in_block
                 else 'layers are conv1_1, relu1_1, ...'
             )
-            raise UserError(f'{vgg_type} has no layer {layer!r}; {last}.')
+            raise ValueError(f'{vgg_type} has no layer {layer!r}; {last}.')
     return layers

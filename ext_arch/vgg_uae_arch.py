@@ -9,7 +9,6 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ext_arch.vgg_features_arch import CONVOLUTIONS_PER_BLOCK, VGGFeatures, vgg_layers
-from ext_core.errors import UserError
 
 _CHANNELS = (64, 128, 256, 512, 512)  # of VGG's blocks
 _OUTPUTS = {'none': nn.Identity, 'tanh': nn.Tanh}
@@ -79,8 +78,8 @@ class VGGUAE(nn.Module):
 
     Raises:
         ValueError: If an argument is none of the above.
-        UserError: If VGG's weights cannot be had, the layer is unknown, the size of images is not a multiple of 16, or
-            (in ``load_state_dict``) the weights belong to another encoder.
+        ValueError, OSError: If VGG's weights cannot be had, the layer is unknown, the size of images is not a multiple
+            of 16, or (in ``load_state_dict``) the weights belong to another encoder.
 
     Reference: VGG-energy GAN, fig. 3 and eq. 4, read as an autoencoder of the image; Ronneberger et al., U-Net:
     Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015.
@@ -135,7 +134,7 @@ class VGGUAE(nn.Module):
     def _encode(self, x: Tensor) -> dict[str, Tensor]:
         height, width = x.shape[-2:]
         if height % self.SIZE_MULTIPLE or width % self.SIZE_MULTIPLE:
-            raise UserError(
+            raise ValueError(
                 f'network_d: VGGUAE takes images whose height and width are multiples of {self.SIZE_MULTIPLE}, but got '
                 f'{height}x{width} px. Set datasets:train:gt_size to a multiple of {self.SIZE_MULTIPLE}.'
             )
@@ -150,7 +149,7 @@ class VGGUAE(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args: Any) -> None:
         saved = state_dict.get(f'{prefix}encoder_sha256')
         if saved is not None and not torch.equal(saved.cpu(), self.encoder_sha256.cpu()):
-            raise UserError(
+            raise ValueError(
                 'network_d: these weights of VGGUAE were trained on another VGG than this one, so the decoder would '
                 'not fit. Give network_d the vgg_type and the weights of that training.'
             )

@@ -1,7 +1,15 @@
 """The error that a user can mend."""
 
+import functools
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec('P')
+T = TypeVar('T')
+_COMPONENTS = frozenset({'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models'})
 
 
 class UserError(Exception):
@@ -10,6 +18,47 @@ class UserError(Exception):
     Its message names the culprit (file or option key) and the remedy. Launchers and scripts print it without a
     traceback and exit with status 1.
     """
+
+
+def refusal(error: BaseException) -> str | None:
+    """What to tell the user, or None for an error that is a mistake in the code and needs its traceback.
+
+    Components know nothing of :class:`UserError`: they refuse arguments and data with ValueError or OSError. So these
+    count where a component itself raised them, not a library that it called.
+    """
+    if not isinstance(error, UserError | ValueError | OSError):
+        return None
+    text, kind = str(error), type(error)
+    if re.match(r'Caught \w+ in DataLoader worker process', text):
+        raised_in = re.split(r'[/\\]', re.findall(r'^ *File "(.+)", line \d+', text, re.MULTILINE)[-1])
+        text = re.split(rf'^(?:\w+\.)*{kind.__name__}: ', text, flags=re.MULTILINE)[-1].strip()
+    else:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        raised_in = trace.tb_frame.f_globals.get('__name__', '').split('.') if trace else []
+    own = isinstance(error, UserError) or kind.__module__.split('.')[0] in _COMPONENTS
+    return text if own or not _COMPONENTS.isdisjoint(raised_in) else None
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What components refuse inside is a :class:`UserError`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+
+
+def with_user_errors(function: Callable[P, T]) -> Callable[P, T]:
+    """A component's function whose refusals are :class:`UserError`."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with user_errors():
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def print_line(text: str) -> None:
@@ -22,10 +71,13 @@ def print_line(text: str) -> None:
 
 
 def exit_status(job: Callable[[], object]) -> int:
-    """Run a script's job: 0, or 1 where a :class:`UserError`, which is printed, ended it."""
+    """Run a script's job: 0, or 1 where a :func:`refusal`, which is printed, ended it."""
     try:
         job()
-    except UserError as error:
-        print_line(f'error: {error}')
+    except Exception as error:
+        message = refusal(error)
+        if message is None:
+            raise
+        print_line(f'error: {message}')
         return 1
     return 0

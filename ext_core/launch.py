@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ext_core.errors import UserError, print_line
+from ext_core.errors import UserError, print_line, refusal
 from ext_core.options.positions import Positions
 from ext_core.registration import register_all
 from ext_core.training.lifeline import Lifeline, tell_torchrun
@@ -42,17 +42,15 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
         status = job(Path(root), argv)
         if _lifeline:
             _lifeline.leave()
-    except UserError as error:
-        if 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
-            traceback.print_exc()
-        # a DataLoader's worker hands its error over with its traceback in the text
-        status = _failed(error, str(error).rsplit('UserError: ', 1)[-1].strip(), 1)
     except KeyboardInterrupt as error:
         status = _failed(error, 'interrupted', 130)
     except Exception as error:
-        if _lifeline is None:
+        message = refusal(error)
+        if message is None and _lifeline is None:
             raise
-        status = _failed(error, traceback.format_exc().strip(), 1)
+        if message is not None and 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
+            traceback.print_exc()
+        status = _failed(error, message or traceback.format_exc().strip(), 1)
     finally:  # not reached by a rank that failed: with work left over in the group, this may wait for ever
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PACKAGES = ('ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')
+# our packages, and how the files end that are imported, as BasicSR's own folders have it
+PACKAGES = {
+    'ext_arch': '_arch',
+    'ext_losses': '_loss',
+    'ext_data': '_dataset',
+    'ext_metrics': '_metric',
+    'ext_models': '_model',
+}
 
 
 def register_all() -> None:
@@ -16,10 +23,12 @@ def register_all() -> None:
     """
     from ext_core import compat
 
+    packages = [importlib.import_module(name) for name in PACKAGES]  # while our folder can be found
     with _without_namespace_folder():
         compat.apply()
-    for package in PACKAGES:
-        importlib.import_module(package)
+    for package in packages:
+        for path in sorted(Path(str(package.__file__)).parent.glob(f'*{PACKAGES[package.__name__]}.py')):
+            importlib.import_module(f'{package.__name__}.{path.stem}')
 
 
 @contextmanager

@@ -1,5 +1,1 @@
-"""Datasets and data preparation. Every ``*_dataset.py`` in this folder is imported, and so registered."""
-
-from ext_core.discovery import import_siblings
-
-import_siblings(__file__, __name__, '_dataset')
+"""Datasets and data preparation. Every ``*_dataset.py`` of this folder is imported when the plugin registers."""

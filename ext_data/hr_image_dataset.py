@@ -7,7 +7,6 @@ from basicsr.data.transforms import augment, mod_crop, paired_random_crop
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from ext_core.errors import UserError
 from ext_data.hr_pool import HRPool, as_float
 
 
@@ -27,8 +26,8 @@ class HRImageDataset(HRPool):
         file or key.
 
     Raises:
-        UserError: If there are no images, gt_size is no multiple of the scale, or (in ``__getitem__``) an image cannot
-            be decoded.
+        ValueError, OSError: If there are no images, gt_size is no multiple of the scale, or (in ``__getitem__``) an
+            image cannot be decoded.
         ValueError: In ``__getitem__``, if an image is smaller than the crop.
     """
 
@@ -45,7 +44,7 @@ class HRImageDataset(HRPool):
         super().__init__(opt)
         self.scale: int = opt['scale']
         if opt['gt_size'] % self.scale:
-            raise UserError(f'{self.where}:gt_size: {opt["gt_size"]} is no multiple of scale ({self.scale}).')
+            raise ValueError(f'{self.where}:gt_size: {opt["gt_size"]} is no multiple of scale ({self.scale}).')
 
     def __getitem__(self, index: int) -> dict:
         path, opt = self.paths[index], self.opt

@@ -8,8 +8,7 @@ from basicsr.data.data_util import paths_from_folder, paths_from_lmdb
 from basicsr.utils import FileClient
 from torch.utils.data import Dataset
 
-from ext_core.errors import UserError
-from ext_core.images.decoding import decode
+from ext_data.decoding import decode
 
 
 class HRPool(Dataset):
@@ -19,7 +18,7 @@ class HRPool(Dataset):
         opt (dict): Section of the option file, with the keys of ``Options``, and ``phase``, which BasicSR adds.
 
     Raises:
-        UserError: If there are no images.
+        OSError: If there are no images.
     """
 
     @dataclass(kw_only=True)
@@ -38,7 +37,9 @@ class HRPool(Dataset):
         is_lmdb = opt['io_backend']['type'] == 'lmdb'
         self.paths: list[str] = sorted(paths_from_lmdb(root) if is_lmdb else paths_from_folder(root))
         if not self.paths:
-            raise UserError(f'{self.where}:dataroot_gt: no images in {root}. Put images there, or correct the path.')
+            raise FileNotFoundError(
+                f'{self.where}:dataroot_gt: no images in {root}. Put images there, or correct the path.'
+            )
         self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
 
     def __len__(self) -> int:
@@ -48,7 +49,7 @@ class HRPool(Dataset):
         """uint8 BGR (h, w, 3) of a file or key of ``paths``.
 
         Raises:
-            UserError: If it does not decode; see :func:`ext_core.images.decoding.decode`.
+            ValueError: If it does not decode; see :func:`ext_data.decoding.decode`.
         """
         if self._client is None:
             backend = dict(self.opt['io_backend'])

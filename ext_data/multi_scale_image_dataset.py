@@ -12,7 +12,6 @@ from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ext_arch.resize import bicubic_downscale, bicubic_upscale
-from ext_core.errors import UserError
 from ext_data.hr_pool import HRPool, as_float
 
 # LR pixels around a crop that decide its content: the cubic kernel reaches 2 when it reduces, and 2 when it enlarges
@@ -44,8 +43,8 @@ class MultiScaleImageDataset(HRPool):
             * gt_path, lq_path (str): Both the file or key.
 
     Raises:
-        UserError: If an option is another, there are no images, or (in ``__getitem__``) an image cannot be decoded or
-            is smaller than the crop.
+        ValueError, OSError: If an option is another, there are no images, or (in ``__getitem__``) an image cannot be
+            decoded or is smaller than the crop.
 
     Reference: Kim et al., VDSR, CVPR 2016, section 3.3, trains on several scales at once; Dong et al., FSRCNN, ECCV
     2016, section 4.1, has the augmentation.
@@ -97,7 +96,7 @@ class MultiScaleImageDataset(HRPool):
         self.scales = self._checked_scales()
         self.augment_scales = self._checked_augmentation()
         if opt.get('color', 'rgb') not in ('rgb', 'y'):
-            raise UserError(f"{self.where}:color must be 'rgb' or 'y', but is '{opt['color']}'.")
+            raise ValueError(f"{self.where}:color must be 'rgb' or 'y', but is '{opt['color']}'.")
         if self.training:
             self.gt_size = self._checked_crop()
         self._kept: dict[tuple[int, float], np.ndarray] = {}
@@ -139,7 +138,7 @@ class MultiScaleImageDataset(HRPool):
         """Top and left of a random crop: anywhere, or on an LR pixel where ``lq`` has LR size."""
         rooms = [side - self.gt_size for side in image.shape[:2]]
         if min(rooms) < 0:
-            raise UserError(
+            raise ValueError(
                 f'{path} is {image.shape[1]} x {image.shape[0]} (width x height), smaller than the crop of '
                 f'{self.gt_size}. Remove it, or lower {self.where}:gt_size.'
             )
@@ -171,16 +170,16 @@ class MultiScaleImageDataset(HRPool):
     def _checked_scales(self) -> list[int]:
         scales = self.opt.get('scales') or [self.opt['scale']]
         if not isinstance(scales, list) or any(type(scale) is not int or scale < 2 for scale in scales):
-            raise UserError(f'{self.where}:scales must be a list of whole numbers of at least 2, but is {scales}.')
+            raise ValueError(f'{self.where}:scales must be a list of whole numbers of at least 2, but is {scales}.')
         if len(scales) > 1 and not (self.training and self.enlarge_lq):
             why = 'with enlarge_lq: false, images of a batch would differ in size' if self.training else 'in validation'
-            raise UserError(f'{self.where}:scales must be one scale {why}, but is {scales}.')
+            raise ValueError(f'{self.where}:scales must be one scale {why}, but is {scales}.')
         return scales
 
     def _checked_augmentation(self) -> list[float]:
         factors = self.opt.get('augment_scales') or []
         if not isinstance(factors, list) or any(type(f) not in (int, float) or not 0 < f <= 1 for f in factors):
-            raise UserError(
+            raise ValueError(
                 f'{self.where}:augment_scales must be a list of factors above 0 and at most 1, such as '
                 f'[0.9, 0.8, 0.7, 0.6], but is {factors}.'
             )
@@ -189,12 +188,12 @@ class MultiScaleImageDataset(HRPool):
     def _checked_crop(self) -> int:
         size = self.opt.get('gt_size')
         if type(size) is not int or size < 2 * max(self.scales):
-            raise UserError(
+            raise ValueError(
                 f'{self.where}:gt_size must be the side of the crops in pixels, at least twice the scale '
                 f'({max(self.scales)}), but is {size}.'
             )
         if not self.enlarge_lq and size % self.scales[0]:
-            raise UserError(
+            raise ValueError(
                 f'{self.where}:gt_size: {size} is no multiple of the scale ({self.scales[0]}). Choose one, or set '
                 'enlarge_lq: true.'
             )

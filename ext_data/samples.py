@@ -10,8 +10,6 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset, Sampler
 
-from ext_core.errors import UserError
-
 _UNKNOWN, _BAD, _EXPECTED = range(3)  # what is known of a sample: nothing, that it fails, that it has failed elsewhere
 
 
@@ -103,7 +101,7 @@ class SeededDataset(Dataset):
                     if self._bad[index]:
                         self._bad[index] = _UNKNOWN
                     return sample
-            raise UserError('None of the training images can be read; see the warnings above.')
+            raise OSError('None of the training images can be read; see the warnings above.')
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
@@ -121,7 +119,7 @@ class SeededDataset(Dataset):
             count = self._bad[:].count(_BAD) if known else len(self.bad)  # what is expected may be repaired
         files = sample_files(self.dataset, index)
         if count > self.max_bad_samples:
-            raise UserError(
+            raise OSError(
                 f'{count} training samples cannot be read, more than datasets:train:max_bad_samples '
                 f'({self.max_bad_samples}). The last one: {files} ({type(error).__name__}: {error}). Find all of them '
                 'with: python scripts/prepare_data.py --help (it verifies every image).'
@@ -156,7 +154,7 @@ class NamedErrorDataset(Dataset):
         try:
             return self.dataset[index]
         except Exception as error:
-            raise UserError(
+            raise OSError(
                 f'Evaluation images {sample_files(self.dataset, index)} cannot be used: '
                 f'{type(error).__name__}: {error}. Replace or delete them.'
             ) from error

@@ -13,8 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ext_core.errors import UserError
-from ext_core.images.decoding import decode
+from ext_data.decoding import decode
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
 
@@ -23,7 +22,7 @@ REDRAWS = 10  # unreadable real LR images in a row before a sample counts as fai
 class UnpairedImageDataset(Dataset):
     """HR images and real LR images that do not belong together, for unpaired training.
 
-    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_core.images.decoding.decode`.
+    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_data.decoding.decode`.
 
     **Training.** The index chooses the HR image. The real LR image is drawn at random for each sample, with its own
     crop, flips and rotation, so over the epochs every HR image meets every real one. All draws come from Python's
@@ -50,8 +49,8 @@ class UnpairedImageDataset(Dataset):
             * lq_path (str): The same as gt_path, where BasicSR's models look for a name.
 
     Raises:
-        UserError: If a pool does not exist or is empty, or gt_size does not fit the scale or (in ``__getitem__``) an
-            image.
+        ValueError, OSError: If a pool does not exist or is empty, or gt_size does not fit the scale or (in
+            ``__getitem__``) an image.
     """
 
     @dataclass(kw_only=True)
@@ -132,7 +131,7 @@ class UnpairedImageDataset(Dataset):
                 return self._augmented(crop), path
             except Exception as error:
                 self._report(path, error)
-        raise UserError(
+        raise ValueError(
             f'datasets:train:dataroot_real_lq: {REDRAWS} real LR images in a row cannot be used, the last one is '
             f'{path}. Check {self.opt["dataroot_real_lq"]}.'
         )
@@ -170,18 +169,20 @@ def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:
             paths = [line.split('.')[0] if is_lmdb else str(root / line.split(' ')[0]) for line in names]
     except OSError as error:
         kind = 'LMDB' if is_lmdb else 'folder'
-        raise UserError(
+        raise ValueError(
             f'{where}:{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
         ) from error
     if not paths:
-        raise UserError(f'{where}:{key}: no images in {listing or root}. Put images there, or correct the path.')
+        raise FileNotFoundError(
+            f'{where}:{key}: no images in {listing or root}. Put images there, or correct the path.'
+        )
     return paths
 
 
 def _crop_size(opt: dict) -> int:
     size, scale = opt.get('gt_size'), opt['scale']
     if not isinstance(size, int) or size < scale or size % scale:
-        raise UserError(
+        raise ValueError(
             f'datasets:train:gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.'
         )
     return size
@@ -198,7 +199,7 @@ def _file_client(opt: dict) -> FileClient:
 def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:
     height, width = image.shape[:2]
     if min(height, width) < size:
-        raise UserError(
+        raise ValueError(
             f'{path} is {width} x {height} (width x height), smaller than the crop of {size}. Remove it, or lower '
             'datasets:train:gt_size.'
         )

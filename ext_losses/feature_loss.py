@@ -7,8 +7,6 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ext_core.errors import UserError
-
 
 def frobenius(x: Tensor, y: Tensor) -> Tensor:
     """Frobenius norm of the difference over the whole batch (no square, no mean), in at least float32."""
@@ -63,7 +61,8 @@ class VGGFeatureLoss(nn.Module):
         x, gt: (n, 3, h, w), RGB in [0, 1]. Output: (percep, style), scalars, each None where its weight is 0.
 
     Raises:
-        UserError: If a layer, the VGG or the criterion is unknown, no weights can be had, or images are too small.
+        ValueError, OSError: If a layer, the VGG or the criterion is unknown, no weights can be had, or images are too
+            small.
 
     Reference: Johnson et al., Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016;
     Ledig et al. (SRGAN), CVPR 2017, eq. 5; Wang et al. (ESRGAN), ECCVW 2018, section 3.3 (before ReLU).
@@ -83,7 +82,7 @@ class VGGFeatureLoss(nn.Module):
     ) -> None:
         super().__init__()
         if criterion not in CRITERIA:
-            raise UserError(f'criterion: {criterion!r} is not supported; there are {", ".join(CRITERIA)}.')
+            raise ValueError(f'criterion: {criterion!r} is not supported; there are {", ".join(CRITERIA)}.')
         self.criterion = CRITERIA[criterion]
         self.layer_weights = dict(layer_weights)
         self.perceptual_weight = perceptual_weight

@@ -4,7 +4,6 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ext_core.errors import UserError
 from ext_losses.frequency import LowPass
 
 
@@ -27,7 +26,7 @@ class LowPassL1Loss(nn.Module):
         pred, target: (n, c, h, w), any range, h and w at least kernel_size. Output: scalar.
 
     Raises:
-        UserError: If an option is another, or images are smaller than the kernel.
+        ValueError: If an option is another, or images are smaller than the kernel.
 
     Reference: Fritsche et al., Frequency Separation for Real-World Super-Resolution, ICCVW 2019: average of 5 x 5 to
     learn the degradation, 9 x 9 for super-resolution.
@@ -38,11 +37,11 @@ class LowPassL1Loss(nn.Module):
     ) -> None:
         super().__init__()
         if filter not in ('average', 'gaussian'):
-            raise UserError(f"LowPassL1Loss: filter must be average or gaussian, but is '{filter}'.")
+            raise ValueError(f"LowPassL1Loss: filter must be average or gaussian, but is '{filter}'.")
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise UserError(f'LowPassL1Loss: kernel_size must be odd and positive, but is {kernel_size}.')
+            raise ValueError(f'LowPassL1Loss: kernel_size must be odd and positive, but is {kernel_size}.')
         if not sigma > 0:
-            raise UserError(f'LowPassL1Loss: sigma must be positive, but is {sigma}.')
+            raise ValueError(f'LowPassL1Loss: sigma must be positive, but is {sigma}.')
         self.loss_weight = loss_weight
         self.low_pass = LowPass(filter, kernel_size, sigma, pad='zero')
 
@@ -54,7 +53,7 @@ class LowPassL1Loss(nn.Module):
         border = self.low_pass.kernel_size // 2
         height, width = images.shape[-2:]
         if min(height, width) < self.low_pass.kernel_size:
-            raise UserError(
+            raise ValueError(
                 f'LowPassL1Loss: images of {height} x {width} px are smaller than kernel_size '
                 f'{self.low_pass.kernel_size}. Lower it, or enlarge gt_size.'
             )

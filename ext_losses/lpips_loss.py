@@ -1,14 +1,17 @@
 """LPIPS, the learned perceptual distance, as a loss."""
 
+import warnings
 from typing import Any
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ext_core.errors import UserError
-from ext_metrics.lpips_metric import BACKBONES, MINIMUM_SIZE, build_lpips
+from ext_arch.pretrained import load_feature_weights
 
+BACKBONES = {'alex': 'alexnet', 'vgg': 'vgg16'}
+# Smallest side for which the deepest layer is not empty.
+MINIMUM_SIZE = {'alex': 31, 'vgg': 16}
 # Added to the squared length of features before its root. It is about 100 and more in photographs; where all features
 # are 0, which the metric may meet too, the gradient would not be finite without it.
 EPSILON = 1e-6
@@ -34,7 +37,7 @@ class LPIPSLoss(nn.Module):
         is a scalar, None takes the place of a style loss.
 
     Raises:
-        UserError: If ``net`` is unknown, the package or the weights are missing, or images are too small.
+        ValueError, OSError: If ``net`` is unknown, the package or the weights are missing, or images are too small.
 
     Reference: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018.
     """
@@ -42,7 +45,7 @@ class LPIPSLoss(nn.Module):
     def __init__(self, perceptual_weight: float = 1.0, net: str = 'alex', weights: str | None = None) -> None:
         super().__init__()
         if net not in BACKBONES:
-            raise UserError(f'LPIPSLoss: net: {net!r} is not supported; there are {", ".join(BACKBONES)}.')
+            raise ValueError(f'LPIPSLoss: net: {net!r} is not supported; there are {", ".join(BACKBONES)}.')
         self.perceptual_weight = perceptual_weight
         self.minimum_size = MINIMUM_SIZE[net]
         self.lpips: Any = build_lpips(net, weights)
@@ -50,7 +53,7 @@ class LPIPSLoss(nn.Module):
     def forward(self, x: Tensor, gt: Tensor) -> tuple[Tensor, None]:
         """LPIPS of ``x`` against ``gt``, see the class."""
         if min(x.shape[-2:]) < self.minimum_size:
-            raise UserError(
+            raise ValueError(
                 f'LPIPSLoss: images of {x.shape[-2]} x {x.shape[-1]} px are too small, it needs {self.minimum_size}: '
                 'enlarge gt_size, or take net: vgg.'
             )
@@ -67,3 +70,28 @@ class LPIPSLoss(nn.Module):
         """Each layer's features, of length 1 at every position."""
         features = self.lpips.net(self.lpips.scaling_layer(2 * images - 1))
         return [layer * (layer.square().sum(1, keepdim=True) + EPSILON).rsqrt() for layer in features]
+
+
+def build_lpips(net: str, weights: str | None) -> nn.Module:
+    """The package's network, frozen, with the trunk's weights from ``ext_arch.pretrained``, on the CPU.
+
+    Args:
+        net (str): ``alex`` or ``vgg``.
+        weights (str | None): See :class:`LPIPSLoss`.
+
+    Raises:
+        OSError: If ``lpips`` or the weights are missing.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        raise OSError('LPIPS needs the package lpips. Install it with: pip install lpips') from error
+    state = load_feature_weights(BACKBONES[net], weights)
+    # lpips initialises the trunk at random first; a validation must not advance the random state of the training.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    # lpips cuts torchvision's `features` into slices but keeps the numbers: slice2.5.weight is features.5.weight.
+    trunk = {key: state[f'features.{key.split(".", 1)[1]}'] for key in model.net.state_dict()}
+    model.net.load_state_dict(trunk)
+    return model.requires_grad_(False).eval()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ext_core.errors import UserError
-
 KERNELS = ('rbf', 'linear', 'poly2')
 HEURISTICS = ('mean', 'median')
 ESTIMATORS = ('biased', 'unbiased', 'rff')
@@ -75,7 +73,7 @@ class Kernel:
         normalize (bool): Divide the sum over bandwidths by their number. Default: False.
 
     Raises:
-        UserError: If an argument is none of these.
+        ValueError: If an argument is none of these.
 
     Reference: Long et al., Learning Transferable Features with Deep Adaptation Networks (DAN), ICML 2015, for several
     bandwidths. The defaults are those in common use with it.
@@ -89,16 +87,16 @@ class Kernel:
 
     def __post_init__(self) -> None:
         if self.name not in KERNELS:
-            raise UserError(f'kernel: {self.name!r} is not supported; there are {", ".join(KERNELS)}.')
+            raise ValueError(f'kernel: {self.name!r} is not supported; there are {", ".join(KERNELS)}.')
         if self.bandwidth not in HEURISTICS and (isinstance(self.bandwidth, str) or not self.bandwidth > 0):
-            raise UserError(
+            raise ValueError(
                 f'bandwidth: must be {" or ".join(HEURISTICS)}, or a positive number (a squared distance), '
                 f'but is {self.bandwidth!r}.'
             )
         if self.num < 1:
-            raise UserError(f'kernel_num: must be 1 or more, but is {self.num}.')
+            raise ValueError(f'kernel_num: must be 1 or more, but is {self.num}.')
         if self.mul <= 0:
-            raise UserError(f'kernel_mul: must be positive, but is {self.mul}.')
+            raise ValueError(f'kernel_mul: must be positive, but is {self.mul}.')
 
     def bandwidths(self, x: Tensor, y: Tensor) -> Tensor:
         """bw_u for the sets ``x`` (n, d) and ``y`` (m, d): (num,), without a graph."""
@@ -168,7 +166,7 @@ def mmd2(
         Tensor: Scalar, of x's dtype.
 
     Raises:
-        UserError: If the sets do not fit together, hold too few samples, or an option is unknown.
+        ValueError: If the sets do not fit together, hold too few samples, or an option is unknown.
 
     Reference: Gretton et al., JMLR 2012, eq. 3 (unbiased) and 5 (biased).
     """
@@ -226,23 +224,23 @@ def fourier_difference(
 
 
 def check_estimator(kernel: Kernel, estimator: str) -> None:
-    """Raise UserError for an unknown estimator, or one that the kernel does not have."""
+    """Raise ValueError for an unknown estimator, or one that the kernel does not have."""
     if estimator not in ESTIMATORS:
-        raise UserError(f'estimator: {estimator!r} is not supported; there are {", ".join(ESTIMATORS)}.')
+        raise ValueError(f'estimator: {estimator!r} is not supported; there are {", ".join(ESTIMATORS)}.')
     if estimator == 'rff' and kernel.name != 'rbf':
-        raise UserError(f'estimator: rff approximates kernel rbf only, but kernel is {kernel.name}: use biased.')
+        raise ValueError(f'estimator: rff approximates kernel rbf only, but kernel is {kernel.name}: use biased.')
 
 
 def check_sets(x: Tensor, y: Tensor, estimator: str) -> None:
-    """Raise UserError unless ``x`` (n, d) and ``y`` (m, d) are sets that the estimator can compare."""
+    """Raise ValueError unless ``x`` (n, d) and ``y`` (m, d) are sets that the estimator can compare."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise UserError(
+        raise ValueError(
             f'MMD compares sets of vectors of one length, (n, d) and (m, d), but got {tuple(x.shape)} and '
             f'{tuple(y.shape)}: crops (or channels) of both sets must have the same size.'
         )
     needed = 2 if estimator == 'unbiased' else 1
     if min(len(x), len(y)) < needed:
-        raise UserError(
+        raise ValueError(
             f'estimator: {estimator} needs at least {needed} sample(s) of each set, but got {len(x)} and {len(y)}: '
             f'enlarge the batch, take space: patch, or use estimator: biased.'
         )

@@ -9,7 +9,6 @@ import torch.distributed.nn.functional as distributed
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ext_core.errors import UserError
 from ext_losses.frequency import HighPass
 from ext_losses.mmd import Kernel, check_estimator, check_sets, draw_frequencies, fourier_difference, mmd2
 from ext_losses.spectrum import relative_spectrum
@@ -71,7 +70,7 @@ class MMDLoss(nn.Module):
         Gradients reach whichever input requires them.
 
     Raises:
-        UserError: If an option is unknown, options contradict each other, or the batches do not fit them.
+        ValueError: If an option is unknown, options contradict each other, or the batches do not fit them.
 
     Reference: two-stage domain adaptation, eq. 3; Gretton et al., A Kernel Two-Sample Test, JMLR 2012; Long et al.
     (DAN), ICML 2015.
@@ -100,15 +99,15 @@ class MMDLoss(nn.Module):
     ) -> None:
         super().__init__()
         if space not in SPACES:
-            raise UserError(f'space: {space!r} is not supported; there are {", ".join(SPACES)}.')
+            raise ValueError(f'space: {space!r} is not supported; there are {", ".join(SPACES)}.')
         sizes = {'patch_size': patch_size, 'stride': stride, 'max_samples': max_samples, 'num_features': num_features}
         for name, size in sizes.items():
             if size < 1:
-                raise UserError(f'{name}: must be 1 or more, but is {size}.')
+                raise ValueError(f'{name}: must be 1 or more, but is {size}.')
         self.kernel = Kernel(kernel, bandwidth, kernel_mul, kernel_num, normalize_kernels)
         check_estimator(self.kernel, estimator)
         if estimator == 'unbiased' and not squared:
-            raise UserError('squared: false needs estimator: biased or rff; the unbiased one may be negative.')
+            raise ValueError('squared: false needs estimator: biased or rff; the unbiased one may be negative.')
         self.loss_weight = loss_weight
         self.space = space
         self.patch_size, self.stride = (patch_size, stride) if space == 'patch' else (1, 1)
@@ -139,7 +138,7 @@ class MMDLoss(nn.Module):
     def _grid(self, images: Tensor) -> Tensor:
         """All samples of a batch in three dimensions of place and three of content, see :func:`patch_grid`."""
         if images.ndim != 4 and (images.ndim != 2 or self.space != 'image' or self.highpass is not None):
-            raise UserError(
+            raise ValueError(
                 f'MMDLoss needs images (n, c, h, w), but got {tuple(images.shape)}; vectors (n, d) need space: image '
                 'and highpass: ~.'
             )
@@ -182,10 +181,10 @@ def patch_grid(images: Tensor, size: int, stride: int) -> Tensor:
         Tensor: (n, rows, columns, c, size, size).
 
     Raises:
-        UserError: If the images are smaller than a patch.
+        ValueError: If the images are smaller than a patch.
     """
     if min(images.shape[-2:]) < size:
-        raise UserError(
+        raise ValueError(
             f'patch_size: {size} is larger than the images of {images.shape[-2]}x{images.shape[-1]} px: '
             'lower it, or enlarge gt_size.'
         )

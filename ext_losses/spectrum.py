@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from ext_core.errors import UserError
-
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 RINGS = 12  # of a relative spectrum, each 1/24 cycles per px wide
 REFERENCE = slice(1, 4)  # 0.04 to 0.17 cycles per px: what a camera at this resolution hardly changes
@@ -38,11 +36,11 @@ def ring_means(power: Tensor, rings: int) -> Tensor:
     The first ring is without the frequency 0, the last one includes 0.5; corners beyond 0.5 are left out.
 
     Raises:
-        UserError: If the windows are so small that a ring holds no frequency.
+        ValueError: If the windows are so small that a ring holds no frequency.
     """
     size = power.shape[-1]
     if size <= 2 * rings:
-        raise UserError(f'{size} px are too small for a spectrum of {rings} rings: it needs {2 * rings + 1} px.')
+        raise ValueError(f'{size} px are too small for a spectrum of {rings} rings: it needs {2 * rings + 1} px.')
     steps = torch.fft.fftfreq(size, 1 / size, device=power.device)  # whole numbers, so that no border is rounded
     squares = (steps[:, None].square() + steps.square()).long()
     inside = (squares > 0) & (4 * squares <= size**2)
@@ -66,7 +64,7 @@ def relative_spectrum(images: Tensor) -> Tensor:
         Tensor: (n, 11), dB, for the rings from 1/24 to 0.5 cycles per px.
 
     Raises:
-        UserError: If the images are too small.
+        ValueError: If the images are too small.
     """
     side = min(images.shape[-2:])
     top, left = ((length - side) // 2 for length in images.shape[-2:])

@@ -1,5 +1,1 @@
-"""Metrics with BasicSR's signature. Every ``*_metric.py`` in this folder is imported, and so registered."""
-
-from ext_core.discovery import import_siblings
-
-import_siblings(__file__, __name__, '_metric')
+"""Metrics with BasicSR's signature. Every ``*_metric.py`` of this folder is imported when the plugin registers."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ext_core.errors import UserError
 from ext_losses.frequency import HighPass
 from ext_losses.mmd import Kernel
 from ext_losses.mmd_loss import patch_grid
@@ -50,7 +49,7 @@ def radial_power_spectrum(image: Tensor, bins: int = BINS, crop: int = CROP) -> 
         Tensor: (bins,), dB, float64. The first ring is without the frequency 0, the last one includes 0.5.
 
     Raises:
-        UserError: If the image is no such image or smaller than a window.
+        ValueError: If the image is no such image or smaller than a window.
     """
     _check(image, crop)
     windows = patch_grid(luminance(image[None].double())[:, None], crop, crop // 2).reshape(-1, crop, crop)
@@ -79,7 +78,7 @@ def spectrum_distance(fake: Images, real: Images, bins: int = BINS) -> tuple[flo
         where ``fake`` is sharper or noisier.
 
     Raises:
-        UserError: If a set is empty or an image too small.
+        ValueError: If a set is empty or an image too small.
     """
     crop = common_crop(fake, real)
     difference = mean_spectrum(fake, bins, crop) - mean_spectrum(real, bins, crop)
@@ -90,10 +89,10 @@ def common_crop(*sets: Images) -> int:
     """Side in px of the windows that fit into all images, at most 64.
 
     Raises:
-        UserError: If a set is empty.
+        ValueError: If a set is empty.
     """
     if not all(len(images) for images in sets):
-        raise UserError('The gap between two sets of images needs at least one image of each.')
+        raise ValueError('The gap between two sets of images needs at least one image of each.')
     return min(CROP, *(min(image.shape[-2:]) for images in sets for image in images))
 
 
@@ -154,7 +153,7 @@ def mmd_test(x: Images, y: Images, permutations: int = 200, seed: int = 0) -> tu
         negative; and p = (1 + number of permutations with at least that value) / (1 + permutations).
 
     Raises:
-        UserError: If a set is empty or an image too small.
+        ValueError: If a set is empty or an image too small.
 
     Reference: Gretton et al., A Kernel Two-Sample Test, JMLR 2012, eq. 3 and section 5.
     """
@@ -182,7 +181,7 @@ def gap(fake: Images, real: Images) -> dict[str, float]:
         sign): see :func:`spectrum_distance`; ``colour``: distance of the mean colours in grey levels.
 
     Raises:
-        UserError: If a set is empty or an image too small.
+        ValueError: If a set is empty or an image too small.
     """
     spectrum_db, top_band_db = spectrum_distance(fake, real)
     return {
@@ -244,4 +243,4 @@ def _patches(images: list[Tensor]) -> list[Tensor]:
 
 def _check(image: Tensor, size: int) -> None:
     if image.ndim != 3 or len(image) != 3 or min(image.shape[-2:]) < size:
-        raise UserError(f'The gap of images needs (3, h, w) of at least {size} px, but got {tuple(image.shape)}.')
+        raise ValueError(f'The gap of images needs (3, h, w) of at least {size} px, but got {tuple(image.shape)}.')

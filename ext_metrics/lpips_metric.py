@@ -1,7 +1,6 @@
 """LPIPS, the learned perceptual distance, as a metric of BasicSR."""
 
 import functools
-import warnings
 
 import numpy as np
 import torch
@@ -9,12 +8,7 @@ from basicsr.metrics.metric_util import reorder_image
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from ext_arch.pretrained import load_feature_weights
-from ext_core.errors import UserError
-
-BACKBONES = {'alex': 'alexnet', 'vgg': 'vgg16'}
-# Smallest side for which the deepest layer is not empty.
-MINIMUM_SIZE = {'alex': 31, 'vgg': 16}
+from ext_losses.lpips_loss import BACKBONES, MINIMUM_SIZE, build_lpips
 
 
 @METRIC_REGISTRY.register()
@@ -48,19 +42,19 @@ def calculate_lpips(
         float: The distance, about 0 to 1.
 
     Raises:
-        UserError: If ``lpips`` or the weights are missing, ``net`` is unknown, or the images are too small.
+        ValueError, OSError: If ``lpips`` or the weights are missing, ``net`` is unknown, or the images are too small.
         ValueError: If the images differ in shape.
 
     Reference: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018.
     """
     if net not in BACKBONES:
-        raise UserError(f'calculate_lpips: net: {net!r} is not supported; there are {", ".join(BACKBONES)}.')
+        raise ValueError(f'calculate_lpips: net: {net!r} is not supported; there are {", ".join(BACKBONES)}.')
     if img.shape != img2.shape:
         raise ValueError(f'calculate_lpips: the images differ in shape, {img.shape} and {img2.shape}.')
     model = _lpips(net, weights, device)
     images = [_to_tensor(image, crop_border, input_order).to(device) for image in (img, img2)]
     if min(images[0].shape[-2:]) < MINIMUM_SIZE[net]:
-        raise UserError(
+        raise ValueError(
             f'calculate_lpips: images of {img.shape} with crop_border {crop_border} are too small; '
             f'net: {net} needs {MINIMUM_SIZE[net]} px after cropping.'
         )
@@ -90,28 +84,3 @@ def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:
 def _lpips(net: str, weights: str | None, device: str) -> nn.Module:
     """The network, built once."""
     return build_lpips(net, weights).to(device)
-
-
-def build_lpips(net: str, weights: str | None) -> nn.Module:
-    """The package's network, frozen, with the trunk's weights from ``ext_arch.pretrained``, on the CPU.
-
-    Args:
-        net (str): ``alex`` or ``vgg``.
-        weights (str | None): See :func:`calculate_lpips`.
-
-    Raises:
-        UserError: If ``lpips`` or the weights are missing.
-    """
-    try:
-        import lpips
-    except ImportError as error:
-        raise UserError('LPIPS needs the package lpips. Install it with: pip install lpips') from error
-    state = load_feature_weights(BACKBONES[net], weights)
-    # lpips initialises the trunk at random first; a validation must not advance the random state of the training.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    # lpips cuts torchvision's `features` into slices but keeps the numbers: slice2.5.weight is features.5.weight.
-    trunk = {key: state[f'features.{key.split(".", 1)[1]}'] for key in model.net.state_dict()}
-    model.net.load_state_dict(trunk)
-    return model.requires_grad_(False).eval()

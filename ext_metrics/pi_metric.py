@@ -13,7 +13,6 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
 from ext_arch.pretrained import FOLDER, weight_folders
-from ext_core.errors import UserError
 
 MODEL_FILE = 'NRQM_model.mat'
 MODEL_URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{MODEL_FILE}'
@@ -56,7 +55,7 @@ def calculate_pi(
         float: The index; NaN, with a warning, for images too small or too flat for either score.
 
     Raises:
-        UserError: If pyiqa or Ma's model is missing, or ``convert_to`` is unknown.
+        ValueError, OSError: If pyiqa or Ma's model is missing, or ``convert_to`` is unknown.
 
     Reference: Blau et al., The 2018 PIRM Challenge on Perceptual Image Super-Resolution, ECCVW 2018, eq. 1.
     """
@@ -94,7 +93,7 @@ calculate_ma.check_ready = _check_ready  # type: ignore[attr-defined]
 def _luma(img: np.ndarray, crop_border: int, input_order: str, convert_to: str) -> np.ndarray:
     """What BasicSR's NIQE makes of an image before it measures: (h, w), whole numbers in [0, 255], float32."""
     if convert_to not in ('y', 'gray'):
-        raise UserError(f"convert_to must be 'y' or 'gray', but is {convert_to!r}.")
+        raise ValueError(f"convert_to must be 'y' or 'gray', but is {convert_to!r}.")
     image = img.astype(np.float32)
     if input_order != 'HW':
         image = reorder_image(image, input_order=input_order)
@@ -133,14 +132,14 @@ def _nrqm(ma_model: str | None) -> nn.Module:
     try:
         from pyiqa.archs.nrqm_arch import NRQM
     except ImportError as error:
-        raise UserError(f"Ma's score needs the package pyiqa: {error}.\n{HOW_TO_GET}") from error
+        raise OSError(f"Ma's score needs the package pyiqa: {error}.\n{HOW_TO_GET}") from error
     path = _find_model(ma_model)
     try:
         model = NRQM(pretrained_model_path=str(path))
         model.rf_params_list = [_widened(forest) for forest in model.rf_params_list]
     except Exception as error:  # whatever SciPy and pyiqa say, the file is not the one that they expect
         reason = f'{type(error).__name__}: {error}'
-        raise UserError(f"{path} is not Ma's model ({reason}). Get it anew.\n{HOW_TO_GET}") from error
+        raise ValueError(f"{path} is not Ma's model ({reason}). Get it anew.\n{HOW_TO_GET}") from error
     return model.eval()
 
 
@@ -159,11 +158,11 @@ def _find_model(ma_model: str | None) -> Path:
     """The file that the option names; else the first in the folders of weights and in pyiqa's own cache."""
     if ma_model is not None:
         if not Path(ma_model).is_file():
-            raise UserError(f"The file of Ma's model {ma_model} (ma_model) does not exist.\n{HOW_TO_GET}")
+            raise FileNotFoundError(f"The file of Ma's model {ma_model} (ma_model) does not exist.\n{HOW_TO_GET}")
         return Path(ma_model)
     folders = [*weight_folders(), Path(torch.hub.get_dir()) / 'pyiqa']
     found = next((folder / MODEL_FILE for folder in folders if (folder / MODEL_FILE).is_file()), None)
     if found is None:
         places = ', '.join(str(folder) for folder in folders)
-        raise UserError(f"Ma's model is missing: {MODEL_FILE} is not in {places}.\n{HOW_TO_GET}")
+        raise FileNotFoundError(f"Ma's model is missing: {MODEL_FILE} is not in {places}.\n{HOW_TO_GET}")
     return found

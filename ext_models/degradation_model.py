@@ -11,10 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.training.shared_validation import image_path, means, shared
 from ext_metrics.domain_gap import colour_distance, gap
 from ext_models.ext_sr_model import registered
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
+from ext_models.shared_validation import image_path, means, shared
 
 INPUTS = ('gt', 'lq')
 

@@ -9,7 +9,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from ext_core.inference.degrading import low_resolution
+from ext_models.degrading import low_resolution
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 
 

@@ -19,14 +19,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ext_arch.luma import LumaNetwork
-from ext_core.errors import UserError
-from ext_core.saving.checkpoint import load_checkpoint
-from ext_core.saving.weights import keep_layers, loading_problem, option_suffix, select_weights
-from ext_core.training.optimizers import find_optimizer, parameter_groups, where_to_get_more
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
+from ext_models.optimizers import find_optimizer, parameter_groups, where_to_get_more
 from ext_models.precision import Precision
+from ext_models.weights import keep_layers, load_checkpoint, loading_problem, option_suffix, select_weights
 
 UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of batch_size_per_gpu.'
 RESERVED = ('pix', 'percep', 'style', 'tv', 'gan', 'pretrain', 'mmd')  # names of values in the log
@@ -224,7 +222,7 @@ class ExtSRModel(SRModel):
         weights = keep_layers(bare, weights, layers, f'path:{key}')
         problem = loading_problem(bare, weights, load_path, option_suffix(self, net), strict)
         if problem:
-            raise UserError(problem)
+            raise ValueError(problem)
         bare.load_state_dict(weights, strict=strict)
         taken = [name for name, _ in bare.named_children() if name not in layers]
         get_root_logger().info(

@@ -23,8 +23,8 @@ import numpy as np
 
 from ext_core.errors import exit_status
 from ext_core.images.windows import detail, strongest_window
+from ext_core.inference.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 from ext_core.registration import register_all
-from ext_core.studies.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 
 
 def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:

@@ -34,8 +34,8 @@ from torch import Tensor
 from ext_core.errors import UserError, exit_status
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference.degrader import load_degrader
-from ext_core.inference.degrading import low_resolution
 from ext_core.registration import register_all
+from ext_models.degrading import low_resolution
 
 COLUMNS = {
     'mmd': 'MMD^2',
@@ -52,8 +52,8 @@ FEWEST_REAL = 2  # images, so that they have two halves
 # ---------------------------------------------------------------------- images
 def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
-    from ext_core.images.decoding import ImageError
     from ext_core.images.hr_sources import pictures_of, read_picture
+    from ext_data.decoding import ImageError
 
     pictures = pictures_of(root)
     count = min(limit, len(pictures))

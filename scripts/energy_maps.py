@@ -38,10 +38,7 @@ from torch import nn
 
 from ext_core.errors import UserError, exit_status
 from ext_core.images.corruptions import corruptions
-from ext_core.registration import register_all
-from ext_core.saving.checkpoint import atomic_write_text, load_checkpoint
-from ext_core.saving.weights import select_weights, weights_problem
-from ext_core.studies.evaluation import (
+from ext_core.inference.evaluation import (
     Folders,
     Method,
     image_pairs,
@@ -51,6 +48,9 @@ from ext_core.studies.evaluation import (
     upscale,
     validation_sets,
 )
+from ext_core.registration import register_all
+from ext_core.saving.checkpoint import atomic_write_text, load_checkpoint
+from ext_core.saving.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes
 COLUMNS = ('real', 'generated', 'bicubic')

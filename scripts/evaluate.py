@@ -22,18 +22,16 @@ from ext_core.benchmark.cost import costs
 from ext_core.benchmark.gallery import gallery
 from ext_core.benchmark.page import page
 from ext_core.benchmark.pictures import Crop, pieces_of, require_crop
-from ext_core.benchmark.pool import run_tasks
+from ext_core.benchmark.pool import default_processes, positive, run_tasks
 from ext_core.benchmark.report import Report, failure_lines, notes, write
 from ext_core.benchmark.runner import OUR_METRICS, Benchmark, metrics_of
 from ext_core.benchmark.sets import read_set
 from ext_core.benchmark.sources import require_names, upscaler_of
 from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
 from ext_core.errors import UserError, exit_status
+from ext_core.inference.evaluation import named_folders
 from ext_core.registration import register_all
 from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
-from ext_core.studies.evaluation import named_folders
-from ext_core.studies.jobs import default_processes
-from ext_core.studies.recipes import positive
 
 
 def crop_of(text: str) -> Crop:

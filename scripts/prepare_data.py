@@ -140,7 +140,7 @@ def run_plan(pairs: 'list[Pair]', plan: 'Plan', args: argparse.Namespace) -> Non
     """Prepare, pack and say what there is."""
     from ext_data.preparation.pipeline import pack, prepare
 
-    prepared = prepare(pairs, plan, args.jobs)
+    prepared = prepare(pairs, plan, args.jobs, register_all)
     count = sum(len(record.pieces) for record in prepared.records)
     blurred = f'Gaussian blur of {plan.blur:g} HR pixels and ' if plan.blur else ''
     made = f' (LR made by {blurred}MATLAB-style bicubic)' if pairs[0].lr is None else ''
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
             prepare_layout(args)
         else:
             prepare_folders(args)
-    except (UserError, OSError) as error:
+    except (UserError, ValueError, OSError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

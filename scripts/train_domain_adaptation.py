@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import UserError, print_line
+from ext_core.errors import print_line, refusal
 from ext_core.registration import register_all
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='A:B=C', help='override keys of the option file')
     args = parser.parse_args(argv)
     register_all()
-    from ext_core.studies.adaptation import plan
-    from ext_core.studies.stages import run_in_order
+    from ext_core.training.adaptation import plan
+    from ext_core.training.stages import run_in_order
 
     rank, torchrun = os.environ.get('RANK', '0'), None
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
@@ -45,11 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         status = run_in_order(
             lambda: plan(ROOT, args.opt, args.force_yml, args.demo, torchrun), lambda line: print(line, flush=True)
         )
-    except UserError as error:
-        print_line(f'{f"[rank {rank}] " if rank != "0" else ""}error: {error}')
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        message = refusal(error)
+        if message is None:
+            raise
+        print_line(f'{f"[rank {rank}] " if rank != "0" else ""}error: {message}')
+        return 1
     if status > 128 and rank == '0':
         print('stopped; repeat the command to continue', file=sys.stderr, flush=True)
     return status

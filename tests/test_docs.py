@@ -9,17 +9,16 @@ from typing import NamedTuple
 
 import pytest
 
-from ext_core.benchmark import side_by_side
 from ext_core.options import check, yaml_safe
 from ext_core.options import loading as options
-from ext_core.studies import recipes as recipe_studies
+from studies import side_by_side, study
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')] + sorted(
     (PROJECT / 'docs').glob('*.md')
 )
 FOLDERS = ('basicsr', 'docs', 'ext_arch', 'ext_core', 'ext_data', 'ext_losses', 'ext_metrics', 'ext_models', 'options',
-           'scripts', 'tests')  # fmt: skip
+           'scripts', 'studies', 'tests')  # fmt: skip
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 # the file that a Python block says it is, in its first line
 PYTHON_FILE = re.compile(r'# ((?:tests/)?ext_\w+/\w+\.py)\n')
@@ -128,7 +127,7 @@ def sources_of(words: list[str]) -> str:
     text = (PROJECT / script).read_text()
     if script.startswith('basicsr/'):
         return text + Path(options.__file__).read_text()
-    shared = {'recipe_studies.parser_of': recipe_studies, 'benchmark_parser': side_by_side}
+    shared = {'parser_of': study, 'benchmark_parser': side_by_side}
     return text + ''.join(Path(str(module.__file__)).read_text() for name, module in shared.items() if name in text)
 
 

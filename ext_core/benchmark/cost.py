@@ -13,11 +13,11 @@ import torch
 from ext_core.benchmark.complexity import multiply_adds, parameter_count
 from ext_core.benchmark.runner import Benchmark
 from ext_core.benchmark.sets import Place, hash_of
-from ext_core.benchmark.side_by_side import alternate, ratio
+from ext_core.benchmark.timing import alternate, ratio
 from ext_core.benchmark.upscalers import Bicubic, Nearest, NetworkFile, Upscaler
+from ext_core.inference.evaluation import read
 from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.studies.evaluation import read
-from ext_core.studies.jobs import fingerprint
+from ext_core.training.jobs import fingerprint
 
 HD = 1280 * 720  # pixels of the result for which papers count multiply-adds
 _SIDE = 48  # px of the LR image on which they are counted; convolutions need the same for every pixel

@@ -10,7 +10,7 @@ import numpy as np
 from ext_core.benchmark.pictures import Piece
 from ext_core.benchmark.report import Report, failure_lines, shown
 from ext_core.images.data_uri import png_data_uri
-from ext_core.studies.report import lower_is_better
+from ext_core.report.tables import lower_is_better
 
 _ZOOM = 3
 _OVERVIEW = 240  # px, width of the picture that shows where the crop is

@@ -11,7 +11,7 @@ from ext_core.benchmark.sets import Place, TestSet
 from ext_core.benchmark.upscalers import Nearest, Upscaler
 from ext_core.errors import UserError
 from ext_core.images.windows import detail, strongest_window
-from ext_core.studies.evaluation import read
+from ext_core.inference.evaluation import read
 
 
 @dataclass(frozen=True)

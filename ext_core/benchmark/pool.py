@@ -1,6 +1,8 @@
 """Tasks in several processes; one that dies takes nothing with it but its own task."""
 
+import argparse
 import multiprocessing
+import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -71,3 +73,18 @@ def _prepare(threads: int, started: Synchronized) -> None:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
+
+
+def default_processes() -> tuple[int, int]:
+    """Processes and threads of each that fill this machine: one process for each GPU, else for every two cores."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    processes = torch.cuda.device_count() if torch.cuda.is_available() else max(1, cores // 2)
+    return processes, max(1, cores // processes)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, but got {text!r}')
+    return int(text)

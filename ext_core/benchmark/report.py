@@ -8,8 +8,8 @@ from typing import Any
 
 from ext_core.benchmark.cost import Cost, machine
 from ext_core.benchmark.runner import Benchmark
+from ext_core.report.tables import Row, lower_is_better, mean, table_text, write_csv
 from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.studies.report import Row, lower_is_better, mean, table_text, write_csv
 
 COST_COLUMNS = {
     'parameters': 'parameters',

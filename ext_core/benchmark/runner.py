@@ -16,10 +16,10 @@ import numpy as np
 
 from ext_core.benchmark.sets import Place, TestSet, hash_of
 from ext_core.benchmark.upscalers import Upscaler
-from ext_core.errors import UserError
+from ext_core.errors import UserError, refusal
+from ext_core.inference.evaluation import METRICS, measure, usable_metrics
 from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
-from ext_core.studies.evaluation import METRICS, measure, usable_metrics
-from ext_core.studies.jobs import fingerprint
+from ext_core.training.jobs import fingerprint
 
 Metrics = dict[str, dict[str, Any]]
 OUR_METRICS: Metrics = {
@@ -160,7 +160,7 @@ def _read_record(path: Path) -> dict:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().split('\n')[0]
-    return text if isinstance(error, UserError) else f'{type(error).__name__}: {text}'
+    return text if refusal(error) is not None else f'{type(error).__name__}: {text}'
 
 
 # ---------------------------------------------------------------------- all images

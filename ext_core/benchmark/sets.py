@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ext_core.errors import UserError
-from ext_core.studies.evaluation import Folders, image_pairs
+from ext_core.inference.evaluation import Folders, image_pairs
 
 Size = tuple[int, int]  # width, height
 

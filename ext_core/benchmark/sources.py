@@ -11,8 +11,8 @@ from ext_core.benchmark.sets import TestSet
 from ext_core.benchmark.upscalers import NetworkFile, OnnxFile, Upscaler, generator, image_folder, run_onnx
 from ext_core.errors import UserError
 from ext_core.generators.weight_files import SUFFIXES, experiment_files
+from ext_core.inference.evaluation import read
 from ext_core.options import loading as options
-from ext_core.studies.evaluation import read
 
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (

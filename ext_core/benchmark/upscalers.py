@@ -16,9 +16,9 @@ import torch
 from ext_core.benchmark.sets import Place, TestSet, hash_of, size_of
 from ext_core.errors import UserError
 from ext_core.generators.files import GeneratorFile, open_generator
-from ext_core.images.decoding import decode_with_header, read_bytes
-from ext_core.studies.evaluation import Method, read, upscale
-from ext_core.studies.jobs import fingerprint
+from ext_core.inference.evaluation import Method, read, upscale
+from ext_core.training.jobs import fingerprint
+from ext_data.decoding import decode_with_header, read_bytes
 
 Enlarge = Callable[[np.ndarray, int], np.ndarray]  # uint8 BGR LR and the scale to uint8 BGR SR
 
@@ -251,7 +251,7 @@ def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolde
 
 def _images_of(folder: Path, test_set: TestSet) -> dict[str, Path] | str:
     """Files by image, or what is wrong."""
-    from ext_core.images.decoding import IMAGE_SUFFIXES
+    from ext_data.decoding import IMAGE_SUFFIXES
 
     present = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     first = test_set.places[0].name

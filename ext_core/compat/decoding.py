@@ -4,7 +4,7 @@ import numpy as np
 from basicsr.utils import img_util
 
 from ext_core.compat.patch import Patch, lacks, rebind
-from ext_core.images.decoding import ImageError, decode, read_header
+from ext_data.decoding import ImageError, decode, read_header
 
 
 def _cure() -> None:

@@ -13,7 +13,7 @@ from basicsr.models.video_recurrent_model import VideoRecurrentModel
 
 from ext_core.compat.patch import Patch, contains, lacks
 from ext_core.saving.checkpoint import rng_state, set_rng_state
-from ext_core.training.shared_validation import conclude, image_record, shared
+from ext_models.shared_validation import conclude, image_record, shared
 
 Validation = Callable[..., None]
 

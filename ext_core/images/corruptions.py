@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ext_core.studies.evaluation import Method, upscale
+from ext_core.inference.evaluation import Method, upscale
 
 SEED = 0
 NOISE, BICUBIC_NOISE = 5, 8  # standard deviations in grey levels

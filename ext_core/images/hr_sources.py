@@ -8,8 +8,8 @@ import numpy as np
 
 from ext_core.compat.lmdb_backend import shared_environment
 from ext_core.errors import UserError
-from ext_core.images.decoding import decode, read_bytes
 from ext_core.options import image_files as images
+from ext_data.decoding import decode, read_bytes
 from ext_data.preparation.pairs import find_images, match_pairs
 
 

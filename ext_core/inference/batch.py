@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, refusal
 from ext_core.inference.enlarge import Enlarger
 from ext_core.inference.files import Job
 from ext_core.inference.photographs import Photograph, encode, is_deep_format, read_photograph
@@ -50,7 +50,7 @@ class Outcome:
     def fail(self, error: BaseException) -> None:
         self.status = 'failed'
         text = str(error).strip() or type(error).__name__
-        self.error = text if isinstance(error, UserError) else f'{type(error).__name__}: {text}'
+        self.error = text if refusal(error) is not None else f'{type(error).__name__}: {text}'
 
 
 def enlarge_files(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ext_core.errors import UserError
-from ext_core.images.decoding import IMAGE_SUFFIXES, ImageError, read_header
+from ext_data.decoding import IMAGE_SUFFIXES, ImageError, read_header
 
 _KEPT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')  # that are written as they were read
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from ext_core.images.decoding import ImageError, read_bytes, read_header
+from ext_data.decoding import ImageError, read_bytes, read_header
 
 _DEEP_FORMATS = ('PNG', 'TIFF', 'PPM', 'JPEG2000')  # that have 16 bits, of which Pillow keeps 8 in colour
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _WIDTH, _HEIGHT, _MAKER = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003, 0x927C

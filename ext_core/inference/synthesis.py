@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from ext_core.errors import UserError
 from ext_core.generators.files import GeneratorFile
-from ext_core.images.decoding import ImageError
 from ext_core.images.hr_sources import Picture, pictures_of, read_picture
 from ext_core.inference.degrader import identity_of
-from ext_core.inference.degrading import low_resolution_in_tiles, reach_of
 from ext_core.saving.checkpoint import atomic_write_text
+from ext_data.decoding import ImageError
 from ext_data.preparation.images import mod_crop, write_png
 from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing
+from ext_models.degrading import low_resolution_in_tiles, reach_of
 
 T = TypeVar('T')
 
@@ -133,7 +133,7 @@ def _on_first_rank(job: Callable[[], T]) -> T:
     if rank == 0:
         try:
             outcome = [job()]
-        except (UserError, OSError) as error:
+        except (UserError, ValueError, OSError) as error:
             outcome = [UserError(str(error))]
     if world > 1:
         torch.distributed.broadcast_object_list(outcome)

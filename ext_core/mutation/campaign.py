@@ -27,7 +27,7 @@ from ext_core.mutation.damages import Damage, Damager
 from ext_core.mutation.judge import Verdict
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.studies import adaptation_options
+from ext_core.training import adaptation_options
 
 FAILURES = (Verdict.STOPPED, Verdict.TRACEBACK, Verdict.HANG, Verdict.SILENT)
 _SCHEDULES = ['MultiStepLR', 'CosineAnnealingRestartLR', 'LinearDecayLR', 'StepLR', 'ReduceLROnPlateau']

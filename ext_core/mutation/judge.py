@@ -17,7 +17,7 @@ from ext_core.options import yaml_safe
 from ext_core.options.check import check_options
 from ext_core.options.metrics import leave_out_metrics
 from ext_core.options.positions import Positions
-from ext_core.studies import adaptation, adaptation_options
+from ext_core.training import adaptation, adaptation_options
 
 # what makes any recipe a matter of a second; demo.yml's words
 SMALL = {

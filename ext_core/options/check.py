@@ -32,7 +32,7 @@ from ext_core.options.problems import (
     unknown_type,
 )
 from ext_core.options.signatures import Parameter, parameters_of
-from ext_core.training.optimizers import optimizer_names, where_to_get_more
+from ext_models.optimizers import optimizer_names, where_to_get_more
 
 LARGEST = 10**9  # of any number in an option file; iterations, pixels and weights stay far below
 HEAVIEST = 10**6  # weight of a loss

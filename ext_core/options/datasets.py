@@ -15,7 +15,6 @@ from basicsr.utils.file_client import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ext_core.errors import UserError
-from ext_core.images.decoding import IMAGE_SUFFIXES
 from ext_core.options import image_files
 from ext_core.options.declared import UNREAD_IN_DATASETS, dataset_keys, is_open
 from ext_core.options.keys import misplaced, missing, section_problems
@@ -29,6 +28,7 @@ from ext_core.options.problems import (
     section,
     unknown_type,
 )
+from ext_data.decoding import IMAGE_SUFFIXES
 
 LOOKED_AT = 200
 _ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'

@@ -11,7 +11,7 @@ import cv2
 from PIL import Image
 
 from ext_core.errors import UserError
-from ext_core.images.decoding import ImageError, Size, decode, read_bytes, read_header
+from ext_data.decoding import ImageError, Size, decode, read_bytes, read_header
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _META_LINE = re.compile(r'.*\((\d+),\s*(\d+)(?:,\s*\d+)?\)')

@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from ext_core.options.declared import NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
 from ext_core.options.problems import Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
-from ext_core.training.optimizers import find_optimizer
+from ext_models.optimizers import find_optimizer
 
 METRIC_GIVEN = ('img', 'img2')
 

@@ -14,9 +14,8 @@ from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.keys import call_problems
 from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
-from ext_core.saving.checkpoint import load_checkpoint
-from ext_core.saving.weights import keep_layers, loading_problem, select_weights
-from ext_core.training.optimizers import parameter_groups
+from ext_models.optimizers import parameter_groups
+from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
@@ -85,7 +84,7 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
     try:
         if isinstance(path, str) and Path(path).is_file():
             content = load_checkpoint(path)
-    except UserError as error:
+    except (ValueError, OSError) as error:
         yield Problem(where, str(error))
     try:
         net = trying.network(kind, opt[key])
@@ -103,7 +102,7 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
     else:
         try:
             parameter_groups(net, 1.0, factors)
-        except (UserError, ValueError) as error:
+        except ValueError as error:
             yield Problem(f'train:optim_{suffix}', str(error))
     if suffix == 'g' and not is_train and not path and next(net.parameters(), None) is not None:
         yield Problem(
@@ -126,7 +125,7 @@ def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterat
                 name: value.new_zeros(value.shape, device='cpu') if torch.is_tensor(value) and value.is_meta else value
                 for name, value in weights.items()
             }
-    except UserError as error:
+    except ValueError as error:
         yield Problem(where, str(error))
         return
     problem = loading_problem(net, weights, path, suffix, opt['path'].get(f'strict_load_{suffix}', True))

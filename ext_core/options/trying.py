@@ -214,16 +214,14 @@ def _sample(opt: dict, phase: str, data_opt: dict) -> tuple[Problem | None, dict
         for index in sorted({0, len(dataset) // 2, len(dataset) - 1}) if len(dataset) else ():
             try:
                 return None, dataset[index]
-            except (UserError, OSError):  # a damaged image is no matter of the options
+            except (ValueError, OSError):  # a damaged image is no matter of the options
                 continue
         return None, None
     except KeyError as missing:
         return Problem(f'{where}:{missing.args[0]}', f'is missing: {kind.__name__} needs it.'), None
-    except UserError as error:
-        text = str(error)
-        said = text.startswith(where)
-        return Problem(where, text.removeprefix(where).lstrip(': ') if said else f'{kind.__name__}: {text}'), None
     except Exception as error:
+        if str(error).startswith(where):
+            return Problem(where, str(error).removeprefix(where).lstrip(': ')), None
         return Problem(where, refusal(kind.__name__, error)), None
 
 

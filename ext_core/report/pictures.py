@@ -13,8 +13,8 @@ import numpy as np
 from ext_core.errors import UserError
 from ext_core.images.data_uri import png_data_uri
 from ext_core.images.windows import detail, strongest_window
+from ext_core.inference.evaluation import read
 from ext_core.report.experiment import Experiment
-from ext_core.studies.evaluation import read
 
 _TRUTH = 'true image'
 _MARGIN = 8  # LR pixels around a crop, so that bicubic interpolation sees what it would see in the whole image

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import random
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -16,7 +15,8 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, user_errors
+from ext_models import weights
 
 
 class Written(NamedTuple):
@@ -150,50 +150,13 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """Load a checkpoint to the CPU without running any code it may contain (``weights_only``).
-
-    Args:
-        path (str | PathLike): A ``.pth`` or ``.state`` file.
-
-    Returns:
-        dict[str, Any]: The dictionary the file holds.
+    """:func:`ext_models.weights.load_checkpoint`.
 
     Raises:
-        UserError: If the file is missing, truncated, of another kind, or holds objects other than plain data.
+        UserError: Where that raises ValueError or OSError.
     """
-    if not os.path.isfile(path):
-        raise UserError(f'Checkpoint {path} does not exist: correct the path in the option file.')
-    _require_stored(path)
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # garbage makes the unpickler raise almost any type
-        reason = str(error).strip().split('\n')[0] or type(error).__name__
-        if reason.startswith('Weights only load failed'):  # it goes on to advise the unsafe way
-            reason = 'it holds Python objects, which could run code'
-        raise UserError(
-            f'Checkpoint {path} cannot be read: {reason}. It is truncated, not written by torch.save, or holds Python '
-            'objects besides tensors: download or save it again, or name another file.'
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f'{path} is not a checkpoint: it holds a {type(content).__name__}, not a dictionary. Name a file saved by '
-            'BasicSR or a state dict.'
-        )
-    return content
-
-
-def _require_stored(path: str | os.PathLike) -> None:
-    """Refuse an archive with compressed parts: torch writes none, and a small one could fill the memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
-        return  # of the older format, or no checkpoint at all: torch.load says so
-    if packed:
-        raise UserError(
-            f'Checkpoint {path} is compressed ({packed[0]}), which torch.save never does: unpacked it may be of any '
-            'size. Name a file as torch.save wrote it, from a source that you trust.'
-        )
+    with user_errors():
+        return weights.load_checkpoint(path)
 
 
 def rng_state() -> dict[str, Any]:

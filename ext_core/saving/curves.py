@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+Curve = dict[int, float]  # value by iteration, ascending
+Curves = dict[str, Curve]  # by tag
+
 
 def forget_from(tb_logger: Any, step: int) -> None:
     """Let TensorBoard drop what was written so far of this step and later ones, because they are trained again.
@@ -27,3 +30,20 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
     events = EventAccumulator(str(folder), size_guidance={'scalars': 0}).Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()['scalars']}
+
+
+def read_curves(folder: Path) -> Curves:
+    """All scalars of a run's TensorBoard folder, by their tags without ``losses/``; none where there is no folder.
+
+    A run that was resumed has several files. Where they overlap, the value that was written last counts.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not folder.is_dir():
+        return {}
+    events = EventAccumulator(str(folder), size_guidance={'scalars': 0}).Reload()
+    curves: Curves = {}
+    for tag in events.Tags()['scalars']:
+        last = {event.step: event.value for event in sorted(events.Scalars(tag), key=lambda event: event.wall_time)}
+        curves[tag.removeprefix('losses/')] = dict(sorted(last.items()))
+    return curves

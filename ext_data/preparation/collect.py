@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ext_core.errors import UserError
 from ext_data.preparation.layouts import Layout, Split
 from ext_data.preparation.pairs import Pair, find_images, match_pairs, passed_over
 
@@ -21,14 +20,14 @@ def collect_folders(hr_folder: Path, lr_folder: Path | None, lr_name: str, scale
         list[Pair]: Sorted by name, not empty.
 
     Raises:
-        UserError: If a folder holds no images, or names do not match.
+        ValueError, OSError: If a folder holds no images, or names do not match.
     """
     hr = find_images(hr_folder, '{name}', scale)
     if not hr:
-        raise UserError(f'{hr_folder} holds no images.{_others(hr_folder, "{name}", scale)}')
+        raise FileNotFoundError(f'{hr_folder} holds no images.{_others(hr_folder, "{name}", scale)}')
     lr = find_images(lr_folder, lr_name, scale) if lr_folder else {}
     if lr_folder and not lr:
-        raise UserError(f'{lr_folder} holds no images named {lr_name}.{_others(lr_folder, lr_name, scale)}')
+        raise FileNotFoundError(f'{lr_folder} holds no images named {lr_name}.{_others(lr_folder, lr_name, scale)}')
     return match_pairs(hr, lr, scale)
 
 
@@ -53,19 +52,20 @@ def collect_layout(
         dict[Split, list[Pair]]: Not empty, and neither are its lists.
 
     Raises:
-        UserError: If a wanted part, or all of the set, is missing: with where it is published and what is expected.
+        ValueError, OSError: If a wanted part, or all of the set, is missing: with where it is published and what is
+            expected.
     """
     names = [split.name for split in layout.splits]
     unknown = [name for name in only if name not in names]
     if unknown:
         known = ', '.join(filter(None, names)) or 'no parts'
-        raise UserError(f'--split {" ".join(unknown)}: {layout.name} has {known}.')
+        raise ValueError(f'--split {" ".join(unknown)}: {layout.name} has {known}.')
     wanted = [split for split in layout.splits if not only or split.name in only]
     found = {split: _split_pairs(root, layout, split, scale, without_lr) for split in wanted}
     missing = [split.name for split in wanted if not found[split]]
     if len(missing) == len(wanted) or (only and missing):
         part = f' ({", ".join(missing)})' if only else ''
-        raise UserError(
+        raise FileNotFoundError(
             f'{root} holds no images of {layout.name}{part} for scale {scale} in a layout that is understood.\n'
             'Nothing is downloaded: get the set from its publisher, unpack it and point --root to it.\n'
             + layout.describe(scale)
@@ -82,7 +82,7 @@ def _split_pairs(root: Path, layout: Layout, split: Split, scale: int, without_l
         given = source.lr if not without_lr else None
         lr = _within(find_images(root, given, scale), split.numbers) if given else {}
         if layout.lr_kind == 'real' and not lr:
-            raise UserError(
+            raise ValueError(
                 f'{next(iter(hr.values())).parent} has HR images but no captured LR images for scale {scale}, '
                 f'which are the point of {layout.name}.\n{layout.describe(scale)}'
             )

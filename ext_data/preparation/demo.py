@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ext_core.errors import UserError
 from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.sub_images import Window, cut_pair
@@ -42,10 +41,10 @@ def ensure_demo_data(root: Path, scale: int = 4) -> Path:
         Path: ``root/datasets/demo``.
 
     Raises:
-        UserError: If the scale is not supported, or scikit-image or one of its photographs is missing.
+        ValueError, OSError: If the scale is not supported, or scikit-image or one of its photographs is missing.
     """
     if scale not in SCALES:
-        raise UserError(f'The demo set exists for the scales {SCALES}, not {scale}.')
+        raise ValueError(f'The demo set exists for the scales {SCALES}, not {scale}.')
     demo = Path(root) / 'datasets' / 'demo'
     low = [f'{kind}_x{scale}' for kind in ('lq', 'real')]
     parts = ('train/gt.lmdb', *(f'train/{name}.lmdb' for name in low), 'val/gt', *(f'val/{name}' for name in low))
@@ -67,13 +66,13 @@ def _photograph_folder() -> Path:
     spec = importlib.util.find_spec('skimage')
     folder = Path(spec.origin).parent / 'data' if spec and spec.origin else None
     if folder is None:
-        raise UserError(
+        raise OSError(
             'The demo set is made from photographs in the scikit-image package, which is not installed.\n'
             'Remedy: pip install scikit-image'
         )
     missing = [name for name in (*TRAIN_PHOTOGRAPHS, *VAL_REGIONS) if not (folder / name).is_file()]
     if missing:
-        raise UserError(
+        raise OSError(
             f'scikit-image in {folder} lacks {", ".join(missing)}.\nRemedy: pip install --force-reinstall scikit-image'
         )
     return folder

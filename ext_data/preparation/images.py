@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 from basicsr.utils.matlab_functions import imresize
 
-from ext_core.images.decoding import decode_with_header, read_bytes
+from ext_data.decoding import decode_with_header, read_bytes
 
 PNG_COMPRESSION = 1  # what BasicSR's LMDB maker uses: training reads often, disk is cheap
 
 
 def read_image(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read an image as 8-bit colour, see :func:`ext_core.images.decoding.decode`, and say what had to be changed.
+    """Read an image as 8-bit colour, see :func:`ext_data.decoding.decode`, and say what had to be changed.
 
     Args:
         path (Path): Any format that OpenCV decodes.

@@ -8,7 +8,6 @@ A template is a path without its extension, relative to the set's folder; ``{nam
 import difflib
 from dataclasses import dataclass
 
-from ext_core.errors import UserError
 from ext_data.preparation.sub_images import Window
 
 
@@ -272,14 +271,14 @@ def get_layout(name: str) -> Layout:
         Layout: Its description.
 
     Raises:
-        UserError: If the name is not known.
+        ValueError: If the name is not known.
     """
     by_lower = {known.lower(): layout for known, layout in LAYOUTS.items()}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     hint = f' Did you mean {by_lower[close[0]].name}?' if close else ''
-    raise UserError(
+    raise ValueError(
         f'--layout {name} is not known.{hint} Known: {", ".join(LAYOUTS)}.\n'
         'Any other set: give its folders with --hr and --lr.'
     )

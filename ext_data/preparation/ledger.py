@@ -5,8 +5,6 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ext_core.errors import UserError
-
 
 @dataclass(frozen=True)
 class Record:
@@ -33,7 +31,7 @@ class Ledger:
         settings (dict): What the outputs depend on besides the source files.
 
     Raises:
-        UserError: If the file was written with other settings, so that old and new outputs would mix.
+        ValueError: If the file was written with other settings, so that old and new outputs would mix.
     """
 
     def __init__(self, path: Path, settings: dict[str, object]) -> None:
@@ -41,7 +39,7 @@ class Ledger:
         self.records: dict[str, Record] = {}
         lines = _read_lines(path)
         if lines and lines[0] != settings:
-            raise UserError(
+            raise ValueError(
                 f'{path}: these outputs were prepared with other settings\n  then: {lines[0]}\n  now:  {settings}\n'
                 f'Remedy: choose another --output, or delete this file and what was made: {_outputs(path, settings)}.'
             )

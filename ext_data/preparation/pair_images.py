@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ext_core.errors import UserError
-from ext_core.images.decoding import ImageError
+from ext_data.decoding import ImageError
 from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.ledger import Record
 from ext_data.preparation.pairs import Pair
@@ -37,18 +36,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.scale < 2:
-            raise UserError(f'--scale {self.scale}: must be an integer of at least 2.')
+            raise ValueError(f'--scale {self.scale}: must be an integer of at least 2.')
         if not 0 <= self.blur < math.inf:
-            raise UserError(f'--blur {self.blur:g}: must be a standard deviation in HR pixels, for instance 1.6.')
+            raise ValueError(f'--blur {self.blur:g}: must be a standard deviation in HR pixels, for instance 1.6.')
         if self.window is None:
             return
         if self.window.step < 1 or self.window.thresh < 0:
-            raise UserError(
+            raise ValueError(
                 f'--step must be positive and --thresh not negative, not {self.window.step}, {self.window.thresh}.'
             )
         for option, value in (('--sub-images', self.window.size), ('--step', self.window.step)):
             if value % self.scale:
-                raise UserError(
+                raise ValueError(
                     f'{option} {value} does not divide by --scale {self.scale}, so HR and LR would not match. '
                     f'Try {value - value % self.scale or self.scale}.'
                 )

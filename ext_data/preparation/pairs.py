@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ext_core.errors import UserError
-from ext_core.images.decoding import IMAGE_SUFFIXES
+from ext_data.decoding import IMAGE_SUFFIXES
 
 SHOWN = 20  # problems listed one by one before the rest is only counted
 NAMED = 5  # files that are passed over
@@ -47,7 +46,7 @@ def find_images(root: Path, template: str, scale: int) -> dict[str, Path]:
         dict[str, Path]: Name to file, sorted by name; empty if the folder is missing.
 
     Raises:
-        UserError: If two files have the same name (``a.png`` and ``a.jpg``).
+        ValueError: If two files have the same name (``a.png`` and ``a.jpg``).
     """
     *folders, last = template.replace('{scale}', str(scale)).split('/')
     folder = root.joinpath(*folders)
@@ -61,7 +60,7 @@ def find_images(root: Path, template: str, scale: int) -> dict[str, Path]:
         if match is None or path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if match[1] in found:
-            raise UserError(f'{path} and {found[match[1]].name} have the same name. Remove or rename one of them.')
+            raise ValueError(f'{path} and {found[match[1]].name} have the same name. Remove or rename one of them.')
         found[match[1]] = path
     return found
 
@@ -110,12 +109,12 @@ def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pa
         list[Pair]: In the order of ``hr``. ``lr`` is None in all of them or in none.
 
     Raises:
-        UserError: If an image lacks its partner, or if a name cannot be a key.
+        ValueError: If an image lacks its partner, or if a name cannot be a key.
     """
     problems = [f'{hr[name]}: no LR image of that name' for name in hr if lr and name not in lr]
     problems += [f'{lr[name]}: no HR image of that name' for name in lr if name not in hr]
     if problems:
-        raise UserError(
+        raise ValueError(
             f'HR ({len(hr)} images) and LR ({len(lr)} images) do not match in names:\n{listing(problems)}\n'
             + _name_hint(hr, lr, scale)
         )
@@ -136,8 +135,8 @@ def _keys(images: dict[str, Path]) -> dict[str, str]:
     for name, path in images.items():
         key = re.sub(r'[.\s]+', '_', name)
         if not key.isascii():
-            raise UserError(f'{path}: the keys of an LMDB are ASCII. Rename the file.')
+            raise ValueError(f'{path}: the keys of an LMDB are ASCII. Rename the file.')
         if key in owners:
-            raise UserError(f'{path} and {owners[key]} would both become {key}.png. Rename one of them.')
+            raise ValueError(f'{path} and {owners[key]} would both become {key}.png. Rename one of them.')
         keys[name], owners[key] = key, path
     return keys

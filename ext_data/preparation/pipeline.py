@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -16,9 +16,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from ext_core.errors import UserError
-from ext_core.images.decoding import ImageError
-from ext_core.registration import register_all
+from ext_data.decoding import ImageError
 from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, is_current, write_lmdb
 from ext_data.preparation.pair_images import Plan, fingerprint, make_pair
@@ -44,19 +42,22 @@ class Prepared:
         return Counter(note for record in self.records for note in record.notes)
 
 
-def prepare(pairs: Sequence[Pair], plan: Plan, jobs: int = 1) -> Prepared:
+def prepare(
+    pairs: Sequence[Pair], plan: Plan, jobs: int = 1, initializer: Callable[[], None] | None = None
+) -> Prepared:
     """Write the HR and LR images of all pairs as PNG files; finished ones are skipped.
 
     Args:
         pairs (Sequence[Pair]): Source files.
         plan (Plan): What to make of them.
         jobs (int): Worker processes; 1 works in this process. Default: 1.
+        initializer (Callable[[], None] | None): Called first in each worker process. Default: None.
 
     Returns:
         Prepared: What there is now.
 
     Raises:
-        UserError: If an image does not decode, or a pair does not match in size: all of them are named, after the
+        ValueError: If an image does not decode, or a pair does not match in size: all of them are named, after the
             others have been written.
     """
     _refuse_own_sources(pairs, plan)
@@ -78,14 +79,14 @@ def prepare(pairs: Sequence[Pair], plan: Plan, jobs: int = 1) -> Prepared:
     skipped = len(pairs) - len(todo)
     problems = []
     with tqdm(total=len(pairs), initial=skipped, unit='image', desc=plan.hr_folder.name) as bar:
-        for outcome in _run(todo, plan, jobs):
+        for outcome in _run(todo, plan, jobs, initializer):
             if isinstance(outcome, str):
                 problems.append(outcome)
             else:
                 ledger.append(outcome)
             bar.update()
     if problems:
-        raise UserError(
+        raise ValueError(
             f'{len(problems)} of {len(pairs)} pairs cannot be used; no LMDB was written:\n{listing(problems)}\n'
             'Remedy: replace or remove these files and run the same command again; finished images are kept.'
         )
@@ -121,7 +122,7 @@ def _refuse_own_sources(pairs: Sequence[Pair], plan: Plan) -> None:
     sources = {path.parent.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path is not None}
     for folder in (plan.hr_folder, plan.lr_folder):
         if folder.resolve() in sources:
-            raise UserError(f'{folder} holds the source images and would be overwritten. Choose another --output.')
+            raise ValueError(f'{folder} holds the source images and would be overwritten. Choose another --output.')
 
 
 def _unfinished(pairs: Sequence[Pair], plan: Plan, ledger: Ledger) -> list[Pair]:
@@ -142,18 +143,20 @@ def _unfinished(pairs: Sequence[Pair], plan: Plan, ledger: Ledger) -> list[Pair]
     return [pair for pair in pairs if pair.key not in done]
 
 
-def _run(pairs: Sequence[Pair], plan: Plan, jobs: int) -> Iterator[Record | str]:
+def _run(
+    pairs: Sequence[Pair], plan: Plan, jobs: int, initializer: Callable[[], None] | None
+) -> Iterator[Record | str]:
     """Outcomes in order: a record, or the text of what is wrong."""
     if jobs == 1 or len(pairs) < 2:
         yield from map(partial(_attempt, plan=plan), pairs)
         return
     # spawned: a forked process hangs where this one has used threads of OpenCV's or PyTorch's before
     spawned = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=spawned, initializer=register_all)
+    executor = ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=spawned, initializer=initializer)
     try:
         yield from executor.map(partial(_work, plan=plan), pairs, chunksize=CHUNK)
     except BrokenProcessPool as error:
-        raise UserError(
+        raise ValueError(
             'A worker process was killed, probably for lack of memory. '
             f'Run the same command again with fewer --jobs than {jobs}; finished images are kept.'
         ) from error

@@ -10,7 +10,6 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from ext_arch.vgg_features_arch import VGGFeatures, vgg_layers
-from ext_core.errors import UserError
 
 
 def build(layers, **options) -> VGGFeatures:
@@ -119,18 +118,18 @@ def test_smallest_input(layer, size):
     net = build([layer])
     assert net(images(size, size + 5))[layer].numel() > 0
     if size > 1:
-        with pytest.raises(UserError, match=f'{layer}, which needs at least {size} px: enlarge gt_size'):
+        with pytest.raises(ValueError, match=f'{layer}, which needs at least {size} px: enlarge gt_size'):
             net(images(size + 5, size - 1))
 
 
 def test_layers_that_do_not_exist():
-    with pytest.raises(UserError, match="vgg16 has no layer 'conv5_4'; its last convolution of block 5 is conv5_3"):
+    with pytest.raises(ValueError, match="vgg16 has no layer 'conv5_4'; its last convolution of block 5 is conv5_3"):
         build(['conv5_4'])
-    with pytest.raises(UserError, match="vgg19 has no layer 'relu9_9'; layers are conv1_1"):
+    with pytest.raises(ValueError, match="vgg19 has no layer 'relu9_9'; layers are conv1_1"):
         build(['relu9_9'], vgg_type='vgg19')
-    with pytest.raises(UserError, match='must be a list'):
+    with pytest.raises(ValueError, match='must be a list'):
         build('conv5_3')
-    with pytest.raises(UserError, match='must be a list'):
+    with pytest.raises(ValueError, match='must be a list'):
         build([])
-    with pytest.raises(UserError, match="vgg_type: 'vgg11'"):
+    with pytest.raises(ValueError, match="vgg_type: 'vgg11'"):
         build(['conv1_1'], vgg_type='vgg11')

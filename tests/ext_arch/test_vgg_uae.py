@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ext_arch.vgg_features_arch import VGGFeatures
-from ext_core.errors import UserError
 
 TAPS = {'vgg16': (3, 8, 15, 22, 29), 'vgg19': (3, 8, 17, 26, 35)}  # last ReLU of each block in torchvision's numbering
 
@@ -137,7 +136,7 @@ def test_weights_of_another_encoder_are_refused():
     torch.nn.init.zeros_(same.last[0].bias)
     same.load_state_dict(one.state_dict())
     assert torch.equal(same(images()), one(images()))
-    with pytest.raises(UserError, match='trained on another VGG'):
+    with pytest.raises(ValueError, match='trained on another VGG'):
         other.load_state_dict(one.state_dict())
 
 
@@ -168,7 +167,7 @@ def test_float32_under_autocast():
 # ---------------------------------------------------------------------- refusals
 @pytest.mark.parametrize('size', [(40, 32), (32, 8)])
 def test_sizes_that_do_not_fit_are_refused(size):
-    with pytest.raises(UserError, match=f'multiples of 16, but got {size[0]}x{size[1]} px'):
+    with pytest.raises(ValueError, match=f'multiples of 16, but got {size[0]}x{size[1]} px'):
         build()(images(*size))
 
 

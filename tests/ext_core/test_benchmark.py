@@ -16,8 +16,8 @@ from ext_core.benchmark.runner import Benchmark, metrics_of
 from ext_core.benchmark.sets import hash_of, read_set, size_of
 from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
 from ext_core.errors import UserError
-from ext_core.studies.evaluation import read
-from ext_core.studies.report import mean
+from ext_core.inference.evaluation import read
+from ext_core.report.tables import mean
 
 fresh_caches = benchmark_images.fresh_caches
 SERIAL = partial(run_tasks, processes=1, threads=1)

@@ -24,7 +24,7 @@ from ext_core.benchmark.runner import Benchmark, metrics_of
 from ext_core.benchmark.sources import upscaler_of
 from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
 from ext_core.errors import UserError
-from ext_core.studies.evaluation import read
+from ext_core.inference.evaluation import read
 
 fresh_caches = benchmark_images.fresh_caches
 VOID = {'meta', 'img', 'br'}

@@ -8,8 +8,8 @@ from torch import nn
 from ext_core.errors import UserError
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference.degrader import identity_of, load_degrader
-from ext_core.inference.degrading import low_resolution, low_resolution_in_tiles, reach_of
 from ext_core.options import yaml_safe
+from ext_models.degrading import low_resolution, low_resolution_in_tiles, reach_of
 
 
 class AtLRSize(nn.Module):

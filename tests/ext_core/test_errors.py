@@ -1,8 +1,65 @@
-"""What is printed where several processes share a terminal."""
+"""Which errors are told in one message, and how it is printed where several processes share a terminal."""
 
 import sys
+from collections.abc import Callable
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from ext_core import errors
+from ext_core.errors import UserError, refusal
+from ext_data.decoding import ImageError, decode
+from ext_data.samples import NamedErrorDataset
+from ext_losses.low_pass_loss import LowPassL1Loss
+
+
+def raised(job: Callable[[], object]) -> Exception:
+    """What a job raises."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        job()
+    return caught.value
+
+
+class Broken(Dataset):
+    """Images that cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int):
+        raise ValueError('torn')
+
+
+def fails(error: Exception) -> Callable[[], None]:
+    def job() -> None:
+        raise error
+
+    return job
+
+
+def test_what_components_and_we_say_ourselves_is_a_refusal():
+    assert refusal(raised(fails(UserError('mend it')))) == 'mend it'
+    assert 'filter must be average' in (refusal(raised(lambda: LowPassL1Loss(filter='none'))) or '')
+    assert refusal(raised(lambda: decode(b'', 'x.png'))) == 'x.png is empty (0 bytes)'
+    assert refusal(raised(fails(ImageError('x.png is grey')))) == 'x.png is grey'
+
+
+@pytest.mark.parametrize('error', [ValueError('of a library'), OSError('of the system'), TypeError('of a mistake')])
+def test_other_errors_keep_their_traceback(error):
+    assert refusal(raised(fails(error))) is None
+
+
+def test_a_component_that_calls_with_nonsense_is_a_mistake():
+    error = raised(lambda: LowPassL1Loss(kernel_size=3)(None, None))
+    assert refusal(error) is None
+
+
+def test_of_a_workers_error_its_own_words_are_told():
+    error = raised(lambda: list(DataLoader(NamedErrorDataset(Broken()), num_workers=1)))
+    told = 'Evaluation images sample 0 cannot be used: ValueError: torn. Replace or delete them.'
+    assert 'Traceback' in str(error)
+    assert refusal(error) == told
+    assert refusal(raised(lambda: list(DataLoader(Broken(), num_workers=1)))) is None
 
 
 def test_line_is_one_write(monkeypatch):

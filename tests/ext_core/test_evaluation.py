@@ -11,9 +11,10 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from ext_core.errors import UserError
+from ext_core.inference import evaluation
 from ext_core.options import yaml_safe
-from ext_core.studies import evaluation
 from ext_data.preparation.demo import ensure_demo_data
+from studies import study
 
 NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
 PSNR = {'psnr': {'type': 'calculate_psnr', 'crop_border': 2}}
@@ -42,7 +43,7 @@ def test_command_writes_every_images_metrics_with_ema_weights(experiment, folder
     output = tmp_path / 'result.json'
     place = f'demo={folders[0]}:{folders[1]}'
     command = ['--experiment', str(experiment), '--set', place, '--metrics', json.dumps(PSNR), '--output', str(output)]
-    assert evaluation.main(command) == 0
+    assert study.main(command) == 0
     result = json.loads(output.read_text())
     names = sorted(path.name for path in folders[0].glob('*.png'))
     assert sorted(result['demo']['psnr']) == names
@@ -72,7 +73,7 @@ def test_pairs_are_of_any_format(tmp_path):
 def test_command_explains_an_unfinished_experiment(folders, tmp_path, capsys):
     place = f'demo={folders[0]}:{folders[1]}'
     command = ['--experiment', str(tmp_path / 'none'), '--set', place, '--output', str(tmp_path / 'x.json')]
-    assert evaluation.main(command) == 1
+    assert study.main(command) == 1
     assert 'not a finished experiment' in capsys.readouterr().err
 
 
@@ -130,5 +131,5 @@ def test_folders_without_pairs_are_named(tmp_path):
 @pytest.mark.parametrize('text', ['Set5', 'Set5=gt', 'Set5=gt:', '=gt:lq'])
 def test_malformed_sets_are_refused(text, capsys):
     with pytest.raises(SystemExit):
-        evaluation.main(['--experiment', 'x', '--output', 'y', '--set', text])
+        study.main(['--experiment', 'x', '--output', 'y', '--set', text])
     assert 'NAME=GT_DIR:LQ_DIR' in capsys.readouterr().err

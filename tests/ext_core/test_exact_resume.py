@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from ext_core import launch
 from ext_core.options import yaml_safe
 from ext_core.saving.curves import scalars
-from ext_core.torture.sameness import difference
 from ext_core.training.trainer import Trainer
 from ext_models.ext_sr_model import ExtSRModel
+from studies.sameness import difference
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAME = 'demo_train_rrdb_psnr'

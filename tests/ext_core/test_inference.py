@@ -15,6 +15,7 @@ from ext_core.inference.batch import enlarge_files, failures, prepare_output, su
 from ext_core.inference.enlarge import Enlarger
 from ext_core.inference.files import Naming, plan
 from ext_core.inference.photographs import read_photograph
+from ext_data.decoding import ImageError
 
 
 @pytest.fixture
@@ -157,6 +158,6 @@ def test_a_tiff_of_a_kind_that_is_not_read_is_not_called_damaged(dtype, channels
     layout = {'photometric': 'rgb'} if channels == 3 else {'photometric': 'minisblack', 'extrasamples': ['unassalpha']}
     tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 5, channels), dtype), planarconfig='contig', **layout)
     with pytest.raises(
-        UserError, match=rf'a\.tif is a TIFF of {channels} channels of {dtype}, which is not read; conv'
+        ImageError, match=rf'a\.tif is a TIFF of {channels} channels of {dtype}, which is not read; conv'
     ):
         read_photograph(tmp_path / 'a.tif')

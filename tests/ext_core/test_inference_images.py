@@ -12,9 +12,9 @@ from inference_tools import Repeat, Same, network, noise, repeated
 from PIL import Image, ImageCms, ImageOps
 
 from ext_core.errors import UserError
-from ext_core.images.decoding import ImageError, decode
 from ext_core.inference.enlarge import Enlarger
 from ext_core.inference.photographs import Photograph, encode, read_photograph
+from ext_data.decoding import ImageError, decode
 
 
 def profile(kind: str) -> bytes:

@@ -19,8 +19,8 @@ from ext_core.errors import UserError
 from ext_core.generators.export import metadata_of, save_safetensors, weights_of
 from ext_core.generators.files import open_generator
 from ext_core.generators.onnx_export import export
+from ext_core.inference.evaluation import read
 from ext_core.options import yaml_safe
-from ext_core.studies.evaluation import read
 
 fresh_caches = benchmark_images.fresh_caches
 

@@ -15,7 +15,6 @@ from basicsr.utils import bgr2ycbcr
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
 
-from ext_core.errors import UserError
 from ext_core.options import datasets as check
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.samples import SeededDataset, SeededSampler
@@ -255,17 +254,17 @@ def test_scale_of_the_file_is_the_default(pool):
     ],
 )
 def test_refuses(pool, wrong, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(ValueError, match=words):
         dataset(pool, **wrong)
 
 
 def test_files_that_do_not_serve_are_named(pool, tmp_path):
-    with pytest.raises(UserError, match=r'0\.png is 50 x 60 .* smaller than the crop of 52'):
+    with pytest.raises(ValueError, match=r'0\.png is 50 x 60 .* smaller than the crop of 52'):
         draw(dataset(pool, gt_size=52, scales=[2]), 0, 0)
-    with pytest.raises(UserError, match='datasets:train:dataroot_gt: no images in'):
+    with pytest.raises(FileNotFoundError, match='datasets:train:dataroot_gt: no images in'):
         build_dataset(section(tmp_path))
     (tmp_path / 'broken.png').write_bytes(b'no image')
-    with pytest.raises(UserError, match=r'broken\.png does not decode'):
+    with pytest.raises(ValueError, match=r'broken\.png does not decode'):
         build_dataset(section(tmp_path))[0]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from ext_core.errors import UserError
 from ext_data.preparation.demo import camera_down, ensure_demo_data
 from ext_data.preparation.images import bicubic_down
 from ext_data.unpaired_image_dataset import UnpairedImageDataset
@@ -105,9 +104,9 @@ def test_two_processes_at_once(demo, tmp_path):
 
 
 def test_missing_scikit_image_and_unknown_scale_are_user_errors(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match='not 8'):
+    with pytest.raises(ValueError, match='not 8'):
         ensure_demo_data(tmp_path, 8)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match='pip install scikit-image'):
+    with pytest.raises(OSError, match='pip install scikit-image'):
         ensure_demo_data(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 from basicsr.utils.matlab_functions import imresize
 from scipy.ndimage import gaussian_filter
 
-from ext_core.images.decoding import ImageError
+from ext_data.decoding import ImageError
 from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
 from ext_data.preparation.sub_images import Window, cut_pair, starts
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from ext_core.errors import UserError
+from ext_core.registration import register_all
 from ext_data.preparation import pipeline
 from ext_data.preparation.collect import collect_folders, collect_layout
 from ext_data.preparation.images import bicubic_down, write_png
@@ -90,7 +90,7 @@ def test_parallel_equals_serial(tmp_path):
     write_noise(tmp_path / 'hr', [f'{i}' for i in range(9)])
     pairs = collect_folders(tmp_path / 'hr', None, '{name}', 4)
     prepare(pairs, plan_in(tmp_path / 'one'), jobs=1)
-    prepare(pairs, plan_in(tmp_path / 'two'), jobs=2)
+    prepare(pairs, plan_in(tmp_path / 'two'), jobs=2, initializer=register_all)
     assert_equal_folders(plan_in(tmp_path / 'one').hr_folder, plan_in(tmp_path / 'two').hr_folder)
     assert_equal_folders(plan_in(tmp_path / 'one').lr_folder, plan_in(tmp_path / 'two').lr_folder)
 
@@ -151,7 +151,7 @@ def test_other_settings_are_refused(tmp_path):
     write_noise(tmp_path / 'hr', ['a'])
     pairs = collect_folders(tmp_path / 'hr', None, '{name}', 4)
     prepare(pairs, plan_in(tmp_path / 'out', window=Window(16, 8)))
-    with pytest.raises(UserError, match='other settings') as caught:
+    with pytest.raises(ValueError, match='other settings') as caught:
         prepare(pairs, plan_in(tmp_path / 'out', window=Window(16, 16)))
     plan = plan_in(tmp_path / 'out', window=Window(16, 8))
     remedy = str(caught.value).split('Remedy: ')[1]
@@ -176,20 +176,20 @@ def test_another_blur_is_refused(tmp_path, blur):
     folders = (tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR')
     prepare(pairs, Plan(4, *folders, blur=1.6))
     assert prepare(pairs, Plan(4, *folders, blur=1.6)).skipped == 1
-    with pytest.raises(UserError, match='other settings'):
+    with pytest.raises(ValueError, match='other settings'):
         prepare(pairs, Plan(4, *folders, blur=blur))
 
 
 def test_image_smaller_than_the_blur_is_named(tmp_path):
     write_noise(tmp_path / 'hr', ['a'], 32, 40)
     plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', blur=9)
-    with pytest.raises(UserError, match=r'a\.png: smaller than 36 pixels'):
+    with pytest.raises(ValueError, match=r'a\.png: smaller than 36 pixels'):
         prepare(collect_folders(tmp_path / 'hr', None, '{name}', 4), plan)
 
 
 @pytest.mark.parametrize('blur', [-1, float('nan'), float('inf')])
 def test_blur_is_a_standard_deviation(tmp_path, blur):
-    with pytest.raises(UserError, match='--blur'):
+    with pytest.raises(ValueError, match='--blur'):
         Plan(4, tmp_path / 'HR', tmp_path / 'LR', blur=blur)
 
 
@@ -200,8 +200,8 @@ def test_all_unusable_images_are_named(tmp_path, jobs):
         data = (tmp_path / 'hr' / f'{name}.png').read_bytes()
         (tmp_path / 'hr' / f'{name}.png').write_bytes(data[:40])
     plan = plan_in(tmp_path / 'out')
-    with pytest.raises(UserError) as error:
-        prepare(collect_folders(tmp_path / 'hr', None, '{name}', 4), plan, jobs)
+    with pytest.raises(ValueError, match='2 of 3 pairs cannot be used') as error:
+        prepare(collect_folders(tmp_path / 'hr', None, '{name}', 4), plan, jobs, register_all)
     assert 'a.png' in str(error.value)
     assert 'c.png' in str(error.value)
     assert 'b.png' not in str(error.value)
@@ -213,7 +213,7 @@ def test_size_mismatch_is_named(tmp_path):
     write_noise(tmp_path / 'lr', ['fits'], 8, 10)
     write_noise(tmp_path / 'lr', ['near'], 8, 9)  # four columns less: not explained by cropping HR to a multiple of 4
     write_noise(tmp_path / 'lr', ['wrong'], 16, 20)
-    with pytest.raises(UserError, match='HR is not 4 x LR') as error:
+    with pytest.raises(ValueError, match='HR is not 4 x LR') as error:
         prepare(collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}', 4), plan_in(tmp_path / 'out'))
     assert 'near.png is 40 x 32' in str(error.value)
     assert 'wrong.png is 20 x 16' in str(error.value)
@@ -241,12 +241,12 @@ def test_lr_at_hr_size_is_reduced(tmp_path):
 def test_names_must_match_and_the_hint_tells_the_suffix(tmp_path):
     write_noise(tmp_path / 'hr', ['a', 'b'])
     write_noise(tmp_path / 'lr', ['ax4', 'bx4'], 8, 10)
-    with pytest.raises(UserError, match=r"--lr-name '\{name\}x4'"):
+    with pytest.raises(ValueError, match=r"--lr-name '\{name\}x4'"):
         collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}', 4)
     pairs = collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}x4', 4)
     assert [(pair.key, pair.lr.name) for pair in pairs] == [('a', 'ax4.png'), ('b', 'bx4.png')]
     (tmp_path / 'lr' / 'bx4.png').unlink()
-    with pytest.raises(UserError, match=r'b\.png: no LR image'):
+    with pytest.raises(ValueError, match=r'b\.png: no LR image'):
         collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}x4', 4)
 
 
@@ -254,18 +254,18 @@ def test_keys_survive_basicsr(tmp_path):
     write_noise(tmp_path / 'hr', ['my photo.v2'])
     assert collect_folders(tmp_path / 'hr', None, '{name}', 4)[0].key == 'my_photo_v2'
     write_noise(tmp_path / 'hr', ['my_photo_v2'])
-    with pytest.raises(UserError, match=r'would both become my_photo_v2\.png'):
+    with pytest.raises(ValueError, match=r'would both become my_photo_v2\.png'):
         collect_folders(tmp_path / 'hr', None, '{name}', 4)
 
 
 def test_sources_are_never_overwritten(tmp_path):
     write_noise(tmp_path / 'HR_x4', ['a'])
-    with pytest.raises(UserError, match='holds the source images'):
+    with pytest.raises(ValueError, match='holds the source images'):
         prepare(collect_folders(tmp_path / 'HR_x4', None, '{name}', 4), plan_in(tmp_path))
 
 
 def test_window_must_divide_by_the_scale(tmp_path):
-    with pytest.raises(UserError, match='--step 10'):
+    with pytest.raises(ValueError, match='--step 10'):
         plan_in(tmp_path, 4, Window(40, 10))
 
 
@@ -296,7 +296,7 @@ def test_number_range_divides_one_folder(tmp_path):
 
 def test_captured_lr_is_not_replaced_by_bicubic(tmp_path):
     write_noise(tmp_path / 'City100_iPhoneX', ['001H'])
-    with pytest.raises(UserError, match='no captured LR'):
+    with pytest.raises(ValueError, match='no captured LR'):
         collect_layout(tmp_path, get_layout('City100'), 4)
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ext_core.errors import UserError
 from ext_data.samples import NamedErrorDataset, SeededDataset, SeededSampler
 
 
@@ -117,18 +116,18 @@ def test_bad_sample_is_replaced_named_and_counted_once(monkeypatch):
 
 def test_too_many_bad_samples_stop_the_run():
     data = SeededDataset(Draws(6, bad=(1, 2, 3)), seed=0, max_bad_samples=2)
-    with pytest.raises(UserError, match=r'3 training samples.*max_bad_samples'):
+    with pytest.raises(OSError, match=r'3 training samples.*max_bad_samples'):
         data[0, 1]
 
 
 def test_all_bad_ends():
-    with pytest.raises(UserError, match='None of the training images'):
+    with pytest.raises(OSError, match='None of the training images'):
         SeededDataset(Draws(2, bad=(0, 1)), seed=0)[0, 0]
 
 
 def test_bad_samples_are_counted_over_workers():
     data = SeededDataset(Draws(8, bad=(0, 1, 2, 3)), seed=0, max_bad_samples=3)
-    with pytest.raises(UserError, match='max_bad_samples'):
+    with pytest.raises(OSError, match='max_bad_samples'):
         list(DataLoader(data, batch_size=1, sampler=SeededSampler(8), num_workers=2))
 
 
@@ -143,7 +142,7 @@ def test_bad_samples_count_in_other_processes_and_after_a_resume(monkeypatch):
     assert resumed[0, 4]['index'] == 5
     assert len(warnings) == 1  # it is known
     assert resumed[0, 0]['index'] == 1
-    with pytest.raises(UserError, match='3 training samples'):
+    with pytest.raises(OSError, match='3 training samples'):
         resumed[0, 6]
 
 
@@ -159,7 +158,7 @@ def test_a_repaired_sample_is_used_and_counted_no_more():
 def test_samples_that_failed_before_may_not_pass_a_smaller_budget():
     data = SeededDataset(Draws(8, bad=(0, 1)), seed=0, max_bad_samples=1)
     data.expect_bad([0, 1])
-    with pytest.raises(UserError, match='2 training samples'):
+    with pytest.raises(OSError, match='2 training samples'):
         data[0, 0]
 
 
@@ -167,5 +166,5 @@ def test_evaluation_errors_name_the_files():
     data = NamedErrorDataset(Draws(2, bad=(1,)))
     assert data[0]['index'] == 0
     assert data.size == 2
-    with pytest.raises(UserError, match=r'gt/1\.png and lq/1\.png.*truncated'):
+    with pytest.raises(OSError, match=r'gt/1\.png and lq/1\.png.*truncated'):
         data[1]

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, problems, section
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.errors import UserError
 from ext_core.training.loaders import TrainingBatches, evaluation_loaders
 from ext_data.samples import SeededDataset, SeededSampler
 
@@ -172,17 +171,17 @@ def test_unreadable_real_image_is_reported_once_and_others_take_its_place(caplog
 def test_all_real_images_unreadable():
     for name in LR_NAMES:
         Path(f'real/{name}.png').write_bytes(b'damaged')
-    with pytest.raises(UserError, match=r'dataroot_real_lq: 10 real LR images .* Check real'):
+    with pytest.raises(ValueError, match=r'dataroot_real_lq: 10 real LR images .* Check real'):
         build_dataset(section())[0]
 
 
 @pytest.mark.usefixtures('folders')
 def test_unreadable_hr_image_names_itself():
     Path('hr/h0.png').write_bytes(b'damaged')
-    with pytest.raises(UserError, match=r'hr/h0\.png does not decode'):
+    with pytest.raises(ValueError, match=r'hr/h0\.png does not decode'):
         build_dataset(section())[0]
     cv2.imwrite('hr/h0.png', coded((15, 40), 0))
-    with pytest.raises(UserError, match=r'hr/h0\.png is 40 x 15 .* crop of 16'):
+    with pytest.raises(ValueError, match=r'hr/h0\.png is 40 x 15 .* crop of 16'):
         build_dataset(section())[0]
 
 

@@ -7,8 +7,6 @@ import pytest
 from basicsr.data import build_dataset
 from unpaired_pools import coded, problems, section, write_lmdb
 
-from ext_core.errors import UserError
-
 
 # ---------------------------------------------------------------------- refused at construction
 @pytest.mark.usefixtures('lmdbs')
@@ -23,7 +21,7 @@ from ext_core.errors import UserError
     ],
 )
 def test_refused_at_construction(backend, changes, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(ValueError, match=words):
         build_dataset(section(backend, **changes))
 
 
@@ -32,7 +30,7 @@ def test_refused_at_construction(backend, changes, words):
 def test_empty_pool(backend, key):
     Path('empty').mkdir()
     Path('empty/meta_info.txt' if backend == 'lmdb' else 'empty/.hidden').write_text('\n')
-    with pytest.raises(UserError, match=f'datasets:train:{key}: no images in empty'):
+    with pytest.raises(FileNotFoundError, match=f'datasets:train:{key}: no images in empty'):
         build_dataset(section(backend, **{key: 'empty'}))
 
 

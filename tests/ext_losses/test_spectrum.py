@@ -5,7 +5,6 @@ import pytest
 import torch
 from basicsr.losses import build_loss
 
-from ext_core.errors import UserError
 from ext_losses.frequency import LowPass
 from ext_losses.spectrum import NOISE_FLOOR, REFERENCE, RINGS, relative_spectrum, ring_means, window_power
 
@@ -79,7 +78,7 @@ def test_gradients_and_flat_images():
 
 
 def test_small_images_are_refused():
-    with pytest.raises(UserError, match='25 px'):
+    with pytest.raises(ValueError, match='25 px'):
         relative_spectrum(noise(1, 24))
 
 

@@ -12,7 +12,7 @@ from basicsr.utils.matlab_functions import imresize
 
 from ext_arch import pretrained
 from ext_arch.vgg_features_arch import VGGFeatures
-from ext_core.errors import UserError
+from ext_losses import lpips_loss
 from ext_metrics import lpips_metric
 from ext_metrics.lpips_metric import calculate_lpips
 
@@ -104,7 +104,7 @@ def test_network_is_built_once_and_leaves_the_random_state_alone(image_pair, mon
     before = torch.get_rng_state()
     value = calculate_lpips(*image_pair, 0, weights=weights)
     assert torch.equal(torch.get_rng_state(), before)
-    monkeypatch.setattr(lpips_metric, 'load_feature_weights', lambda *_: pytest.fail('loaded twice'))
+    monkeypatch.setattr(lpips_loss, 'load_feature_weights', lambda *_: pytest.fail('loaded twice'))
     assert calculate_lpips(*image_pair, 0, weights=weights) == value
 
 
@@ -112,20 +112,20 @@ def test_network_is_built_once_and_leaves_the_random_state_alone(image_pair, mon
 def test_smallest_image(net, size):
     image = np.zeros((size + 8, size + 8, 3), np.uint8)
     assert calculate_lpips(image, image, 4, net=net, weights='random') == 0
-    with pytest.raises(UserError, match=f'needs {size} px'):
+    with pytest.raises(ValueError, match=f'needs {size} px'):
         calculate_lpips(image[1:], image[1:], 4, net=net, weights='random')
 
 
 def test_errors(image_pair, monkeypatch, tmp_path):
     first, second = image_pair
-    with pytest.raises(UserError, match="net: 'squeeze'"):
+    with pytest.raises(ValueError, match="net: 'squeeze'"):
         calculate_lpips(first, second, 0, net='squeeze')
     with pytest.raises(ValueError, match='differ in shape'):
         calculate_lpips(first, second[1:], 0)
-    with pytest.raises(UserError, match=r'absent\.pth does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth does not exist'):
         calculate_lpips(first, second, 0, weights=str(tmp_path / 'absent.pth'))
     monkeypatch.setitem(sys.modules, 'lpips', None)
-    with pytest.raises(UserError, match='pip install lpips'):
+    with pytest.raises(OSError, match='pip install lpips'):
         calculate_lpips(first, second, 0, weights='random')
 
 

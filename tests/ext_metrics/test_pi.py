@@ -13,7 +13,6 @@ from basicsr.metrics import calculate_metric, calculate_niqe
 
 from ext_arch import pretrained
 from ext_core import launch
-from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_metrics import pi_metric
 from ext_metrics.pi_metric import MINIMUM_SIZE, MODEL_FILE, calculate_ma, calculate_pi
@@ -119,7 +118,7 @@ def test_conventions(fake, image):
     assert grey != value
     plane = image[..., :1]
     assert calculate_ma(plane, 4) == calculate_ma(plane, 4, convert_to='gray') == plane[4:-4, 4:-4].mean() / 100
-    with pytest.raises(UserError, match="must be 'y' or 'gray', but is 'rgb'"):
+    with pytest.raises(ValueError, match="must be 'y' or 'gray', but is 'rgb'"):
         calculate_pi(image, 4, convert_to='rgb')
 
 
@@ -162,17 +161,17 @@ def test_where_it_is_looked_for(nowhere, pyiqa):
 
 
 def test_what_is_missing_is_said_with_its_remedy(nowhere, pyiqa, image, monkeypatch):
-    with pytest.raises(UserError, match=rf'(?s){MODEL_FILE} is not in .*curl -L .*{MODEL_FILE}'):
+    with pytest.raises(FileNotFoundError, match=rf'(?s){MODEL_FILE} is not in .*curl -L .*{MODEL_FILE}'):
         calculate_pi(image, 4)
-    with pytest.raises(UserError, match=r'(?s)gone\.mat \(ma_model\) does not exist.*curl'):
+    with pytest.raises(FileNotFoundError, match=r'(?s)gone\.mat \(ma_model\) does not exist.*curl'):
         calculate_pi.check_ready(ma_model='gone.mat', crop_border=4)
     (nowhere / 'bad.mat').write_bytes(b'')
     monkeypatch.setattr(FakeNRQM, '__init__', lambda *_, **__: 1 / 0)
-    with pytest.raises(UserError, match=r"bad\.mat is not Ma's model \(ZeroDivisionError"):
+    with pytest.raises(ValueError, match=r"bad\.mat is not Ma's model \(ZeroDivisionError"):
         calculate_ma.check_ready(ma_model='bad.mat')
     monkeypatch.setitem(sys.modules, 'pyiqa', None)
     monkeypatch.delitem(sys.modules, 'pyiqa.archs.nrqm_arch')
-    with pytest.raises(UserError, match=r'(?s)needs the package pyiqa: .*pip install --no-deps pyiqa=='):
+    with pytest.raises(OSError, match=r'(?s)needs the package pyiqa: .*pip install --no-deps pyiqa=='):
         calculate_ma(image, 4)
 
 
@@ -211,7 +210,7 @@ def test_pyiqa_itself_runs_with_a_model_file(nowhere, image, integer):
     small = image[: MINIMUM_SIZE + 8, : MINIMUM_SIZE + 8]
     assert calculate_ma(small, 4, ma_model='tiny.mat') == pytest.approx(score, rel=1e-12)
     assert np.isnan(calculate_ma(np.full((64, 64, 3), 7, np.uint8), 0, ma_model='tiny.mat'))
-    with pytest.raises(UserError, match="is not Ma's model"):
+    with pytest.raises(ValueError, match="is not Ma's model"):
         calculate_ma(small, 4, ma_model=__file__)
 
 

@@ -7,8 +7,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from recipes import PIXEL, batches, build, options, run
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.inference.degrading import low_resolution
 from ext_losses.frequency import HighPass
+from ext_models.degrading import low_resolution
 
 FREQUENCY = {'type': 'FrequencyGANLoss'}
 DEGRADER = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}

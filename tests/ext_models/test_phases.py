@@ -4,8 +4,6 @@ import pytest
 import torch
 from recipes import PIXEL, batches, build, options, run
 
-from ext_core.errors import UserError
-
 MSE = {'type': 'MSELoss', 'loss_weight': 1.0, 'reduction': 'mean'}
 GAN = {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3}
 EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2}
@@ -111,12 +109,12 @@ def test_other_layers_are_still_compared(scale_2):
     file, _ = scale_2
     opt = scale_4(file, ['upsample'])
     opt['network_g'] |= {'num_block': 3}
-    with pytest.raises(UserError, match=r'missing in the file: body\.2'):
+    with pytest.raises(ValueError, match=r'missing in the file: body\.2'):
         build(opt)
 
 
 def test_unknown_layers_are_named(scale_2):
-    with pytest.raises(UserError, match=r"strict_load_g_except: EDSR has no layer 'tail'.*upsample"):
+    with pytest.raises(ValueError, match=r"strict_load_g_except: EDSR has no layer 'tail'.*upsample"):
         build(scale_4(scale_2[0], ['tail']))
-    with pytest.raises(UserError, match='must be a list of layers'):
+    with pytest.raises(ValueError, match='must be a list of layers'):
         build(scale_4(scale_2[0], 'upsample'))

@@ -7,7 +7,7 @@ import tiny_energy  # noqa: F401  # registers the network
 import torch
 from recipes import PIXEL, batches, build, options
 
-from ext_core.torture.sameness import difference
+from studies.sameness import difference
 
 STOP, END = 3, 7
 SGD = {'type': 'SGD', 'lr': 1e-2, 'momentum': 0.9, 'nesterov': True}

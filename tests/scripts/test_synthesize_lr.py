@@ -18,9 +18,9 @@ from script_loader import SCRIPTS, load_script
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference import synthesis
 from ext_core.inference.degrader import identity_of, load_degrader
-from ext_core.inference.degrading import low_resolution
 from ext_core.options import yaml_safe
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+from ext_models.degrading import low_resolution
 
 NETWORK = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
 SIZES = {'a': (48, 64), 'b': (72, 40), 'c.1': (32, 32)}  # height, width; the last one's key is c_1

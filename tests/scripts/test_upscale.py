@@ -52,8 +52,8 @@ def test_folder(place, capsys):
 def test_same_picture_as_the_evaluation_has(place):
     """Beside a plain call of the network, with BasicSR's conversions."""
     from ext_core.generators.files import open_generator
-    from ext_core.studies.evaluation import Method, read
-    from ext_core.studies.evaluation import upscale as plain
+    from ext_core.inference.evaluation import Method, read
+    from ext_core.inference.evaluation import upscale as plain
 
     upscale('--suffix', '_x2', '--tile', '16')
     expected = plain(Method('net', 2, open_generator('net.pth').net), read(Path('in/a.png')))
@@ -130,7 +130,8 @@ def test_interruption(place, capsys, monkeypatch):
 
 
 def test_benchmark(place, capsys):
-    benchmark = load_script('benchmark_upscale')
+    from studies import benchmark_upscale as benchmark
+
     words = ['-m', 'net.pth', '--batch', '1', '--side', '64', '--rounds', '2', '--threads', '1', '--json', 'b.json']
     assert benchmark.main(words) == 0
     record = json.loads(Path('b.json').read_text())

@@ -1,1 +1,0 @@
-"""Trainings killed on purpose, and whether they end as if nothing had happened."""

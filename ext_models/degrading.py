@@ -1,0 +1,41 @@
+"""LR images made by a trained degradation network."""
+
+import torch
+from torch import Tensor, nn
+
+from ext_arch.resize import bicubic_downscale
+
+
+def low_resolution(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
+    """LR images as they would be written and read again: clamped to [0, 1] and rounded to the 256 levels of a file.
+
+    A network whose class says ``INPUT = 'lq'`` gets the bicubic LR image, neither rounded nor clipped, instead of the
+    HR image. Computed in float32, without a graph.
+
+    Args:
+        net (nn.Module): Degradation network in evaluation mode.
+        gt (Tensor): HR images, float32, range [0, 1].
+        scale (int): HR size / LR size.
+
+    Shape:
+        gt: (n, c, h, w), h and w multiples of scale. Output: (n, c, h / scale, w / scale).
+
+    Raises:
+        ValueError: If the network gives another size.
+    """
+    return degraded(net, gt, scale).clamp(0, 1).mul(255).round().div(255)
+
+
+@torch.no_grad()
+def degraded(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
+    """As :func:`low_resolution`, neither clamped nor rounded."""
+    with torch.autocast(gt.device.type, enabled=False):
+        source = bicubic_downscale(gt, scale) if getattr(net, 'INPUT', 'gt') == 'lq' else gt
+        lr = net(source)
+    wanted = (gt.shape[-2] // scale, gt.shape[-1] // scale)
+    if lr.shape[-2:] != wanted:
+        raise ValueError(
+            f'{type(net).__name__} makes {tuple(lr.shape[-2:])} of {tuple(gt.shape[-2:])} (height, width), but scale '
+            f'{scale} asks for {wanted}. Use a degradation network of that scale.'
+        )
+    return lr

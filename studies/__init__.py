@@ -1,0 +1,1 @@
+"""What only the developers need: experiments behind docs/RESULTS.md, benchmarks, torture, the export to BasicSR."""

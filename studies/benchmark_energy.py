@@ -1,0 +1,97 @@
+"""Time the VGG-energy GAN's step against SRGAN's, and see where the time goes: variants alternate in one run.
+
+Example:
+    python studies/benchmark_energy.py --json energy.json
+    python studies/benchmark_energy.py --batch 4 --crop 96 --rounds 20
+
+The figures are medians over rounds of the ratio to SRGAN's step within a round, with the quartiles. The networks are
+those of options/train_srgan.yml and options/train_vgg_srgan.yml (VGG19, untrained, which costs the same time).
+"""
+
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ext_core.benchmark.timing import alternate, ratio
+from ext_core.saving.checkpoint import atomic_write_text
+from studies.side_by_side import benchmark_parser, model_options, prepare, shown
+
+SRGAN = 'SRGAN'
+GENERATOR = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
+PENALTY = {'type': 'EnergyGradientPenalty'}
+
+
+def variants(crop: int, vgg: str) -> dict[str, tuple[dict, dict]]:
+    """Discriminator, and keys of ``train``, of every variant; ``vgg`` is the file of VGG19's weights."""
+    content = {'type': 'VGGFeatureLoss', 'layer_weights': {'relu5_4': 1}, 'criterion': 'l2', 'weights': vgg}
+    uae: dict = {'type': 'VGGUAE', 'weights': vgg}
+    common: dict = {'perceptual_opt': content}
+    vanilla, energy = {'type': 'AdversarialLoss'}, {'type': 'EnergyGANLoss'}
+    srgan = {'type': 'PESRDiscriminator', 'input_size': crop}
+    chosen: dict[str, tuple[dict, dict]] = {
+        SRGAN: (srgan, {'gan_opt': vanilla}),
+        'content loss only': ({}, {}),
+        'energy': (uae, {'gan_opt': energy, 'gp_opt': PENALTY}),
+        'without penalty': (uae, {'gan_opt': energy}),
+        'without penalty, own VGG pass': (uae, {'gan_opt': energy, 'share_vgg': False}),
+        'penalty of the weights': (uae, {'gan_opt': energy, 'gp_opt': {**PENALTY, 'wrt': 'params'}}),
+        'one convolution a level': ({**uae, 'num_conv': 1}, {'gan_opt': energy, 'gp_opt': PENALTY}),
+    }
+    return {name: (network_d, common | train) for name, (network_d, train) in chosen.items()}
+
+
+def options(network_d: dict, train: dict) -> dict:
+    """Resolved options of one variant."""
+    adam = {'type': 'Adam', 'lr': 1e-4}
+    models = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel', None: 'ExtSRModel'}
+    train = {'optim_g': adam, 'optim_d': adam, **train}
+    return model_options(models[network_d.get('type')], train, network_g=GENERATOR, network_d=network_d)
+
+
+def one_step(model, batch: dict) -> None:
+    """One training iteration."""
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+
+
+def measure(batch_size: int, crop: int, rounds: int) -> dict:
+    """Ratios to SRGAN's step."""
+    from basicsr.models import build_model
+
+    from ext_arch.pretrained import load_feature_weights
+
+    with tempfile.TemporaryDirectory() as folder:
+        vgg = str(Path(folder) / 'vgg19.pth')
+        torch.save(load_feature_weights('vgg19', 'random'), vgg)
+        models = {name: build_model(options(*parts)) for name, parts in variants(crop, vgg).items()}
+    batch = {
+        'lq': torch.rand(batch_size, 3, crop // 4, crop // 4),
+        'gt': torch.rand(batch_size, 3, crop, crop),
+    }
+    seconds = alternate({name: partial(one_step, model, batch) for name, model in models.items()}, rounds)
+    return {name: ratio(values, seconds[SRGAN]) for name, values in seconds.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__)
+    parser.add_argument('--crop', type=int, default=96, help='side of the HR images in pixels, a multiple of 16')
+    args = parser.parse_args(argv)
+    prepare(args)
+    results = measure(args.batch, args.crop, args.rounds)
+    print(f'{"step":30} ÷ {SRGAN} (quartiles)')
+    for name, result in results.items():
+        print(f'{name:30} {shown(result)}')
+    if args.json:
+        atomic_write_text(json.dumps(vars(args) | {'json': None, 'ratios': results}, indent=1) + '\n', args.json)
+
+
+if __name__ == '__main__':
+    main()
