@@ -1,19 +1,19 @@
 """``basicsr/train.py`` and ``basicsr/test.py``: from the command line to a finished run."""
 
+import json
 import os
 import random
 import shutil
+import sys
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ext_core.errors import UserError, print_line, refusal
 from ext_core.options.positions import Positions
 from ext_core.registration import register_all
-from ext_core.training.lifeline import Lifeline, tell_torchrun
-
-_lifeline: Lifeline | None = None  # to the other processes, once they have joined
 
 
 def train(root: Path, argv: list[str] | None = None) -> int:
@@ -35,70 +35,128 @@ def test(root: Path, argv: list[str] | None = None) -> int:  # noqa: PT028  # no
 
 
 def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[str] | None) -> int:
-    """Errors that a user can mend end in one message, others in a traceback: once, whatever the number of ranks."""
+    """Errors that a user can mend end in one message, others in a traceback.
+
+    Of several processes the first one that fails says so, and to torchrun, too; then torchrun ends the others, as
+    ``srun --kill-on-bad-exit=1`` does under Slurm.
+    """
     import torch.distributed as dist
 
+    error: BaseException
     try:
         status = job(Path(root), argv)
-        if _lifeline:
-            _lifeline.leave()
-    except KeyboardInterrupt as error:
-        status = _failed(error, 'interrupted', 130)
-    except Exception as error:
-        message = refusal(error)
-        if message is None and _lifeline is None:
-            raise
-        if message is not None and 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
-            traceback.print_exc()
-        status = _failed(error, message or traceback.format_exc().strip(), 1)
-    finally:  # not reached by a rank that failed: with work left over in the group, this may wait for ever
         if dist.is_initialized():
+            dist.barrier()  # nobody leaves while another one needs the group
             dist.destroy_process_group()
-    return status
+        return status
+    except KeyboardInterrupt as failure:
+        error, message, status = failure, 'interrupted', 130
+    except Exception as failure:
+        refused = refusal(failure)
+        if refused is None and not dist.is_initialized():
+            raise
+        if refused is not None and 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
+            traceback.print_exc()
+        error, message, status = failure, refused or traceback.format_exc().strip(), 1
 
-
-def _failed(error: BaseException, message: str, status: int) -> int:
-    """Show an error, unless it follows from another rank's. A rank among several ends here."""
-    import torch.distributed as dist
-
-    rank = int(os.environ.get('RANK', '0'))
+    joined, rank = dist.is_initialized(), int(os.environ.get('RANK', '0'))
     summary = message.splitlines()[-1 if message.startswith('Traceback') else 0]
+    consequence = joined and _lost_peer(error)
+    if consequence:
+        message = f'another process has ended, and this one cannot go on without it ({summary})'
     # what fails before joining fails on every rank alike, so one on each machine tells
-    tells = dist.is_initialized() or rank == 0 or os.environ.get('LOCAL_RANK') == '0'
-    if tells and (_lifeline is None or _lifeline.is_first(error, summary)):
-        print_line(f'{f"[rank {rank}] " if rank else ""}error: {message}')
-        tell_torchrun(summary)
-    if _lifeline:
-        _lifeline.end(status)
+    tells = joined or rank == 0 or os.environ.get('LOCAL_RANK') == '0'
+    if joined:
+        with suppress(RuntimeError):  # the process that keeps the store has ended
+            tells = dist.distributed_c10d._get_default_store().add('failed', 1) == 1
+    if tells or joined:
+        what = f'error: {message}' if tells else 'stopped, because another process has failed'
+        print_line(f'[rank {rank}] {what}' if rank else what)
+    if tells and not consequence:
+        if path := os.environ.get('TORCHELASTIC_ERROR_FILE'):  # goes into the table that torchrun prints at its end
+            content = {'message': {'message': summary, 'extraInfo': {'timestamp': str(int(time.time()))}}}
+            with suppress(OSError):
+                Path(path).write_text(json.dumps(content), encoding='utf-8')
+    elif joined:
+        time.sleep(1)  # so that torchrun meets the other one first, and takes it for the cause
+    if joined:
+        # At once: the interpreter would wait for what is left on the GPU or in collectives, which may never finish,
+        # and torchrun for the interpreter.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     return status
+
+
+def _lost_peer(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, is that of a collective which another process has left by ending."""
+    while error is not None:
+        if any(words in str(error) for words in ('closed by peer', 'reset by peer', 'Broken pipe', 'process exited')):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _train(root: Path, argv: list[str] | None) -> int:
     register_all()
-    from ext_core.options import loading as options
-    from ext_core.training import dry_run
+    import torch
+    from basicsr.train import init_tb_loggers
+    from basicsr.utils import mkdir_and_rename
 
+    from ext_core.options import loading as options
+    from ext_core.options.yaml_safe import dump
+    from ext_core.saving.checkpoint import atomic_write_text
+    from ext_core.saving.resume import forget_from, load_resume_state, make_folders
+    from ext_core.training import dry_run
+    from ext_core.training.trainer import Trainer
+
+    # the options, checked before anything is made or moved
     args = options.parse_arguments(argv, is_train=True)
     _check_launcher(args.launcher)
     positions = Positions()
     merged, opt = options.resolve(args, root, is_train=True, positions=positions)
     if args.dry_run:
-        with _without_traces(Path.cwd() / 'datasets' / 'demo'):
+        demo = Path.cwd() / 'datasets' / 'demo'
+        new = [folder for folder in (demo, demo.parent) if not folder.exists()]
+        try:
             _prepare(opt, args, positions)
-            return dry_run.run(opt, args.launcher)
-    warnings = _prepare(opt, args, positions)
-    return start_training(opt, merged, args.launcher, warnings)
+            join_processes(opt, args.launcher)
+            return dry_run.run(opt)
+        finally:
+            for folder in new:
+                shutil.rmtree(folder, ignore_errors=True)
+    log_first = _prepare(opt, args, positions)
 
+    # the processes, and what they continue from
+    join_processes(opt, args.launcher)
+    torch.backends.cudnn.benchmark = True
 
-@contextmanager
-def _without_traces(folder: Path) -> Iterator[None]:
-    """Remove a folder at the end, and the one around it, where they were not there at the start."""
-    new = [place for place in (folder, folder.parent) if not place.exists()]
+    def say(line: str) -> None:
+        log_first.append(line)  # the log is opened later, in a folder that is made later
+        print(line, flush=True)
+
+    resume_state = load_resume_state(opt, say)
+    if resume_state is not None and merged.get('manual_seed') is None:
+        opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
+
+    # the experiment's folder, log and curves
+    goes_on = make_folders(opt, resume_state)
+    if opt['rank'] == 0:
+        file = Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml'
+        atomic_write_text(dump(merged | {'manual_seed': opt['manual_seed']}), file)
+    logger = open_log(opt, 'train', log_first)
+    curves = Path(opt['root_path']) / 'tb_logger' / opt['name']
+    if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0 and not goes_on:
+        mkdir_and_rename(str(curves))
+    tb_logger = init_tb_loggers(opt)  # on rank 0, with wandb where asked for; None elsewhere
+    if goes_on:
+        forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
+
     try:
-        yield
+        return Trainer(opt, logger, tb_logger, resume_state).run()
     finally:
-        for place in new:
-            shutil.rmtree(place, ignore_errors=True)
+        if tb_logger:
+            tb_logger.close()
 
 
 def _prepare(opt: dict, args, positions: Positions) -> list[str]:
@@ -120,45 +178,6 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
         for warning in warnings:
             print_line(f'warning: {warning}')
     return warnings
-
-
-def start_training(opt: dict, merged: dict, launcher: str, warnings: Iterable[str] = ()) -> int:
-    """Train with checked options: join the other processes, make the folders, run; ``warnings`` go into the log."""
-    import torch
-
-    from ext_core.options.yaml_safe import dump
-    from ext_core.saving.checkpoint import atomic_write_text
-    from ext_core.saving.curves import forget_from
-    from ext_core.saving.experiment_folder import make_folders
-    from ext_core.saving.resume import load_resume_state
-    from ext_core.training.trainer import Trainer
-
-    join_processes(opt, launcher)
-    torch.backends.cudnn.benchmark = True
-    skipped: list[str] = []
-
-    def say(line: str) -> None:
-        skipped.append(line)
-        print(line, flush=True)
-
-    resume_state = load_resume_state(opt, say)
-    if resume_state is not None and merged.get('manual_seed') is None:
-        opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
-    goes_on = make_folders(opt, resume_state)
-    if opt['rank'] == 0:
-        atomic_write_text(
-            dump(merged | {'manual_seed': opt['manual_seed']}),
-            Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml',
-        )
-    logger = open_log(opt, 'train', [*warnings, *skipped])
-    tb_logger = _tensorboard(opt, fresh=not goes_on)
-    if goes_on:
-        forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
-    try:
-        return Trainer(opt, logger, tb_logger, resume_state).run()
-    finally:
-        if tb_logger:
-            tb_logger.close()
 
 
 def _test(root: Path, argv: list[str] | None) -> int:
@@ -209,9 +228,6 @@ def join_processes(opt: dict, launcher: str) -> None:
             params['backend'] = 'gloo'  # nccl moves tensors of the GPU only
         init_dist(launcher, **params)
     opt['rank'], opt['world_size'] = get_dist_info()
-    if opt['world_size'] > 1:
-        global _lifeline
-        _lifeline = Lifeline(opt['rank'], opt['world_size'])
     if opt.get('manual_seed') is None:
         seed = [random.randint(1, 10000)]
         if opt['dist']:
@@ -232,14 +248,3 @@ def open_log(opt: dict, kind: str, warnings: Iterable[str] = ()):
     for warning in warnings:
         logger.warning(warning)
     return logger
-
-
-def _tensorboard(opt: dict, fresh: bool):
-    """The TensorBoard writer on rank 0, with wandb where asked for; None elsewhere."""
-    from basicsr.train import init_tb_loggers
-    from basicsr.utils import mkdir_and_rename
-
-    folder = Path(opt['root_path']) / 'tb_logger' / opt['name']
-    if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0 and fresh:
-        mkdir_and_rename(str(folder))
-    return init_tb_loggers(opt)

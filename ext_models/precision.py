@@ -1,7 +1,8 @@
 """Mixed precision, gradient scaling, clipping and the optimizer's step, in one place for every training procedure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,19 @@ from torch import Tensor
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
+
+
+@dataclass
+class StepGradients:
+    """Of one optimizer's step: the 1-norm of each parameter's gradient, and whether an overflow of them counts.
+
+    With fp16 it does not, because the gradient scaler skips such a step and lowers its scale; unless that has come down
+    to 1, where nothing is left to lower.
+    """
+
+    parameters: list[Tensor]
+    norms: Tensor
+    count: Tensor
 
 
 class Precision:
@@ -24,6 +38,10 @@ class Precision:
             * ``{type: adjustable, theta: float}``: each value is at most theta / lr, with the current learning rate of
               its parameter group, so that no step of plain SGD is longer than theta (Kim et al., VDSR, CVPR 2016,
               section 3.2).
+
+    Attributes:
+        gradients (list[StepGradients]): Of the last iteration's steps, on the device, before clipping: by these the
+            trainer finds what is NaN or infinite.
 
     Raises:
         ValueError: If ``amp`` or the type of clipping is unknown, or its number is not positive.
@@ -41,7 +59,8 @@ class Precision:
         self.device_type = device_type
         self.grad_clip = grad_clip
         self.scaler = torch.amp.GradScaler(device_type, enabled=amp == 'fp16')
-        self.observe: Callable[[torch.optim.Optimizer], None] | None = None  # sees the gradients before each step
+        self.gradients: list[StepGradients] = []
+        self._iteration_ended = False
 
     def autocast(self) -> AbstractContextManager:
         """Context for forward passes and losses."""
@@ -53,8 +72,15 @@ class Precision:
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor]) -> None:
         """Unscale, clip, step. Without a device synchronisation, except for fp16's check for overflow."""
-        if self.observe is not None:
-            self.observe(optimizer)
+        if self._iteration_ended:
+            self.gradients, self._iteration_ended = [], False
+        groups = optimizer.param_groups
+        changing = [parameter for group in groups for parameter in group['params'] if parameter.grad is not None]
+        if changing:
+            # the 1-norm: unlike the 2-norm it overflows for no gradient that an optimizer can use
+            norms = torch._foreach_norm([parameter.grad for parameter in changing], 1)
+            stacked = torch.stack([norm.float() for norm in norms])
+            self.gradients.append(StepGradients(changing, stacked, self.scale(torch.ones_like(stacked[0])) <= 1))
         if self.grad_clip:
             self.scaler.unscale_(optimizer)
             if self.grad_clip['type'] == 'norm':
@@ -68,6 +94,7 @@ class Precision:
     def update(self) -> None:
         """Adapt the scale; once per iteration, after the last optimizer's step."""
         self.scaler.update()
+        self._iteration_ended = True
 
 
 def _is_clipping(clip: Any) -> bool:

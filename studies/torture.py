@@ -52,7 +52,7 @@ from ext_core.options import yaml_safe
 from ext_core.registration import register_all
 from ext_core.report.tables import table_text
 from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.saving.curves import scalars
+from ext_core.saving.resume import scalars
 from studies.sameness import difference
 
 ROOT = Path(__file__).resolve().parents[1]

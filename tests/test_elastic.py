@@ -74,7 +74,8 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
         for process in (calm, run):
             process.terminate()  # which ends the ranks, too
     text = output.read_text()
-    assert text.count('failed: ended without a message') == 2
+    assert text.count('exitcode: -9') == 2, 'torchrun names the killed process'
+    assert text.count('another process has ended, and this one cannot go on without it') <= 2
     assert 'Resuming training from epoch: 0, iter: 10.' in text
     assert 'Traceback' not in text  # of collectives that failed on the other rank
     assert [path.name for path in (disturbed / 'experiments').iterdir()] == [NAME]

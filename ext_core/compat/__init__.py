@@ -1,8 +1,11 @@
-"""BasicSR 1.4.2 on the present stack: one named patch per cause, applied in memory, a no-op where nothing is broken.
+"""BasicSR 1.4.2 on the present stack: one named patch per cause, applied in memory.
+
+They cover what our recipes, BasicSR's SR models and its Real-ESRGAN models need. BasicSR's release is pinned, so its
+own faults are patched without a question, those of other libraries only where the symptom is there. What the launcher
+does itself (options, resuming, seeding) is not patched; docs/compatibility.md lists every symptom with its cure.
 
 The patches of ``imports`` come first: without them ``import basicsr`` fails. The other modules import BasicSR at their
-top, so they are imported only after that. What the launcher cures itself (option normalisation, resuming, seeding) is
-not patched; docs/compatibility.md lists every symptom with its cure.
+top, so they are imported only after that.
 """
 
 import importlib
@@ -16,20 +19,7 @@ __all__ = ['Patch', 'apply', 'import_basicsr', 'patches']
 VERSION = '1.4.2'
 INSTALL = f'pip install --no-build-isolation -c constraints.txt basicsr=={VERSION}'
 
-# In the order of application. Among the wrappers of BaseModel.validation the last is the outermost.
-_MODULES = (
-    'distribution',
-    'validation',
-    'checkpoints',
-    'training',
-    'resuming',
-    'loading',
-    'decoding',
-    'lmdb_backend',
-    'operators',
-    'metrics',
-    'curves',
-)
+_MODULES = ('distribution', 'models', 'validation', 'data', 'lmdb_backend')
 
 
 def import_basicsr() -> None:

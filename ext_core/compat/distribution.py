@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed import distributed_c10d
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ext_core.compat.patch import Patch, contains, rebind
+from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
 
 # Rank 0 validates video models alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min)
@@ -186,26 +186,22 @@ PATCHES = [
         'start_method',
         "--launcher: BasicSR sets the start method 'spawn', and every DataLoader worker imports torch and BasicSR anew "
         'in every epoch (ten times slower)',
-        lambda: contains(dist_util.init_dist, "set_start_method('spawn')"),
         _cure_start_method,
     ),
     Patch(
         'dist_init',
         "--launcher pytorch: 'ZeroDivisionError: integer modulo by zero' without CUDA; with it, a validation longer "
         'than 10 minutes ends the training',
-        lambda: contains(dist_util._init_dist_pytorch, 'rank % num_gpus'),
         lambda: rebind(dist_util._init_dist_pytorch, init_dist_pytorch),
     ),
     Patch(
         'slurm_init',
         "--launcher slurm: 'ZeroDivisionError: integer modulo by zero' without CUDA; the same time limit",
-        lambda: contains(dist_util._init_dist_slurm, 'proc_id % num_gpus'),
         lambda: rebind(dist_util._init_dist_slurm, init_dist_slurm),
     ),
     Patch(
         'model_to_device',
         'distributed training on the CPU: DistributedDataParallel is given the current CUDA device',
-        lambda: contains(BaseModel.model_to_device, 'device_ids=[torch.cuda.current_device()]'),
         lambda: setattr(BaseModel, 'model_to_device', model_to_device),
     ),
 ]

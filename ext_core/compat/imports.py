@@ -73,25 +73,25 @@ PATCHES = [
         'torchvision_ops',
         "import torchvision: 'operator torchvision::nms does not exist' where its compiled operators do not fit the "
         'build of torch',
-        _native_ops_missing,
         _define_torchvision_ops,
+        _native_ops_missing,
     ),
     Patch(
         'functional_tensor',
         "import basicsr: 'No module named torchvision.transforms.functional_tensor', removed in torchvision 0.17",
-        lambda: _missing('torchvision.transforms.functional_tensor'),
         _alias_functional_tensor,
+        lambda: _missing('torchvision.transforms.functional_tensor'),
     ),
     Patch(
         'distutils',
         "import basicsr: 'No module named distutils', removed in Python 3.12",
-        lambda: _missing('distutils'),
         _alias_distutils,
+        lambda: _missing('distutils'),
     ),
     Patch(
         'scipy_filters',
         "import basicsr: 'No module named scipy.ndimage.filters', deprecated and due to go in SciPy 2.0",
-        lambda: _missing('scipy.ndimage.filters'),
         _alias_scipy_filters,
+        lambda: _missing('scipy.ndimage.filters'),
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from basicsr.utils.file_client import BaseStorageBackend, FileClient, LmdbBackend
 
-from ext_core.compat.patch import Patch, contains, rebind
+from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
 
 _ENVIRONMENTS: dict[str, tuple[int, Any]] = {}  # real path -> (process, environment)
@@ -116,10 +116,6 @@ class SharedLmdbBackend(BaseStorageBackend):
         raise NotImplementedError
 
 
-def _needed() -> bool:
-    return importlib.util.find_spec('lmdb') is not None and contains(LmdbBackend.__init__, 'lmdb.open(path')
-
-
 def _cure() -> None:
     FileClient._backends['lmdb'] = SharedLmdbBackend
     rebind(LmdbBackend, SharedLmdbBackend)
@@ -130,7 +126,7 @@ PATCHES = [
         'lmdb',
         "the same LMDB in two datasets or in workers: 'already open in this process'; a truncated one kills the "
         'process (SIGBUS); a missing key is None',
-        _needed,
         _cure,
+        lambda: importlib.util.find_spec('lmdb') is not None,
     ),
 ]

@@ -1,6 +1,5 @@
-"""What a compatibility patch is, and the two tools that most of them need."""
+"""What a compatibility patch is, and the tool that most of them need."""
 
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,46 +12,26 @@ class Patch:
     Args:
         name (str): Identifier, as the doctor prints it.
         cause (str): What fails without the patch, in one sentence.
-        needed (Callable[[], bool]): True where the symptom or the version that causes it is present.
         cure (Callable[[], None]): Applies the patch in memory. Nothing on disk is touched.
+        needed (Callable[[], bool] | None): Whether the symptom is there, where that depends on other libraries.
+            Default: None, it is in BasicSR 1.4.2 itself, the one release that is accepted.
         state (str): 'pending', 'applied' or 'not needed'.
     """
 
     name: str
     cause: str
-    needed: Callable[[], bool]
     cure: Callable[[], None]
+    needed: Callable[[], bool] | None = None
     state: str = 'pending'
 
     def apply(self) -> None:
         """Apply the cure once, where it is needed."""
         if self.state != 'pending':
             return
-        if self.needed():
+        self.state = 'not needed'
+        if self.needed is None or self.needed():
             self.cure()
             self.state = 'applied'
-        else:
-            self.state = 'not needed'
-
-
-def contains(function: Callable, text: str) -> bool:
-    """True where the source of ``function`` still holds the faulty ``text``.
-
-    The guard of a patch whose symptom is costly to provoke. An installation without sources counts as faulty, since
-    the release is known.
-    """
-    try:
-        return text in inspect.getsource(function)
-    except (OSError, TypeError):
-        return True
-
-
-def lacks(function: Callable, text: str) -> bool:
-    """True where the source of ``function`` does not hold the mending ``text``. Without sources: True."""
-    try:
-        return text not in inspect.getsource(function)
-    except (OSError, TypeError):
-        return True
 
 
 def rebind(old: Callable, new: Callable, package: str = 'basicsr') -> None:

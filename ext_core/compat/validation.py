@@ -1,60 +1,44 @@
-"""Patches around ``BaseModel.validation``. Each wraps what it finds, so that they compose."""
+"""Patches for validation: of BasicSR's models, in one and in several processes, and its NIQE."""
 
 import functools
-from collections import Counter
-from collections.abc import Callable
+import importlib
+import warnings
 from typing import Any
 
-import torch
+import numpy as np
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
-from basicsr.models.video_base_model import VideoBaseModel
-from basicsr.models.video_recurrent_model import VideoRecurrentModel
+from basicsr.utils import get_root_logger
 
-from ext_core.compat.patch import Patch, contains, lacks
+from ext_core.compat.patch import Patch
 from ext_core.saving.checkpoint import rng_state, set_rng_state
 from ext_models.shared_validation import conclude, image_record, shared
 
-Validation = Callable[..., None]
+# calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import
+_module: Any = importlib.import_module('basicsr.metrics.niqe')
+_MIN_BLOCKS = 2  # a covariance needs two samples
 
 
-def _wrap_validation(wrapper: Callable[[Validation], Validation]) -> None:
-    BaseModel.validation = functools.wraps(BaseModel.validation)(wrapper(BaseModel.validation))
+def _cure_validation() -> None:
+    stock = BaseModel.validation
 
-
-def _with_bare_network(validation: Validation) -> Validation:
-    def validate(self: Any, *args: Any, **kwargs: Any) -> None:
-        wrapped = getattr(self, 'net_g', None)
-        if wrapped is None:
-            return validation(self, *args, **kwargs)
-        # A forward of DistributedDataParallel broadcasts buffers, which nobody joins where rank 0 validates alone, and
-        # not every rank where they have different numbers of images.
-        self.net_g = self.get_bare_model(wrapped)
-        try:
-            validation(self, *args, **kwargs)
-        finally:
-            self.net_g = wrapped
-
-    return validate
-
-
-def _without_stale_target(validation: Validation) -> Validation:
-    def validate(self: Any, *args: Any, **kwargs: Any) -> None:
-        vars(self).pop('gt', None)
-        validation(self, *args, **kwargs)
-
-    return validate
-
-
-def _keeping_rng(validation: Validation) -> Validation:
-    def validate(self: Any, *args: Any, **kwargs: Any) -> None:
+    @functools.wraps(stock)
+    def validation(self: Any, *args: Any, **kwargs: Any) -> None:
+        vars(self).pop('gt', None)  # of the last training batch; a set without GT would be scored against it
         state = rng_state()  # a DataLoader draws a seed whenever it is iterated
+        wrapped = getattr(self, 'net_g', None)
+        if wrapped is not None:
+            # A forward of DistributedDataParallel broadcasts buffers, which nobody joins where rank 0 validates alone,
+            # and not every rank where they have different numbers of images.
+            self.net_g = self.get_bare_model(wrapped)
         try:
-            validation(self, *args, **kwargs)
+            stock(self, *args, **kwargs)
         finally:
+            if wrapped is not None:
+                self.net_g = wrapped
             set_rng_state(state)
 
-    return validate
+    BaseModel.validation = validation
 
 
 def _cure_idle_ranks() -> None:
@@ -72,56 +56,47 @@ def _cure_idle_ranks() -> None:
     SRModel.dist_validation = dist_validation
 
 
-def _cure_video_validation() -> None:
-    for model in (VideoBaseModel, VideoRecurrentModel):
-        if 'dist_validation' in vars(model):
-            model.dist_validation = _with_results_on_device(model.dist_validation)
+def _cure_niqe() -> None:
+    stock = _module.niqe
+
+    @functools.wraps(stock)
+    def niqe(
+        img: np.ndarray, *params: np.ndarray, block_size_h: int = 96, block_size_w: int = 96, **kwargs: Any
+    ) -> float:
+        height, width = img.shape
+        if (height // block_size_h) * (width // block_size_w) < _MIN_BLOCKS:
+            return _undefined(f'{height} x {width} pixels hold less than two blocks of {block_size_h} x {block_size_w}')
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)  # of flat blocks, which the method leaves out
+                return stock(img, *params, block_size_h=block_size_h, block_size_w=block_size_w, **kwargs)
+        except np.linalg.LinAlgError:
+            return _undefined('less than two blocks have texture')
+
+    _module.niqe = niqe
 
 
-def _with_results_on_device(validation: Validation) -> Validation:
-    @functools.wraps(validation)
-    def validate(self: Any, dataloader: Any, *args: Any, **kwargs: Any) -> None:
-        metrics = self.opt['val'].get('metrics')
-        if metrics is not None and not hasattr(self, 'metric_results'):  # else BasicSR creates them on 'cuda'
-            frames = Counter(dataloader.dataset.data_info['folder'])
-            self.metric_results = {
-                folder: torch.zeros(count, len(metrics), device=self.device) for folder, count in frames.items()
-            }
-        validation(self, dataloader, *args, **kwargs)
-
-    return validate
+def _undefined(reason: str) -> float:
+    get_root_logger().warning(f'calculate_niqe: nan, {reason}.')
+    return float('nan')
 
 
 PATCHES = [
     Patch(
-        'validation_network',
-        'distributed validation of a network with buffers (SwinIR, any BatchNorm): rank 0 alone runs a '
-        "DistributedDataParallel forward, the collectives get out of step, 'Connection closed by peer'",
-        lambda: lacks(BaseModel.validation, 'get_bare_model'),
-        lambda: _wrap_validation(_with_bare_network),
-    ),
-    Patch(
-        'validation_target',
-        "a validation set without GT is scored against the last training batch: 'Image shapes are different'",
-        lambda: lacks(BaseModel.validation, 'self.gt'),
-        lambda: _wrap_validation(_without_stale_target),
-    ),
-    Patch(
-        'validation_rng',
-        'a validation moves the random state, so that training depends on how often it validates',
-        lambda: lacks(BaseModel.validation, 'rng_state'),
-        lambda: _wrap_validation(_keeping_rng),
+        'validation',
+        "distributed validation of a network with buffers (SwinIR, any BatchNorm) ends in 'Connection closed by peer'; "
+        "a set without GT is scored against the last training batch: 'Image shapes are different'; a validation moves "
+        'the random state, so that training depends on how often it validates',
+        _cure_validation,
     ),
     Patch(
         'shared_validation',
         'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
-        lambda: contains(SRModel.dist_validation, "if self.opt['rank'] == 0:"),
         _cure_idle_ranks,
     ),
     Patch(
-        'video_validation',
-        "validation of video models without CUDA: the results are created on the device 'cuda'",
-        lambda: contains(VideoBaseModel.dist_validation, "device='cuda'"),
-        _cure_video_validation,
+        'niqe',
+        "NIQE ends the training on images that are small or flat: 'SVD did not converge', 'min(): Expected reduction'",
+        _cure_niqe,
     ),
 ]

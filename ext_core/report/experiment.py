@@ -10,7 +10,7 @@ from typing import Any
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.report.training_logs import TrainingLog, read_logs
-from ext_core.saving.curves import Curves, read_curves
+from ext_core.saving.resume import Curves, read_curves
 
 _FRESH = 300  # seconds without a new line after which an unfinished training counts as stopped
 _DIGITS = 'where they have five digits'

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ext_core.saving.curves import Curve, Curves
+from ext_core.saving.resume import Curve, Curves
 
 _GROUPS = [  # the first pattern that a tag has counts
     ('Maximum mean discrepancy', r'mmd'),

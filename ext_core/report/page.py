@@ -17,7 +17,7 @@ from ext_core.report import option_table
 from ext_core.report.groups import Plot
 from ext_core.report.pictures import Picture
 from ext_core.report.summary import Row, duration, metric_names
-from ext_core.saving.curves import Curve
+from ext_core.saving.resume import Curve
 
 POINTS = 5000  # of a curve, at most
 _HERE = Path(__file__).parent

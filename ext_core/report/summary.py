@@ -10,7 +10,7 @@ from ext_core.benchmark.complexity import parameter_count
 from ext_core.options.problems import look_up
 from ext_core.report.experiment import Experiment
 from ext_core.report.tables import lower_is_better
-from ext_core.saving.curves import Curve
+from ext_core.saving.resume import Curve
 
 _PREFIX = 'metrics/'
 Point = tuple[int, float]  # iteration and value

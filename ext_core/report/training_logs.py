@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ext_core.saving.curves import Curves
+from ext_core.saving.resume import Curves
 
 _STAMP = re.compile(r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+: ')
 _START = re.compile(r'Start training from epoch: \d+, iter: (\d+)')
@@ -22,7 +22,7 @@ class TrainingLog:
     """What all logs of one experiment tell together.
 
     Args:
-        curves (dict): By tag as :func:`ext_core.saving.curves.read_curves` names them, and ``lr``, ``lr_1``, ...:
+        curves (dict): By tag as :func:`ext_core.saving.resume.read_curves` names them, and ``lr``, ``lr_1``, ...:
             learning rates of the first optimizer's parameter groups. Values have the log's five digits.
         seconds (float | None): Spent between the start and the last line of each training, added up over resumptions.
         finished (bool): The last training came to its end.

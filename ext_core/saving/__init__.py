@@ -1,1 +1,1 @@
-"""Checkpoints: written beside the training, named by a manifest, found again, and loaded."""
+"""Checkpoints: written whole or not at all, named by a manifest, found again, and loaded."""

@@ -6,11 +6,14 @@ import math
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
+
 from ext_core.errors import UserError
+from ext_core.training.loaders import TrainingBatches, evaluation_loaders
+from ext_core.training.models import build_model, explaining_first_step, networks_of
 
 
 class Phase(NamedTuple):
@@ -46,26 +49,36 @@ class Cost:
         )
 
 
-def run(opt: dict, launcher: str) -> int:
-    """Try a recipe.
+def run(opt: dict) -> int:
+    """Try a recipe, and print what it takes.
 
     Args:
-        opt (dict): Resolved and checked options.
-        launcher (str): As on the command line.
+        opt (dict): Resolved and checked options, after ``launch.join_processes``.
 
     Returns:
         int: Exit status.
     """
-    from ext_core.launch import join_processes
+    from ext_core.benchmark.complexity import multiply_adds, parameter_count
 
-    join_processes(opt, launcher)
     with tempfile.TemporaryDirectory(prefix='basicsr_ext_dry_run_') as folder:
         opt['path'].update(
             dict.fromkeys(('experiments_root', 'models', 'log', 'training_states', 'visualization'), folder)
         )
         model, costs = iterate(opt)
-        if opt['rank'] == 0:
-            print(_report(opt, model, costs))
+    if opt['rank'] != 0:
+        return 0
+    lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
+    inputs = {'net_g': model.lq, 'net_d': model.gt}
+    for name, net in sorted(networks_of(model).items()):
+        line = f'{name:6} {type(net).__name__}: {parameter_count(net):,} parameters'
+        if name in inputs:
+            shape = tuple(inputs[name].shape[1:])
+            try:
+                line += f', {multiply_adds(net, shape) / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
+            except Exception as error:  # an operation that the counter does not know must not fail the dry run
+                line += f', FLOPs unknown ({type(error).__name__})'
+        lines.append(line)
+    print('\n'.join([*lines, *map(str, costs)]))
     return 0
 
 
@@ -104,74 +117,40 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
     Raises:
         UserError: If a step fails, or a loss is not finite.
     """
-    from ext_core.training.loaders import TrainingBatches, evaluation_loaders
-    from ext_core.training.models import build_model
-
     training = TrainingBatches(opt)
     for loader in evaluation_loaders(opt):
         next(iter(loader))
     model = build_model(opt)
-    phases = phases_of(model, int(opt['train']['total_iter']))
-    with contextlib.closing(iter(training)) as batches:
-        return model, [_try_phase(opt, model, phase, batches) for phase in phases]
-
-
-def _try_phase(opt: dict, model: Any, phase: Phase, batches: Iterator[dict]) -> Cost:
-    import torch
-
-    from ext_core.training.models import explaining_first_step
-
     on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    first = phase.iterations[0]
-    _jump(model, first)
-    seconds = []
-    for iteration in phase.iterations:
-        batch = next(batches)
-        started = time.perf_counter()
-        model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
-        step = 'the first training step' if first == 1 else f'iteration {iteration}, of phase {phase.name!r},'
-        with explaining_first_step(model, first=True, step=step):
-            model.feed_data(batch)
-            model.optimize_parameters(iteration)
-        values = model.get_current_log()  # waits for the device
-        seconds.append(time.perf_counter() - started)
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} (phase: {phase.name}).'
-            )
-    process_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return Cost(phase, seconds, process_memory, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None)
-
-
-def _jump(model: Any, iteration: int) -> None:
-    """Let the schedules stand as before this iteration. Those that multiply from step to step keep their present rate,
-    which changes no cost."""
-    if iteration > 1:
-        for scheduler in model.schedulers:
-            scheduler.last_epoch = iteration - 2
-
-
-def _report(opt: dict, model: Any, costs: list[Cost]) -> str:
-    import torch
-
-    from ext_core.benchmark.complexity import multiply_adds, parameter_count
-
-    lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
-    inputs = {'net_g': model.lq, 'net_d': model.gt}
-    for name in sorted(vars(model)):
-        net = getattr(model, name)
-        if not (name.startswith('net_') and isinstance(net, torch.nn.Module)) or name.endswith('_ema'):
-            continue
-        net = model.get_bare_model(net)
-        line = f'{name:6} {type(net).__name__}: {parameter_count(net):,} parameters'
-        if name in inputs:
-            shape = tuple(inputs[name].shape[1:])
-            try:
-                line += f', {multiply_adds(net, shape) / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
-            except Exception as error:  # an operation that the counter does not know must not fail the dry run
-                line += f', FLOPs unknown ({type(error).__name__})'
-        lines.append(line)
-    return '\n'.join([*lines, *map(str, costs)])
+    costs = []
+    with contextlib.closing(iter(training)) as batches:
+        for phase in phases_of(model, int(opt['train']['total_iter'])):
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            first = phase.iterations[0]
+            if first > 1:
+                # Schedules stand as before this iteration. Those that multiply from step to step keep their present
+                # rate, which changes no cost.
+                for scheduler in model.schedulers:
+                    scheduler.last_epoch = first - 2
+            seconds = []
+            for iteration in phase.iterations:
+                batch = next(batches)
+                started = time.perf_counter()
+                model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
+                step = 'the first training step' if first == 1 else f'iteration {iteration}, of phase {phase.name!r},'
+                with explaining_first_step(model, first=True, step=step):
+                    model.feed_data(batch)
+                    model.optimize_parameters(iteration)
+                values = model.get_current_log()  # waits for the device
+                seconds.append(time.perf_counter() - started)
+                bad = [name for name, value in values.items() if not math.isfinite(value)]
+                if bad:
+                    raise UserError(
+                        f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} '
+                        f'(phase: {phase.name}).'
+                    )
+            process_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
+            costs.append(Cost(phase, seconds, process_memory, gpu_memory))
+    return model, costs

@@ -1,11 +1,19 @@
-"""Build and call BasicSR's models, with errors that a user can mend."""
+"""Build, ask and call BasicSR's models, with errors that a user can mend.
 
+What the trainer wants of a model is BasicSR's contract (``feed_data``, ``optimize_parameters``, ``validation``,
+``save``, ``resume_training``), and of ours a little more: ``step_state`` and ``load_step_state`` for what the next step
+depends on beside networks, optimizers and schedules; ``precision`` for the gradient scaler and for gradients that are
+not finite; ``phase_ends`` and ``step_period`` for a dry run. It reads these and calls them, and sets nothing.
+"""
+
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from basicsr import models
+from torch import nn
 
 from ext_core.errors import UserError
 
@@ -25,6 +33,34 @@ def build_model(opt: dict) -> Any:
         raise UserError(
             f'the model cannot be built from these options: {error} Correct the sections network_*, path or train.'
         ) from error
+
+
+def networks_of(model: Any) -> dict[str, nn.Module]:
+    """A model's networks by their name ('net_g', 'net_d', ...), without wrappers, and without moving averages."""
+    return {
+        name: model.get_bare_model(net)
+        for name, net in vars(model).items()
+        if name.startswith('net_') and not name.endswith('_ema') and isinstance(net, nn.Module)
+    }
+
+
+def checkpoint_networks(model: Any) -> dict[str, dict[str, nn.Module]]:
+    """The networks that a model saves: for each file ('net_g', 'net_d') those in it by their key ('params').
+
+    BasicSR's models say so by what their ``save`` gives to ``save_network``. A shallow copy is asked, whose
+    ``save_network`` only takes notes.
+    """
+    files: dict[str, dict[str, nn.Module]] = {}
+
+    def note(nets: Any, label: str, current_iter: int, param_key: Any = 'params') -> None:
+        nets = nets if isinstance(nets, list) else [nets]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        files[label] = {key: model.get_bare_model(net) for key, net in zip(keys, nets, strict=True)}
+
+    asked = copy.copy(model)
+    asked.save_network, asked.save_training_state = note, lambda epoch, current_iter: None
+    asked.save(0, 0)
+    return files
 
 
 def evaluate(model: Any, loader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:

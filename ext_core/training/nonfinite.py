@@ -1,32 +1,30 @@
 """NaN and Inf in losses and gradients: found without waiting for the device, written down, stopped or undone."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from torch import Tensor
 
 from ext_core.errors import UserError
 from ext_core.options.declared import NonFinite
-from ext_core.saving.undo import UndoCopy
-from ext_core.training.nonfinite_report import describe, write_batch
+from ext_core.saving.checkpoint import atomic_save, atomic_write_text
+from ext_core.training.models import networks_of
+from ext_core.training.undo import UndoCopy
+from ext_models.precision import StepGradients
+
+MOST_FOLDERS = 20  # of one rank: more do not tell more, and batches of large images fill disks
 
 REMEDY = (
     'Lower train:optim_g:lr (and optim_d:lr), set train:grad_clip, use amp: bf16 instead of fp16, and check the data '
     'for extreme values; then continue with --auto_resume.'
 )
-
-
-@dataclass
-class Gradients:
-    """Of one optimizer's step: the 1-norm of each parameter's gradient, and whether an overflow of them counts."""
-
-    parameters: list[nn.Parameter]
-    norms: Tensor
-    count: Tensor
 
 
 @dataclass
@@ -37,7 +35,7 @@ class Iteration:
     batch: dict
     losses: dict[str, Tensor]
     rates: list[list[float]]  # of each optimizer's groups
-    gradients: list[Gradients] = field(default_factory=list)
+    gradients: list[StepGradients]
 
     def flags(self, device: torch.device) -> Tensor:
         """(2,): 1 where a loss, where a gradient is bad; on the device."""
@@ -50,7 +48,11 @@ class Iteration:
     def findings(self, model: Any) -> dict[str, Any]:
         """The values themselves, with the names of what is bad. Waits for the device."""
         losses = {name: float(loss.float().mean()) for name, loss in self.losses.items()}
-        names = _parameter_names(model)
+        names = {
+            id(parameter): f'{label}.{name}'
+            for label, net in networks_of(model).items()
+            for name, parameter in net.named_parameters()
+        }
         gradients = [
             names.get(id(parameter), 'a parameter')
             for step in self.gradients
@@ -65,10 +67,11 @@ class Iteration:
 class FiniteWatch:
     """Looks after each few iterations whether their losses and gradients were finite, and undoes those that were not.
 
-    **No synchronisation in the step.** A step only adds one fused reduction over its gradients, whose results stay on
-    the device beside the losses. Every ``every`` iterations, and before whatever may not see a bad state (a log line, a
-    checkpoint, a validation, the end), all of them are fetched at once. That wait costs the device the time in which
-    the host starts the next step, once in ``every`` iterations. Until then the batches are held.
+    **No synchronisation in the step.** A step only adds one fused reduction over its gradients
+    (:class:`ext_models.precision.StepGradients`), whose results stay on the device beside the losses. Every ``every``
+    iterations, and before whatever may not see a bad state (a log line, a checkpoint, a validation, the end), all of
+    them are fetched at once. That wait costs the device the time in which the host starts the next step, once in
+    ``every`` iterations. Until then the batches are held.
 
     **Why undo, and not prevent.** Fused optimizers can skip a step on a flag of the device; but not all optimizers, and
     neither schedules, EMA, BatchNorm's statistics and losses with a memory, all of which would have moved on. So for
@@ -80,9 +83,6 @@ class FiniteWatch:
     **Several processes.** A NaN gradient reaches every rank, a NaN loss may be one rank's own. The flags are reduced
     over ranks before they are read, at the same iterations everywhere, so all decide alike; those whose own loss is bad
     write their batch.
-
-    **fp16.** Overflowing gradients are how the gradient scaler finds its scale: it skips these steps itself, and they
-    do not count, unless the scale has come down to 1, where nothing is left to lower. Losses count always.
 
     BasicSR's own models are not watched: theirs and the trainer's checks at log lines hold.
 
@@ -97,7 +97,6 @@ class FiniteWatch:
         self.policy = NonFinite(**(opt['train'].get('nonfinite') or {}))
         self.count = 0  # bad batches in the whole run
         self._iterations: list[Iteration] = []
-        self._gradients: list[Gradients] = []
         self._model: Any = None
         self._undo: UndoCopy | None = None
         self._to_copy = False
@@ -115,11 +114,10 @@ class FiniteWatch:
     # ------------------------------------------------------------------ in the step
     def watch(self, model: Any, iteration: int) -> None:
         """Watch this model from now on; ``iteration`` iterations are done, and its state is good."""
-        self._iterations, self._gradients = [], []
+        self._iterations = []
         self._good = iteration
         if model is not self._model and hasattr(model, 'precision'):
             self._model = model
-            model.precision.observe = self._observe
             self._undo = UndoCopy(model) if self.policy.action == 'skip' else None
         self._to_copy = self._undo is not None
 
@@ -129,25 +127,13 @@ class FiniteWatch:
             self._undo.take()
         self._to_copy = False
 
-    def _observe(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before a step, and before clipping, which may hide an Inf."""
-        every = (parameter for group in optimizer.param_groups for parameter in group['params'])
-        parameters = [parameter for parameter in every if parameter.grad is not None]
-        if not parameters:
-            return
-        # the 1-norm: unlike the 2-norm it overflows for no gradient that an optimizer can use
-        norms = torch._foreach_norm([parameter.grad for parameter in parameters], 1)
-        stacked = torch.stack([norm.float() for norm in norms])
-        scale = self._model.precision.scale(torch.ones_like(stacked[0]))
-        self._gradients.append(Gradients(parameters, stacked, scale <= 1))
-
     def note(self, number: int, batch: dict) -> None:
         """An iteration has run on this batch."""
         if self._model is None:
             return
         rates = [[group['lr'] for group in optimizer.param_groups] for optimizer in self._model.optimizers]
-        self._iterations.append(Iteration(number, batch, dict(self._model.loss_dict), rates, self._gradients))
-        self._gradients = []
+        losses, gradients = dict(self._model.loss_dict), self._model.precision.gradients
+        self._iterations.append(Iteration(number, batch, losses, rates, gradients))
 
     def due(self, number: int) -> bool:
         """Whether it is time to look. It depends on the iteration alone, so that a resumed run looks at the same."""
@@ -224,10 +210,78 @@ class FiniteWatch:
         self.logger.warning(f'{what}. {written} {then} ({self.count} of at most {self.policy.max}).')
 
 
-def _parameter_names(model: Any) -> dict[int, str]:
-    return {
-        id(parameter): f'{label}.{name}'
-        for label, net in vars(model).items()
-        if label.startswith('net_') and not label.endswith('_ema') and isinstance(net, nn.Module)
-        for name, parameter in model.get_bare_model(net).named_parameters()
+def describe(findings: Iterable[Mapping[str, Any]]) -> str:
+    """What was bad, from all ranks' findings: the losses, or, where they were finite, the gradients."""
+    findings = list(findings)
+    losses = {name for found in findings for name, value in found['losses'].items() if not math.isfinite(value)}
+    if losses:
+        return f'loss {", ".join(sorted(losses))}'
+    gradients = list(dict.fromkeys(name for found in findings for name in found['gradients']))
+    others = f' and of {len(gradients) - 2} more' if len(gradients) > 2 else ''
+    return f'gradient of {", ".join(gradients[:2])}{others}'
+
+
+def write_batch(root: Path, rank: int, number: int, batch: Mapping[str, Any], report: Mapping[str, Any]) -> Path | None:
+    """Write ``iter_<number>_rank<rank>/`` below ``root``.
+
+    It holds ``report.json`` (iteration, losses, names of bad gradients, learning rates, files of the samples),
+    ``batch.pt`` (``batch`` as the model got it and ``report``, to be loaded with ``weights_only=True``) and a PNG of
+    each image with 1 or 3 channels, [0, 1] to 8 bits; NaN is black, an infinite value black or white. A second batch
+    of the same iteration (the first was passed over) gets ``_2``.
+
+    Args:
+        root (Path): Made where it is missing.
+        rank (int): This process.
+        number (int): The iteration.
+        batch (Mapping): Tensors, and lists of names.
+        report (Mapping): ``losses``, ``gradients``, ``learning_rates``.
+
+    Returns:
+        Path | None: The folder; None where it could not be written, for which there is a warning, or where
+            ``MOST_FOLDERS`` of this rank are there.
+    """
+    label = f'rank{rank}'
+    if sum(label in folder.name.split('_') for folder in root.glob('iter_*')) >= MOST_FOLDERS:
+        return None
+    name = f'iter_{number}_{label}'
+    names = [name, *(f'{name}_{count}' for count in range(2, MOST_FOLDERS + 2))]
+    folder = next(root / name for name in names if not (root / name).exists())
+    report = {
+        'iteration': number,
+        **report,
+        'samples': {key: list(value) for key, value in batch.items() if key.endswith('_path')},
     }
+    try:
+        folder.mkdir(parents=True)
+        atomic_write_text(json.dumps(_readable(report), indent=1), folder / 'report.json')
+        atomic_save({'batch': _plain(batch), 'report': _plain(report)}, folder / 'batch.pt')
+        for key, images in batch.items():
+            if isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3):
+                for index, image in enumerate(images.detach().float().cpu().nan_to_num(0.0, 1.0, 0.0)):
+                    imwrite(tensor2img(image), str(folder / f'{key}_{index:02}.png'))
+    except (OSError, UserError) as error:
+        get_root_logger().warning(f'The batch of iteration {number} could not be written: {error}')
+        return None
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """What a safe load accepts, the tensors exact."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _readable(value: Any) -> Any:
+    """JSON has no NaN: as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _readable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_readable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)

@@ -16,9 +16,7 @@ class StopSignal:
     """Remembers that a signal asked the run to stop. Ctrl-C once more, ``PATIENCE`` later, ends the process at once.
 
     A repeated SIGTERM is ignored: Slurm and torchrun send it to every process and pass it on as well. Use as a context
-    manager around training and its last checkpoint; the previous handlers come back at its end. Where an error ends one
-    process of several, SIGTERM stays ignored: torchrun sends it as soon as it has missed the process that failed
-    first, and would cut short what the others have to say of it. They end soon without it.
+    manager around training and its last checkpoint; the previous handlers come back at its end.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,10 +33,9 @@ class StopSignal:
             self._group = dist.new_group(backend='gloo', timeout=TIMEOUT)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
-            if kind is None or self._group is None or number != signal.SIGTERM:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -1,9 +1,11 @@
 """The training loop: it drives any model of BasicSR's registry and ours."""
 
 import contextlib
+import json
 import logging
 import math
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +13,29 @@ from typing import Any
 
 import torch
 from basicsr.utils import AvgTimer, MessageLogger, set_random_seed
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ext_core.errors import UserError
-from ext_core.saving import best_network
-from ext_core.saving.checkpoint import remove_leftovers, rng_state, set_rng_state
-from ext_core.saving.curves import forget_from
-from ext_core.saving.resume import load_resume_state
-from ext_core.saving.snapshots import rebuilt
-from ext_core.saving.writer import CheckpointWriter
+from ext_core.saving.checkpoint import (
+    Written,
+    atomic_save,
+    atomic_write_bytes,
+    atomic_write_text,
+    on_cpu,
+    remove_leftovers,
+    remove_older,
+    rng_state,
+    set_rng_state,
+    write_manifest,
+)
+from ext_core.saving.resume import forget_from, load_resume_state
 from ext_core.training.loaders import TrainingBatches, evaluation_loaders
-from ext_core.training.models import build_model, evaluate, explaining_first_step
+from ext_core.training.models import build_model, checkpoint_networks, evaluate, explaining_first_step
 from ext_core.training.nonfinite import REMEDY, FiniteWatch
-from ext_core.training.progress import ProgressLine
 from ext_core.training.stopping import StopSignal
+
+_BEST = 'net_g_best'
 
 
 class Trainer:
@@ -46,115 +58,27 @@ class Trainer:
         self.batches = TrainingBatches(opt)
         self.evaluation = evaluation_loaders(opt)
         self.model = build_model(opt)
-        self.model.extra_training_state = self._extra_state
-        self.writer = self.model.checkpoint_writer = self._checkpoint_writer()
         self.finite = FiniteWatch(opt, logger)
-        self._describe()
+        self.models, self.states = Path(opt['path']['models']), Path(opt['path']['training_states'])
+        # what the options name, such as the state that is resumed, is not removed by logger:keep_last
+        self.in_use = [Path(value) for value in opt['path'].values() if isinstance(value, str)]
+        if opt['rank'] == 0:
+            for folder in (self.models, self.states):
+                remove_leftovers(folder)
+        logger.info(
+            'Training statistics:'
+            f'\n\tTraining images: {len(self.batches.loader.dataset)}'  # type: ignore[arg-type]
+            f'\n\tDataset enlarge ratio: {opt["datasets"]["train"].get("dataset_enlarge_ratio", 1)}'
+            f'\n\tBatch: {self.batches.loader.batch_size} on each of {opt["world_size"]} processes'
+            f'\n\tIterations per epoch: {self.batches.per_epoch}'
+            f'\n\tIterations: {self.total_iter}, epochs: {math.ceil(self.total_iter / self.batches.per_epoch)}'
+        )
+        if 'save_in_background' in opt['logger']:
+            logger.info('logger:save_in_background has no effect any more: the training loop itself saves.')
         if resume_state is not None:
             self._resume(resume_state)
         self.messages = MessageLogger(opt, self.iteration, tb_logger)
         self.messages.max_iters = self.total_iter + 1  # its ETA counts one iteration too few, and ends below zero
-
-    def _describe(self) -> None:
-        data_opt = self.opt['datasets']['train']
-        self.logger.info(
-            'Training statistics:'
-            f'\n\tTraining images: {len(self.batches.loader.dataset)}'  # type: ignore[arg-type]
-            f'\n\tDataset enlarge ratio: {data_opt.get("dataset_enlarge_ratio", 1)}'
-            f'\n\tBatch: {self.batches.loader.batch_size} on each of {self.opt["world_size"]} processes'
-            f'\n\tIterations per epoch: {self.batches.per_epoch}'
-            f'\n\tIterations: {self.total_iter}, epochs: {math.ceil(self.total_iter / self.batches.per_epoch)}'
-        )
-
-    def _checkpoint_writer(self) -> CheckpointWriter:
-        """What saves: beside the loop, unless ``logger:save_in_background`` is false. Only rank 0 gives it files.
-
-        ``logger:keep_last`` removes older checkpoints, but none of which ``path`` names a file.
-        """
-        logger_opt, paths = self.opt['logger'], self.opt['path']
-        writer = CheckpointWriter(
-            Path(paths['training_states']),
-            in_background=logger_opt.get('save_in_background', True),
-            keep_last=logger_opt.get('keep_last'),
-            in_use=[Path(value) for value in paths.values() if isinstance(value, str)],
-            complain=self.logger.error,
-        )
-        writer.guard(self.model)
-        if self.opt['rank'] == 0:
-            for folder in (paths['models'], paths['training_states']):
-                remove_leftovers(folder)
-        return writer
-
-    # ------------------------------------------------------------------ resuming
-    def _extra_state(self) -> dict:
-        """What BasicSR's training state lacks, as it is now. Called on all ranks when a state is saved."""
-        own = rng_state(), self.batches.samples.bad
-        ranks: list = [own]
-        if self.opt['dist']:
-            ranks = [None] * self.opt['world_size']
-            torch.distributed.all_gather_object(ranks, own)
-        bad = sorted({index for _, indices in ranks for index in indices})
-        self.batches.samples.expect_bad(bad)  # one budget for all processes
-        precision = getattr(self.model, 'precision', None)
-        return {
-            'manual_seed': self.opt['manual_seed'],
-            'batches_in_epoch': self.batches.batches_in_epoch,
-            'bad_samples': bad,
-            'validated_at': self.validated_at,
-            'nonfinite': self.finite.state_dict(),
-            'rng': [generators for generators, _ in ranks],
-            'scaler': precision.scaler.state_dict() if precision else {},
-            'model': self._step_states() if hasattr(self.model, 'step_state') else [],
-            'best': best_network.results_of(self.model),
-        }
-
-    def _resume(self, state: dict) -> None:
-        extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
-        try:
-            self.model.resume_training(state)
-            if extra.get('model'):
-                self.model.load_step_state(self._own(extra['model']))
-        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
-                'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
-            ) from error
-        self.iteration = state['iter']
-        self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
-        if extra.get('scaler'):
-            self.model.precision.scaler.load_state_dict(extra['scaler'])
-        self.finite.load_state_dict(extra.get('nonfinite', {}))
-        best_network.restore_results(self.model, self.opt, extra.get('best', {}))
-        best_network.bring_along(self.opt)
-        self.batches.samples.expect_bad(extra.get('bad_samples', []))
-        if len(extra.get('rng', [])) == self.opt['world_size']:
-            set_rng_state(extra['rng'][self.opt['rank']])
-        elif extra:
-            self.logger.warning(
-                f'The state was saved by {len(extra["rng"])} processes, now there are {self.opt["world_size"]}: the '
-                'training goes on, but not as it would have without the interruption.'
-            )
-        self.saved_at = self.iteration
-        self.validated_at = extra.get('validated_at', -1)
-        self.logger.info(
-            f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}. '
-            'What earlier logs of this run say of later iterations is void.'
-        )
-
-    def _step_states(self) -> list:
-        """What the next step depends on, on the CPU: of each process, on the first one."""
-        own = rebuilt(self.model.step_state(), lambda tensor: tensor.detach().cpu().clone())
-        states = [own]
-        if self.opt['dist']:
-            states = [None] * self.opt['world_size']
-            # not to all, as the pool of a RealESRGANModel is large
-            torch.distributed.gather_object(own, states if self.opt['rank'] == 0 else None)
-        return states
-
-    def _own(self, states: Any) -> dict:
-        """This process's part; the first one's, where another number of processes saved."""
-        states = [states] if isinstance(states, dict) else states  # as former versions saved that of the first process
-        return states[self.opt['rank'] if len(states) == self.opt['world_size'] else 0]
 
     # ------------------------------------------------------------------ the loop
     def run(self) -> int:
@@ -171,25 +95,48 @@ class Trainer:
         started = time.time()
         trained = self.iteration < self.total_iter
         self.finite.watch(self.model, self.iteration)
-        with StopSignal() as stop, self.writer:  # the writer has ended before a signal can end the process
-            with ProgressLine(self.opt, self.iteration) as progress, contextlib.closing(iter(self.batches)) as batches:
+        with StopSignal() as stop:
+            with self._progress() as bar, contextlib.closing(iter(self.batches)) as batches:
                 # closing ends the workers, whatever happens
-                received = self._loop(batches, stop, progress) if trained else None
+                received = self._loop(batches, stop, bar) if trained else None
             if received is not None:
-                return self._stopped_by(received)
+                if self.saved_at != self.iteration:
+                    self.save()
+                self.logger.info(
+                    f'Stopped by {signal.Signals(received).name} after iteration {self.iteration}, which is saved in '
+                    f'{self.states / f"{self.iteration}.state"}. Continue with --auto_resume.'
+                )
+                if self.opt['dist']:
+                    torch.distributed.barrier()  # once one has left with this status, torchrun ends those that save
+                return 128 + received
             self.logger.info(f'End of training. Time consumed: {time.time() - started:.0f} s')
             if trained and self.saved_at != self.iteration:
                 self.save()
             self.logger.info('Save the latest model.')
-            self.model.save(epoch=-1, current_iter=-1)  # BasicSR's name for the final weights
-        with self.writer:
-            if self.opt.get('val') is not None and self.validated_at != self.iteration:
-                self.validate()
-                if trained:
-                    self.save()  # once more, now that the state can say that this is done and how good it was
+            self._write_networks('latest')
+        if self.opt.get('val') is not None and self.validated_at != self.iteration:
+            self.validate()
+            if trained:
+                self.save()  # once more, now that the state can say that this is done and how good it was
         return 0
 
-    def _loop(self, batches: Iterator[dict], stop: StopSignal, progress: ProgressLine) -> int | None:
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[tqdm]:
+        """A progress line with the time left where a person is watching; in a pipe or a file BasicSR's log lines do."""
+        shown = sys.stderr.isatty() and self.opt['rank'] == 0
+        bar = tqdm(
+            total=self.total_iter,
+            initial=self.iteration,
+            unit='it',
+            dynamic_ncols=True,
+            smoothing=0.05,
+            desc=str(self.opt['name'])[:24],
+            disable=not shown,
+        )
+        with logging_redirect_tqdm(loggers=[self.logger] if shown else []), bar:
+            yield bar
+
+    def _loop(self, batches: Iterator[dict], stop: StopSignal, bar: tqdm) -> int | None:
         data_timer, iter_timer = AvgTimer(), AvgTimer()
         for batch in batches:
             data_timer.record()
@@ -198,9 +145,15 @@ class Trainer:
             if self.messages.start_iter + 1 == self.iteration:
                 self.messages.reset_start_time()  # the first iteration's warm-up would spoil the ETA
             good = self._settle()
-            progress.show(self.iteration)
+            bar.update(self.iteration - bar.n)
             if good:  # else training has gone back to an iteration whose log line and checkpoint are there
-                self._periodic(data_timer, iter_timer)
+                log, validate, save = self._due()
+                if log:
+                    self._log(iter_timer.get_avg_time(), data_timer.get_avg_time())
+                if validate:  # before saving, so that the state holds this iteration's best metrics
+                    self.validate()
+                if save:
+                    self.save()
             received = stop.agreed()
             if good and (received is not None or self.iteration >= self.total_iter) and self._settle(now=True):
                 return received
@@ -218,6 +171,36 @@ class Trainer:
             self.model.optimize_parameters(self.iteration)
         self.finite.note(self.iteration, batch)
 
+    def _due(self) -> tuple[bool, bool, bool]:
+        """Whether this iteration is logged, validated, saved."""
+        frequencies = (
+            self.opt['logger']['print_freq'],
+            (self.opt.get('val') or {}).get('val_freq'),
+            self.opt['logger']['save_checkpoint_freq'],
+        )
+        log, validate, save = (every is not None and self.iteration % int(every) == 0 for every in frequencies)
+        return log, validate, save
+
+    def _log(self, iteration_time: float, data_time: float) -> None:
+        values = {'epoch': self.batches.epoch, 'iter': self.iteration, 'lrs': self.model.get_current_learning_rate()}
+        self.messages(values | {'time': iteration_time, 'data_time': data_time} | self.check_losses())
+
+    # ------------------------------------------------------------------ numbers that are not finite
+    def check_losses(self) -> dict[str, float]:
+        """The current losses.
+
+        Raises:
+            UserError: If one is NaN or infinite. Nothing is saved then; earlier checkpoints are untouched.
+        """
+        values = dict(self.model.get_current_log())
+        bad = sorted(name for name, value in values.items() if not math.isfinite(value))
+        if bad:
+            raise UserError(
+                f'Iteration {self.iteration}: loss {", ".join(bad)} is not finite, so training stops here; checkpoints '
+                f'already in {self.models} are untouched. {REMEDY}'
+            )
+        return values
+
     def _settle(self, now: bool = False) -> bool:
         """Where it is time, see to it that no iteration so far was bad; False if one had to be undone."""
         if now or self.finite.due(self.iteration) or self.iteration >= self.total_iter or any(self._due()):
@@ -230,102 +213,165 @@ class Trainer:
         The stream of batches goes on from where it is: the checkpoint's own would lead to the same end again.
         """
         if self.finite.policy.action == 'skip':
-            self.writer.settle()
             self.iteration = iteration
             return
-        self.writer.drain()
         if self.opt['dist']:
             torch.distributed.barrier()  # the first rank's checkpoint is on the disk
         position = self.batches.epoch, self.batches.batches_in_epoch
         state = load_resume_state(self.opt | {'auto_resume': True}, say=self.logger.warning)
         if state is None:
             raise UserError(
-                f'train:nonfinite: there is no checkpoint to go back to in {self.opt["path"]["training_states"]}. '
+                f'train:nonfinite: there is no checkpoint to go back to in {self.states}. '
                 'Lower logger:save_checkpoint_freq, or use action: skip.'
             )
         del self.model
         set_random_seed(self.opt['manual_seed'] + self.opt['rank'])  # as at the start, for what no checkpoint holds
         self.model = build_model(self.opt)
-        self.model.extra_training_state = self._extra_state
-        self.model.checkpoint_writer = self.writer
-        self.writer.guard(self.model)
         self._resume(state)
         self.batches.set_position(*position)
         self.finite.watch(self.model, self.iteration)
         forget_from(self.tb_logger, self.iteration + 1)
 
-    def _due(self) -> tuple[bool, bool, bool]:
-        """Whether this iteration is logged, validated, saved."""
-        frequencies = (
-            self.opt['logger']['print_freq'],
-            (self.opt.get('val') or {}).get('val_freq'),
-            self.opt['logger']['save_checkpoint_freq'],
-        )
-        log, validate, save = (every is not None and self.iteration % int(every) == 0 for every in frequencies)
-        return log, validate, save
+    # ------------------------------------------------------------------ validating, saving, resuming
+    def validate(self) -> None:
+        """Run every validation set, and keep the network if it is the best so far by ``val:save_best``.
 
-    def _periodic(self, data_timer: AvgTimer, iter_timer: AvgTimer) -> None:
-        """Log, save and validate where this iteration is due."""
-        self.writer.raise_failure()
-        log, validate, save = self._due()
-        if log:
-            values = self.check_losses()
-            self.messages(
-                {
-                    'epoch': self.batches.epoch,
-                    'iter': self.iteration,
-                    'lrs': self.model.get_current_learning_rate(),
-                    'time': iter_timer.get_avg_time(),
-                    'data_time': data_timer.get_avg_time(),
-                    **values,
-                }
-            )
-        if validate:  # before saving, so that the state holds this iteration's best metrics
-            self.validate()
-        if save:
-            self.save()
-        self.writer.submit()
-
-    def check_losses(self) -> dict[str, float]:
-        """The current losses.
-
-        Raises:
-            UserError: If one is NaN or infinite. Nothing is saved then; earlier checkpoints are untouched.
+        Its best value is part of the training state, so a resumed run goes on comparing. As everywhere in BasicSR,
+        equal is as good as better.
         """
-        values = dict(self.model.get_current_log())
-        bad = sorted(name for name, value in values.items() if not math.isfinite(value))
-        if bad:
-            raise UserError(
-                f'Iteration {self.iteration}: loss {", ".join(bad)} is not finite, so training stops here; checkpoints '
-                f'already in {self.opt["path"]["models"]} are untouched. {REMEDY}'
-            )
-        return values
+        for loader in self.evaluation:
+            evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+        self.validated_at = self.iteration
+        metric = self.opt['val'].get('save_best')
+        if metric is None or not self.evaluation or self.opt['rank'] != 0:
+            return
+        dataset = self.evaluation[0].dataset.opt['name']  # type: ignore[attr-defined]
+        results = getattr(self.model, 'best_metric_results', {}).get(dataset, {})
+        if metric not in results or results[metric]['iter'] != self.iteration:
+            return
+        value = float(results[metric]['val'])
+        ((file, written),) = self._write_networks('best', only='net_g').items()
+        figures = {'file': file.name, 'iter': self.iteration, 'dataset': dataset, 'metric': metric, 'value': value}
+        atomic_write_text(json.dumps(figures | written._asdict(), indent=1) + '\n', file.with_suffix('.json'))
+        self.logger.info(f'Best {metric} on {dataset} so far, {value:.4f}: saved as {file.name}.')
 
     def save(self) -> None:
-        """Save weights and state of this iteration, unless a loss has gone bad; ``writer`` has still to be told."""
+        """Save weights and state of this iteration, unless a loss has gone bad.
+
+        Raises:
+            UserError: If a loss is not finite, or a file cannot be written. What was saved before is complete.
+        """
         self.check_losses()
         if self.tb_logger:
             self.tb_logger.flush()  # a run that is killed and continues here has no gap in its curves
         self.logger.info('Saving models and training states.')
-        self.model.save(self.batches.epoch, self.iteration)
+        state = {
+            'epoch': self.batches.epoch,
+            'iter': self.iteration,
+            'optimizers': [optimizer.state_dict() for optimizer in self.model.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.model.schedulers],
+            'ext': self._extra_state(),
+        }
         self.saved_at = self.iteration
+        if self.opt['rank'] != 0:
+            return
+        file = self.states / f'{self.iteration}.state'
+        written = self._write_networks(self.iteration)
+        written[file] = atomic_save(on_cpu(state), file)
+        write_manifest(self.states, self.iteration, written)
+        if self.opt['logger'].get('keep_last') is not None:
+            remove_older(self.states, self.opt['logger']['keep_last'], self.iteration, self.in_use)
 
-    def validate(self) -> None:
-        """Run every validation set, and keep the network if it is the best so far."""
-        for loader in self.evaluation:
-            evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
-        self.validated_at = self.iteration
-        dataset = self.evaluation[0].dataset.opt['name'] if self.evaluation else ''  # type: ignore[attr-defined]
-        best_network.save(self.model, self.opt, dataset, self.iteration, self.writer)
+    def _write_networks(self, name: int | str, only: str | None = None) -> dict[Path, Written]:
+        """Write ``net_g_<name>.pth`` and its kin, on rank 0."""
+        if self.opt['rank'] != 0:
+            return {}
+        written = {}
+        for label, nets in checkpoint_networks(self.model).items():
+            if only in (None, label):
+                file = self.models / f'{label}_{name}.pth'
+                written[file] = atomic_save({key: on_cpu(net.state_dict()) for key, net in nets.items()}, file)
+        return written
 
-    def _stopped_by(self, number: int) -> int:
-        if self.saved_at != self.iteration:
-            self.save()
-        self.writer.finish()  # before saying that it is saved
-        name = signal.Signals(number).name
-        state = Path(self.opt['path']['training_states']) / f'{self.iteration}.state'
+    def _extra_state(self) -> dict:
+        """What BasicSR's training state lacks, as it is now. Called on all ranks when a state is saved."""
+        own = rng_state(), self.batches.samples.bad
+        ranks: list = [own]
+        step_states: list = []  # what the next step depends on, on the CPU: of each process, on the first one
+        if hasattr(self.model, 'step_state'):
+            step_states = [on_cpu(self.model.step_state())]
+        if self.opt['dist']:
+            ranks = [None] * self.opt['world_size']
+            torch.distributed.all_gather_object(ranks, own)
+            if step_states:
+                (mine,) = step_states
+                step_states = [None] * self.opt['world_size']
+                # not to all, as the pool of a RealESRGANModel is large
+                torch.distributed.gather_object(mine, step_states if self.opt['rank'] == 0 else None)
+        bad = sorted({index for _, indices in ranks for index in indices})
+        self.batches.samples.expect_bad(bad)  # one budget for all processes
+        precision = getattr(self.model, 'precision', None)
+        best = {  # without NumPy's numbers, which a safe load of the state would refuse
+            dataset: {
+                metric: {'better': result['better'], 'val': float(result['val']), 'iter': int(result['iter'])}
+                for metric, result in results.items()
+            }
+            for dataset, results in getattr(self.model, 'best_metric_results', {}).items()
+        }
+        return {
+            'manual_seed': self.opt['manual_seed'],
+            'batches_in_epoch': self.batches.batches_in_epoch,
+            'bad_samples': bad,
+            'validated_at': self.validated_at,
+            'nonfinite': self.finite.state_dict(),
+            'rng': [generators for generators, _ in ranks],
+            'scaler': precision.scaler.state_dict() if precision else {},
+            'model': step_states,
+            'best': best,
+        }
+
+    def _resume(self, state: dict) -> None:
+        extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
+        rank, world_size = self.opt['rank'], self.opt['world_size']
+        try:
+            self.model.resume_training(state)
+            if saved := extra.get('model'):
+                saved = [saved] if isinstance(saved, dict) else saved  # former versions saved that of the first process
+                # the first one's, where another number of processes saved
+                self.model.load_step_state(saved[rank if len(saved) == world_size else 0])
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
+                'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
+            ) from error
+        self.iteration = self.saved_at = state['iter']
+        self.validated_at = extra.get('validated_at', -1)
+        self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
+        self.batches.samples.expect_bad(extra.get('bad_samples', []))
+        if extra.get('scaler'):
+            self.model.precision.scaler.load_state_dict(extra['scaler'])
+        self.finite.load_state_dict(extra.get('nonfinite', {}))
+        # the best metrics, as far as the options still ask for them
+        val = self.opt.get('val') or {}
+        wanted = {*(val.get('metrics') or {}), *getattr(self.model, 'VALIDATION_FIGURES', ())}
+        for dataset, results in extra.get('best', {}).items():
+            if kept := {name: result for name, result in results.items() if name in wanted}:
+                self.model._initialize_best_metric_results(dataset)
+                self.model.best_metric_results[dataset].update(kept)
+        if rank == 0 and val.get('save_best') and not (self.models / f'{_BEST}.pth').is_file():
+            # a run that continues from the state of another experiment brings its best network along
+            for suffix in ('.pth', '.json'):
+                file = Path(self.opt['path']['resume_state']).resolve().parents[1] / 'models' / f'{_BEST}{suffix}'
+                if file.is_file():
+                    atomic_write_bytes(file.read_bytes(), self.models / file.name)
+        if len(extra.get('rng', [])) == world_size:
+            set_rng_state(extra['rng'][rank])
+        elif extra:
+            self.logger.warning(
+                f'The state was saved by {len(extra["rng"])} processes, now there are {world_size}: the training goes '
+                'on, but not as it would have without the interruption.'
+            )
         self.logger.info(
-            f'Stopped by {name} after iteration {self.iteration}, which is saved in {state}. '
-            'Continue with --auto_resume.'
+            f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}. '
+            'What earlier logs of this run say of later iterations is void.'
         )
-        return 128 + number

@@ -160,40 +160,6 @@ def filter_channels_last() -> None:
         assert torch.equal(module.filter2D(image.to(memory_format=torch.channels_last), kernel), expected)
 
 
-@scenario('fused_act', 'fused_act_ext')
-def stylegan2_on_cpu() -> None:
-    from basicsr.archs.stylegan2_arch import StyleGAN2Discriminator, StyleGAN2Generator
-    from basicsr.ops.fused_act import fused_leaky_relu
-
-    generator = StyleGAN2Generator(8, num_style_feat=8, num_mlp=2, narrow=0.03125)
-    image, _ = generator([torch.randn(2, 8)])
-    StyleGAN2Discriminator(8, narrow=0.03125)(image).sum().backward()
-    assert generator.style_mlp[1].bias.grad.abs().sum() > 0
-    out = fused_leaky_relu(torch.tensor([[1.0, -3.0]]), torch.tensor([1.0, 1.0]))
-    torch.testing.assert_close(out, torch.tensor([[2.0, -0.4]]) * 2**0.5)
-
-
-@scenario('upfirdn2d', 'upfirdn2d_ext')
-def upfirdn2d_beyond_cpu() -> None:
-    from basicsr.archs.stylegan2_arch import upfirdn2d
-
-    out = upfirdn2d(torch.empty(2, 3, 8, 8, device='meta'), torch.empty(4, 4, device='meta'), up=2, pad=(2, 1))
-    assert out.shape == (2, 3, 16, 16)
-    doubled = upfirdn2d(torch.arange(4.0).view(1, 1, 2, 2), torch.ones(2, 2), up=2, pad=(1, 0))
-    assert doubled[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
-
-
-@scenario('deform_conv2d', "Couldn't load custom C\\+\\+ ops")
-def edvr_on_cpu() -> None:
-    from basicsr.archs.edvr_arch import EDVR
-
-    net = EDVR(
-        num_feat=8, num_frame=3, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, with_tsa=False
-    )
-    net(torch.rand(1, 3, 3, 8, 8)).sum().backward()
-    assert net.pcd_align.dcn_pack['l1'].weight.grad.abs().sum() > 0
-
-
 def _niqe(image: np.ndarray) -> float:
     from basicsr.metrics import calculate_metric, calculate_niqe
 

@@ -3,7 +3,6 @@
 import torch
 from compat_real_esrgan import real_esrgan, real_esrgan_batch
 from compat_tools import folder, scenario
-from torch import nn
 
 UNSAVED = 'is not saved|no attribute|CUDA|NVIDIA'  # they cannot even be built without CUDA
 
@@ -69,30 +68,3 @@ def resume_pool_of_16_bit_images() -> None:
     assert one.step_state()['queue_lr'].dtype == torch.uint8
     other.load_step_state(one.step_state())
     assert torch.equal(other.queue_lr, one.queue_lr)
-
-
-def _resumed_phase(model: type, names: tuple[str, ...], length: dict[str, int]) -> None:
-    """Of a network of layers ``names``, the first rests until iteration 10."""
-    resting = {}
-    for iteration in (0, 1, 8, 10):
-        one = object.__new__(model)
-        one.optimizers, one.schedulers = [], []
-        one.net_g = nn.ModuleDict({name: nn.Linear(1, 1) for name in names})
-        vars(one).update(length)
-        one.resume_training({'iter': iteration, 'optimizers': [], 'schedulers': []})
-        resting[iteration] = [name for name in names if not one.net_g[name].weight.requires_grad]
-    assert resting == {0: [], 1: [names[0]], 8: [names[0]], 10: []}, f'resting layers: {resting}'
-
-
-@scenario('resumed_phase', 'resting layers')
-def resume_edvr() -> None:
-    from basicsr.models.edvr_model import EDVRModel
-
-    _resumed_phase(EDVRModel, ('conv_first', 'fusion'), {'train_tsa_iter': 10})
-
-
-@scenario('resumed_phase', 'resting layers')
-def resume_recurrent_video() -> None:
-    from basicsr.models.video_recurrent_gan_model import VideoRecurrentGANModel
-
-    _resumed_phase(VideoRecurrentGANModel, ('spynet', 'trunk'), {'fix_flow_iter': 10})

@@ -3,10 +3,9 @@
 import contextlib
 import os
 import random
-import resource
 import sys
-from collections.abc import Callable, Iterator
-from types import ModuleType, SimpleNamespace
+from collections.abc import Iterator
+from types import ModuleType
 from unittest import mock
 
 import numpy as np
@@ -103,7 +102,7 @@ def wrap_network_on_cpu() -> None:
 # --------------------------------------------------------------------------------------------------------- validation
 
 
-@scenario('validation_network', 'rank 0 alone runs DistributedDataParallel')
+@scenario('validation', 'rank 0 alone runs DistributedDataParallel')
 def validate_bare_network() -> None:
     def look(dataloader: object, current_iter: int, tb_logger: object, save_img: bool) -> None:
         assert type(one.net_g) is nn.BatchNorm2d, f'rank 0 alone runs {type(one.net_g).__name__}'
@@ -116,7 +115,7 @@ def validate_bare_network() -> None:
         assert one.net_g is wrapped
 
 
-@scenario('validation_target', 'the last training batch')
+@scenario('validation', 'the last training batch')
 def validate_without_target() -> None:
     def look(*args: object) -> None:
         assert not hasattr(one, 'gt'), 'the target is that of the last training batch'
@@ -127,7 +126,7 @@ def validate_without_target() -> None:
     one.validation(None, 1, None)
 
 
-@scenario('validation_rng', 'moved the random state')
+@scenario('validation', 'moved the random state')
 def validate_without_drawing() -> None:
     from basicsr.utils import set_random_seed
 
@@ -165,63 +164,7 @@ def validate_a_share() -> None:
     assert len(seen) == 2, f'this process looks at {len(seen)} of 2 images'
 
 
-@scenario('video_validation', 'CUDA|NVIDIA')
-def validate_video() -> None:
-    from basicsr.models.video_base_model import VideoBaseModel
-
-    frame = torch.full((5, 3, 8, 8), 0.5)
-    names = {'folder': 'clip', 'idx': '0/1', 'lq_path': 'clip/0.png'}
-
-    class Clip(list):
-        opt = {'name': 'clip'}
-        data_info = {'folder': ['clip']}
-
-    one = VideoBaseModel.__new__(VideoBaseModel)
-    metrics = {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}
-    one.opt, one.device, one.is_train = {'dist': False, 'val': {'metrics': metrics}}, torch.device('cpu'), False
-    one.net_g = nn.Conv3d(5, 1, 1)
-    one.test = lambda: setattr(one, 'output', torch.full((1, 3, 8, 8), 0.25))
-    clip = Clip([{**names, 'lq': frame.clone(), 'gt': frame[0].clone()}])
-    one.validation(SimpleNamespace(dataset=clip), 1, None, save_img=False)
-    # 0.5 and 0.25 become the 8-bit values 128 and 64
-    assert abs(one.best_metric_results['clip']['psnr']['val'] - 20 * np.log10(255 / 64)) < 1e-4
-
-
 # -------------------------------------------------------------------------------------------------------- checkpoints
-
-
-@contextlib.contextmanager
-def full_disk(free: int) -> Iterator[None]:
-    """No file can grow beyond ``free`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def _save_on_full_disk(kind: str, save: Callable[[object], None]) -> None:
-    with folder() as path, mock.patch('time.sleep'):
-        one = model(path={kind: str(path)})
-        one.optimizers, one.schedulers = [torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])], []
-        save(one)
-        (saved,) = path.iterdir()
-        before = saved.read_bytes()
-        with full_disk(100):
-            raises(lambda: save(one), saved.name, 'could not be written', 'Free disk space')
-        assert [file.name for file in path.iterdir()] == [saved.name]
-        assert saved.read_bytes() == before
-
-
-@scenario('save_network', 'no error')
-def save_network_on_full_disk() -> None:
-    _save_on_full_disk('models', lambda one: one.save_network(nn.Linear(2, 2), 'net_g', 7))
-
-
-@scenario('save_training_state', 'no error')
-def save_state_on_full_disk() -> None:
-    _save_on_full_disk('training_states', lambda one: one.save_training_state(1, 7))
 
 
 def _load(content: object, *args: object, net: nn.Module | None = None, **kwargs: object) -> nn.Module:

@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from ext_core.errors import UserError
-from ext_core.saving.checkpoint import atomic_save
-from ext_core.saving.manifest import manifest_file, numbered, read_manifest, remove_older, verify, write_manifest
+from ext_core.saving.checkpoint import (
+    atomic_save,
+    manifest_file,
+    numbered,
+    read_manifest,
+    remove_older,
+    verify,
+    write_manifest,
+)
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
 from ext_core.options import yaml_safe
-from ext_core.saving.manifest import verify
+from ext_core.saving.checkpoint import verify
+from ext_core.training.models import checkpoint_networks
+from ext_core.training.trainer import Trainer
 
 data = check_recipes.data
 
@@ -66,11 +68,12 @@ def test_best_network_comes_with_its_figures_also_into_another_experiment(runs):
     assert (runs.root / 'experiments' / 'demo_onwards' / 'models' / 'net_g_best.pth').read_bytes() == before
 
 
-def test_full_disk_stops_the_run_and_it_can_be_continued(runs, monkeypatch, capfd):
+@pytest.mark.parametrize(('name', 'whole'), [('net_g_4.pth', 2), ('4.state', 2), ('4.json', 4)])
+def test_full_disk_stops_the_run_and_it_can_be_continued(runs, monkeypatch, capfd, name, whole):
     replace = os.replace
 
     def failing(source, target):
-        if Path(target).name == '4.state':
+        if Path(target).name == name:
             raise OSError(28, 'No space left on device')
         replace(source, target)
 
@@ -78,12 +81,13 @@ def test_full_disk_stops_the_run_and_it_can_be_continued(runs, monkeypatch, capf
         patch.setattr(os, 'replace', failing)
         assert runs(6, keep_last=1) == 1
     error = capfd.readouterr().err.splitlines()[-1]
-    assert '4.state could not be written: [Errno 28] No space left on device. Free disk space' in error
+    assert f'{name} could not be written: [Errno 28] No space left on device. Free disk space' in error
+    assert not (runs.states / '4.json').exists()
     assert not (runs.models / 'net_g_6.pth').exists()
     assert not list(runs.folder.rglob('.*.tmp'))
     verify(runs.states, 2)
     assert runs(6, '--auto_resume', keep_last=1) == 0
-    assert 'Resuming training from epoch: 0, iter: 2' in runs.newest_log()
+    assert f'Resuming training from epoch: 0, iter: {whole}' in runs.newest_log()
     verify(runs.states, 6)
 
 
@@ -92,6 +96,25 @@ def test_only_the_last_are_kept_with_the_best_and_the_latest(runs):
     assert {path.name for path in runs.states.iterdir()} == {'8.state', '8.json'}
     kept = {'net_g_8.pth', 'net_g_best.pth', 'net_g_best.json', 'net_g_latest.pth'}
     assert {path.name for path in runs.models.iterdir()} == kept
+    named = json.loads((runs.states / '8.json').read_text())['files']
+    assert set(named) == {'8.state', '../models/net_g_8.pth'}
+    assert 'logger:save_in_background has no effect any more' in runs.newest_log()
+
+
+def test_checkpoint_is_on_the_disk_before_the_next_iteration(runs, monkeypatch):
+    found, train_on = {}, Trainer._train_on
+
+    def looking(self, batch):
+        if self.iteration in (2, 4):
+            verify(runs.states, self.iteration, [runs.models / f'net_g_{self.iteration}.pth'])
+            weights = {key: net.state_dict() for key, net in checkpoint_networks(self.model)['net_g'].items()}
+            assert_same_weights(weights, loaded(runs.models / f'net_g_{self.iteration}.pth'))
+            found[self.iteration] = loaded(runs.states / f'{self.iteration}.state')['iter']
+        train_on(self, batch)
+
+    monkeypatch.setattr(Trainer, '_train_on', looking)
+    assert runs(6) == 0
+    assert found == {2: 2, 4: 4}
 
 
 def test_damaged_iterations_are_skipped_and_the_log_says_why(runs, capfd):

@@ -7,7 +7,7 @@ import pytest
 from recipes import PIXEL, batches, options
 
 from ext_core.errors import UserError
-from ext_core.training import dry_run, loaders
+from ext_core.training import dry_run
 from ext_core.training.models import build_model
 
 GAN = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
@@ -26,8 +26,8 @@ def tried(monkeypatch):
     """``tried(opt, gt_size=128)``: what a dry run of the options gives, on batches made here."""
 
     def run(opt: dict, gt_size: int = 128) -> tuple:
-        monkeypatch.setattr(loaders, 'TrainingBatches', lambda _: (batch for batch in batches(6, gt_size=gt_size)))
-        monkeypatch.setattr(loaders, 'evaluation_loaders', lambda _: [])
+        monkeypatch.setattr(dry_run, 'TrainingBatches', lambda _: (batch for batch in batches(6, gt_size=gt_size)))
+        monkeypatch.setattr(dry_run, 'evaluation_loaders', lambda _: [])
         return dry_run.iterate(opt)
 
     return run

@@ -13,7 +13,7 @@ from nonfinite_runs import SGD, assert_same, data_of, poisoned, run_options, sta
 from recipes import FEATURE, PIXEL
 
 from ext_core.errors import UserError
-from ext_core.training import nonfinite_report
+from ext_core.training import nonfinite
 
 ROOT_LOSS = {'pixel_opt': {'type': 'RootAtZero'}}
 GAN = {
@@ -219,7 +219,6 @@ def test_rollback_takes_the_newest_whole_checkpoint(tmp_path):
 
     def damage(batch):
         if trainer.iteration == 4 and trainer.finite.count == 0:
-            trainer.writer.drain()
             (tmp_path / 'a' / 'models' / 'net_g_4.pth').write_bytes(b'')
         train_on(batch)
 
@@ -285,11 +284,11 @@ def test_no_wait_for_the_device_but_once_in_every_iterations(tmp_path, action):
 def test_written_folders_are_bounded(tmp_path):
     data = data_of(1)[0]
     report = {'losses': {}, 'gradients': [], 'learning_rates': []}
-    places = [nonfinite_report.write_batch(tmp_path, 0, number // 2, data, report) for number in range(25)]
-    assert None not in places[: nonfinite_report.MOST_FOLDERS]
-    assert places[nonfinite_report.MOST_FOLDERS :] == [None] * 5
-    assert len(list(tmp_path.iterdir())) == nonfinite_report.MOST_FOLDERS
-    assert nonfinite_report.write_batch(tmp_path, 10, 0, data, report) == tmp_path / 'iter_0_rank10'
+    places = [nonfinite.write_batch(tmp_path, 0, number // 2, data, report) for number in range(25)]
+    assert None not in places[: nonfinite.MOST_FOLDERS]
+    assert places[nonfinite.MOST_FOLDERS :] == [None] * 5
+    assert len(list(tmp_path.iterdir())) == nonfinite.MOST_FOLDERS
+    assert nonfinite.write_batch(tmp_path, 10, 0, data, report) == tmp_path / 'iter_0_rank10'
 
 
 def test_a_disk_that_takes_no_batch_hides_no_error(tmp_path):

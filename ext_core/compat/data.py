@@ -1,4 +1,4 @@
-"""Patches for BasicSR's prefetchers and its JPEG degradation."""
+"""Patches for reading images: BasicSR's decoder, its prefetchers, and its JPEG degradation."""
 
 import atexit
 import queue
@@ -10,11 +10,31 @@ import numpy as np
 import torch
 from basicsr.data import degradations
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
+from basicsr.utils import img_util
 
-from ext_core.compat.patch import Patch, contains, lacks, rebind
+from ext_core.compat.patch import Patch, rebind
+from ext_data.decoding import ImageError, decode, read_header
 
 _STOP = threading.Event()
 _RUNNING: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def _cure_decoder() -> None:
+    stock = img_util.imfrombytes
+
+    def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
+        if not isinstance(content, bytes):
+            content = bytes(content)
+        if flag == 'color':
+            image = decode(content)
+        else:
+            read_header(content, 'the image')
+            image = stock(content, flag)
+            if image is None:
+                raise ImageError('the image does not decode: damaged, cut short, or not an image')
+        return image.astype(np.float32) / 255.0 if float32 else image
+
+    rebind(stock, imfrombytes)
 
 
 def _offer(self: Any, item: Any) -> bool:
@@ -95,21 +115,25 @@ def _cure_jpeg_quality() -> None:
 
 PATCHES = [
     Patch(
+        'image_decoder',
+        "a damaged image is None ('NoneType' object has no attribute 'astype'), an empty one '!buf.empty()'; OpenCV "
+        'before 5 fills a JPEG that was cut short with grey; 16 bits are cut off, not rounded',
+        _cure_decoder,
+    ),
+    Patch(
         'prefetch_cpu',
         'prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program',
-        lambda: lacks(PrefetchGenerator.run, 'except'),
         _cure_prefetch_cpu,
     ),
     Patch(
         'prefetch_cuda',
         'prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads',
-        lambda: lacks(CUDAPrefetcher.next, 'record_stream'),
         _cure_prefetch_cuda,
     ),
     Patch(
         'jpeg_quality',
         "random_add_jpg_compression: 'cv2.error ... in function imencode', which wants an integer quality",
-        lambda: contains(degradations.add_jpg_compression, 'quality]') and _jpeg_needs_int(),
         _cure_jpeg_quality,
+        _jpeg_needs_int,
     ),
 ]
