@@ -41,6 +41,10 @@ class Section:
         """Append a line with a name in a column of its own."""
         self.lines.append(f'{name!s:<28} {value}')
 
+    def complain(self, text: str, remedy: str, fatal: bool = False) -> None:
+        """Append a problem."""
+        self.problems.append(Problem(text, remedy, fatal))
+
 
 def examine(root: Path) -> list[Section]:
     """All sections of the report.
@@ -66,14 +70,13 @@ def _toolbox() -> Section:
         register_all()
         patches = compat.patches()
     except UserError as error:
-        section.problems.append(Problem('BasicSR cannot be used', str(error), fatal=True))
+        section.complain('BasicSR cannot be used', str(error), fatal=True)
     except ModuleNotFoundError as error:
-        remedy = f'pip install -c constraints.txt {error.name}'
-        section.problems.append(Problem(f'{error.name} is not installed', remedy, fatal=True))
+        section.complain(f'{error.name} is not installed', f'pip install -c constraints.txt {error.name}', fatal=True)
     except Exception as error:  # whatever it is, the doctor's task is to report it
         remedy = 'Install the versions of constraints.txt: make install. With these it works.'
         text = f'importing BasicSR and the plugin fails: {type(error).__name__}: {error}'
-        section.problems.append(Problem(text, remedy, fatal=True))
+        section.complain(text, remedy, fatal=True)
     for patch in patches:
         section.add(patch.name, f'{patch.state:<10}  {patch.cause}')
     return section
@@ -121,7 +124,7 @@ def _weights() -> Section:
     missing = [name for name, path in found.items() if path is None]
     if missing:
         text = f'no local weights for {", ".join(missing)}; losses and metrics that use them try to download'
-        section.problems.append(Problem(text, HOW_TO_GET))
+        section.complain(text, HOW_TO_GET)
     return section
 
 
@@ -137,13 +140,13 @@ def _devices() -> Section:
         section.add('CUDA', 'not available: training runs on the CPU, num_gpu counts as 0')
     if torch.version.cuda and not count:
         remedy = 'Check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES.'
-        section.problems.append(Problem(f'torch is built for CUDA {torch.version.cuda} but sees no device', remedy))
+        section.complain(f'torch is built for CUDA {torch.version.cuda} but sees no device', remedy)
     available = dist.is_available()
     nccl, gloo = available and dist.is_nccl_available(), available and dist.is_gloo_available()
-    section.add('distributed', f'nccl {_yes(nccl)}, gloo {_yes(gloo)}')
+    section.add('distributed', ', '.join(f'{n} {"yes" if v else "no"}' for n, v in (('nccl', nccl), ('gloo', gloo))))
     if not (nccl if count else gloo):
-        text = 'torch has no backend for several processes'
-        section.problems.append(Problem(text, 'Train without --launcher, or install another build of torch.'))
+        remedy = 'Train without --launcher, or install another build of torch.'
+        section.complain('torch has no backend for several processes', remedy)
     return section
 
 
@@ -156,7 +159,7 @@ def _logging() -> Section:
     except Exception as error:
         section.add('tensorboard', f'no ({error})')
         remedy = 'pip install tensorboard, or set logger:use_tb_logger: false in the option file.'
-        section.problems.append(Problem('tensorboard cannot be imported', remedy))
+        section.complain('tensorboard cannot be imported', remedy)
     return section
 
 
@@ -186,17 +189,13 @@ def _folder(root: Path) -> Section:
             free = shutil.disk_usage(root).free
     except OSError as error:
         remedy = 'Experiments are written there: create it, make it writable, or work in a copy of the project.'
-        section.problems.append(Problem(f'{root} is not writable: {error.strerror}', remedy, fatal=True))
+        section.complain(f'{root} is not writable: {error.strerror}', remedy, fatal=True)
         return section
     section.add('writable', f'yes, {free / 1e9:.1f} GB free')
     if free < FREE_SPACE:
         remedy = 'Remove old experiments, or raise logger:save_checkpoint_freq in the option file.'
-        section.problems.append(Problem(f'{free / 1e9:.1f} GB are left on the disk of {root}', remedy))
+        section.complain(f'{free / 1e9:.1f} GB are left on the disk of {root}', remedy)
     return section
-
-
-def _yes(value: bool) -> str:
-    return 'yes' if value else 'no'
 
 
 def render(sections: list[Section]) -> str:

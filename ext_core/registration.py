@@ -31,6 +31,14 @@ def register_all() -> None:
             importlib.import_module(f'{package.__name__}.{path.stem}')
 
 
+def register_quietly() -> None:
+    """:func:`register_all` for a script, which does not show what BasicSR says of each network that is built."""
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
+
+
 @contextmanager
 def _without_namespace_folder() -> Iterator[None]:
     """Hide our folder ``basicsr/`` of launch scripts, which would win over an *editable* install of the toolbox."""

@@ -59,7 +59,7 @@ class DegradationModel(GANSRModel):
     Frequency Separation for Real-World Super-Resolution, ICCVW 2019.
     """
 
-    FileOptions = OptionalDiscriminator
+    FileOptions = OptionalDiscriminator  # type: ignore[assignment]
 
     @dataclass(kw_only=True)
     class TrainOptions(OptionalObjective):

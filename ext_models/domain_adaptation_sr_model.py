@@ -46,7 +46,7 @@ class DomainAdaptationSRModel(GANSRModel):
             dict | None, 'The degradation network, which makes LR images while training; ~ for pairs from disk.'
         ] = None
 
-    TrainOptions = OptionalObjective
+    TrainOptions = OptionalObjective  # type: ignore[assignment]
     net_degrade: nn.Module | None = None
 
     @classmethod

@@ -76,7 +76,7 @@ class GANSRModel(ExtSRModel):
         mask_opt: Annotated[dict | None, 'A view: images times a mask of the error.'] = None
         highpass_opt: Annotated[dict | None, 'A view: high frequencies.'] = None
 
-    GENERATOR_LOSSES = ()  # it has its opponent
+    GENERATOR_LOSSES: tuple[str, ...] = ()  # it has its opponent
     OPPONENT = ('network_d', 'train:gan_opt', 'train:optim_d')  # they come together
     VIEW_KEYS = ('mask_opt', 'highpass_opt')
     LOSS_PREFIX = 'l_g_'

@@ -101,8 +101,9 @@ def _is_clipping(clip: Any) -> bool:
     if not isinstance(clip, dict) or clip.get('type') not in CLIPPING:
         return False
     number = clip.get(CLIPPING[clip['type']])
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return set(clip) == {'type', CLIPPING[clip['type']]} and is_number and number > 0
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        return False
+    return set(clip) == {'type', CLIPPING[clip['type']]} and number > 0
 
 
 def _clip_steps(optimizer: torch.optim.Optimizer, theta: float) -> None:

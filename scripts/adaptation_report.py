@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from ext_core.errors import UserError, exit_status
-from ext_core.images.windows import detail, strongest_window
+from ext_core.images.crops import detail, strongest_window
 from ext_core.inference.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
 from ext_core.options import yaml_safe
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 from ext_core.report.tables import lower_is_better, mean, table_text
 from ext_core.saving.checkpoint import atomic_write_text
 
@@ -186,10 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, metavar='DIR', help='experiments/<name>')
     args = parser.parse_args(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: make(args.folder))
 
 

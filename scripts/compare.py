@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from ext_core.errors import exit_status
-from ext_core.images.windows import detail, strongest_window
+from ext_core.images.crops import detail, strongest_window
 from ext_core.inference.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 
 
 def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -107,10 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rows', type=int, default=3, help='images in the picture')
     parser.add_argument('--crop', type=int, default=72, help='side of the zoomed crop, in HR pixels')
     args = parser.parse_args(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: compare(args))
 
 

@@ -17,15 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import exit_status
-from ext_core.generators.export import (
-    add_arguments,
-    metadata_of,
-    opened_input,
-    save_pth,
-    save_safetensors,
-    weights_of,
-)
-from ext_core.registration import register_all
+from ext_core.generators.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
+from ext_core.registration import register_quietly
+from ext_core.saving.checkpoint import atomic_save
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -40,7 +34,7 @@ def convert(args: argparse.Namespace) -> None:
     weights = weights_of(opened, args.half)
     foreign = opened.source == 'spandrel'
     if args.output.suffix.lower() == '.pth':
-        save_pth(weights, args.output)
+        atomic_save({'params': weights}, args.output)  # where BasicSR looks first
     else:
         save_safetensors(weights, None if foreign else metadata_of(opened), args.output)
     key = f"'{opened.key}' of " if opened.key else ''
@@ -53,10 +47,7 @@ def convert(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: convert(args))
 
 

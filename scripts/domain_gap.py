@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ext_core.errors import UserError, exit_status
 from ext_core.generators.weight_files import experiment_files
-from ext_core.inference.degrader import load_degrader
-from ext_core.registration import register_all
+from ext_core.inference.degrading import load_degrader
+from ext_core.registration import register_quietly
 from ext_models.degrading import low_resolution
 
 COLUMNS = {
@@ -188,10 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, metavar='PNG', help='also plot the power spectra')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     args = parser.parse_args(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: run(args))
 
 

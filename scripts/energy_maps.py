@@ -48,9 +48,9 @@ from ext_core.inference.evaluation import (
     upscale,
     validation_sets,
 )
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 from ext_core.saving.checkpoint import atomic_write_text, load_checkpoint
-from ext_core.saving.weights import select_weights, weights_problem
+from ext_models.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes
 COLUMNS = ('real', 'generated', 'bicubic')
@@ -275,10 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rows', type=int, default=3, help='images of each set in the picture. Default: 3')
     parser.add_argument('--json', type=Path, metavar='FILE', help="also write each image's energies there")
     args = parser.parse_args(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: run(args))
 
 

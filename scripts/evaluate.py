@@ -19,18 +19,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.benchmark.cost import costs
-from ext_core.benchmark.gallery import gallery
-from ext_core.benchmark.page import page
-from ext_core.benchmark.pictures import Crop, pieces_of, require_crop
-from ext_core.benchmark.pool import default_processes, positive, run_tasks
-from ext_core.benchmark.report import Report, failure_lines, notes, write
-from ext_core.benchmark.runner import OUR_METRICS, Benchmark, metrics_of
-from ext_core.benchmark.sets import read_set
-from ext_core.benchmark.sources import require_names, upscaler_of
-from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest, Upscaler
+from ext_core.benchmark.methods import (
+    Bicubic,
+    LiteratureBicubic,
+    Nearest,
+    Upscaler,
+    read_set,
+    require_names,
+    upscaler_of,
+)
+from ext_core.benchmark.results import Crop, Report, failure_lines, gallery, notes, page, pieces_of, require_crop, write
+from ext_core.benchmark.runner import OUR_METRICS, Benchmark, default_processes, metrics_of, positive, run_tasks
 from ext_core.errors import UserError, exit_status
 from ext_core.inference.evaluation import named_folders
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
 
 
@@ -121,10 +123,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     command = ['python', 'scripts/evaluate.py', *(sys.argv[1:] if argv is None else argv)]
     try:
         return exit_status(lambda: evaluate(args, command))

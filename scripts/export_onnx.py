@@ -20,7 +20,8 @@ from ext_core.errors import UserError, exit_status
 from ext_core.generators import onnx_export
 from ext_core.generators.export import add_arguments, metadata_of, opened_input
 from ext_core.inference.evaluation import read
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
+from ext_core.saving.checkpoint import atomic_write_bytes
 
 TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 grey levels is 0.004
 REGIONS = {'astronaut': (0, 160, 96, 132), 'chelsea': (60, 96, 60, 84), 'coffee': (100, 204, 120, 48)}  # y, x, h, w
@@ -64,16 +65,13 @@ def export(args: argparse.Namespace) -> None:
             f'onnxruntime and PyTorch differ by {worst:.1e}, more than {tolerance:g}: {args.output} is not written. '
             'Try another --opset' + (', or leave out --half.' if args.half else ', or raise --tolerance.')
         )
-    onnx_export.write(model, args.output)
+    atomic_write_bytes(model, args.output)
     print(f'{args.output}: {opened.type}, scale {opened.scale}, opset {args.opset}, {len(model) / 2**20:.1f} MiB')
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: export(args))
 
 

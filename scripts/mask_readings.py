@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from ext_core.errors import exit_status
 from ext_core.inference.evaluation import load_experiment, pairs, read, upscale
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 
 # every reading that changes the mask's values; apply_to and detach are columns of the table
 READINGS: dict[str, dict[str, Any]] = {
@@ -201,10 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rows', type=int, default=2, help='images in the picture')
     parser.add_argument('--crop', type=int, default=288, help='side of the middle part that is drawn, in HR pixels')
     args = parser.parse_args(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     return exit_status(lambda: run(args))
 
 

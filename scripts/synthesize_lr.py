@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     register_all()
     import torch.distributed as dist
 
-    from ext_core.inference.degrader import load_degrader
+    from ext_core.inference.degrading import load_degrader
     from ext_core.inference.synthesis import Outputs, synthesize
 
     try:

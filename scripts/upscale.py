@@ -14,12 +14,13 @@ results are there are left out, so that the same command continues a run that wa
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError, exit_status
-from ext_core.registration import register_all
+from ext_core.registration import register_quietly
 from ext_core.saving.checkpoint import atomic_write_text
 
 
@@ -94,7 +95,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def upscale(args: argparse.Namespace) -> None:
-    from ext_core.inference.batch import enlarge_files, failures, prepare_output, summary
+    from ext_core.inference.batch import enlarge_files, failures, summary
     from ext_core.inference.enlarge import Enlarger
     from ext_core.inference.files import Naming, plan
     from ext_core.inference.network import open_network
@@ -103,7 +104,12 @@ def upscale(args: argparse.Namespace) -> None:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
     jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
     network = open_network(args.model, args.opt, args.scale, args.device, args.half)
-    prepare_output(args.output, args.json)
+    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'-o {args.output} cannot be made: {error.strerror}. Name another folder.') from error
     if network.doubt:
         print(network.doubt, 'repeat with -opt.')
     print(f'{network.name} on {network.device.type}, {len(jobs)} images')
@@ -112,7 +118,7 @@ def upscale(args: argparse.Namespace) -> None:
     print(summary(outcomes))
     if args.json:
         record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
-        images = [outcome.as_json() for outcome in outcomes]
+        images = [asdict(outcome) for outcome in outcomes]
         atomic_write_text(json.dumps(record | {'images': images}, indent=1) + '\n', args.json)
     failures(outcomes)
 
@@ -120,10 +126,7 @@ def upscale(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = parse(argv)
-    register_all()
-    from basicsr.utils import get_root_logger
-
-    get_root_logger().setLevel('ERROR')
+    register_quietly()
     try:
         return exit_status(lambda: upscale(args))
     except KeyboardInterrupt:

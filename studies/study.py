@@ -27,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.benchmark.pool import default_processes, positive
+from ext_core.benchmark.runner import default_processes, positive
 from ext_core.errors import UserError, exit_status, refusal
 from ext_core.inference import evaluation
 from ext_core.options import loading as options

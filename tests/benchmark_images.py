@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ext_core.benchmark import upscalers
-from ext_core.benchmark.sets import TestSet, hash_of, read_set, size_of
+from ext_core.benchmark.methods import TestSet, generator, hash_of, read_set, size_of
+from ext_core.inference.network import onnx_session
 from ext_core.options import yaml_safe
 
 SIZES = {'first': (56, 64), 'second': (60, 48)}  # HR, height and width
@@ -19,7 +19,7 @@ NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 def fresh_caches():
     """Files have the same names in all tests, and other content: forget what was read of them."""
     yield
-    for function in (hash_of, size_of, upscalers.generator, upscalers.onnx_session):
+    for function in (hash_of, size_of, generator, onnx_session):
         function.cache_clear()
 
 

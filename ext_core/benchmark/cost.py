@@ -5,16 +5,14 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ext_core.benchmark.complexity import multiply_adds, parameter_count
+from ext_core.benchmark.methods import Bicubic, Nearest, NetworkFile, hash_of
 from ext_core.benchmark.runner import Benchmark
-from ext_core.benchmark.sets import Place, hash_of
 from ext_core.benchmark.timing import alternate, ratio
-from ext_core.benchmark.upscalers import Bicubic, Nearest, NetworkFile, Upscaler
 from ext_core.inference.evaluation import read
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_core.training.jobs import fingerprint
@@ -37,19 +35,42 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
         say (Callable[[str], None]): Gets a line for each thing that goes wrong.
     """
     path = benchmark.output / 'costs.json'
-    known = _known(path)
+    try:
+        known = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError):  # absent or damaged: counted anew
+        known = {}
     found: dict[tuple[str, int], Cost] = {}
     for scale in dict.fromkeys(test_set.scale for test_set in benchmark.sets):
-        for upscaler in _measured(benchmark, scale):
+        sets = [test_set for test_set in benchmark.sets if test_set.scale == scale]
+        upscalers = [upscaler for upscaler in benchmark.upscalers if any(map(upscaler.takes, sets))]
+        for upscaler in upscalers:
             if isinstance(upscaler, NetworkFile):
                 key = fingerprint('complexity', upscaler.identity(), scale)
                 known[key] = found[upscaler.name, scale] = known.get(key) or _complexity(upscaler, scale, say)
         if rounds:
-            place = _typical(benchmark, scale)
-            timed = _timed(benchmark, scale)
+            # the image of median size; interpolation last, since the first method is the others' measure
+            places = [place for test_set in sets for place in test_set.places]
+            places.sort(key=lambda place: (place.size[0] * place.size[1], str(place.low)))
+            place = places[len(places) // 2]
+            upscalers.sort(key=lambda upscaler: isinstance(upscaler, Bicubic | Nearest))
+            timed = {upscaler.name: upscaler for upscaler in upscalers if upscaler.enlarger() is not None}
             methods = [(name, upscaler.identity()) for name, upscaler in timed.items()]
             key = fingerprint('times', rounds, machine(), hash_of(place.low), methods)
-            times = known.get(key) or _times(benchmark, timed, place, rounds, say)
+            if key not in known:
+                low, variants = read(place.low), {}
+                for name, upscaler in timed.items():
+                    enlarge = upscaler.enlarger()
+                    assert enlarge is not None, 'only those that have one are timed'
+                    try:
+                        enlarge(low, scale)
+                    except Exception as error:  # the others are still worth timing
+                        benchmark.failures[f'{name}, {place.set_name}, {place.name}, time'] = {'seconds': str(error)}
+                        say(f'{name}: not timed, {type(error).__name__}: {error}')
+                        continue
+                    variants[name] = partial(enlarge, low, scale)
+                times = _summary(alternate(variants, rounds), place.size[0] * place.size[1])
+            else:
+                times = known[key]
             if len(times) == len(timed):  # else the next run tries again
                 known[key] = times
             for name, cost in times.items():
@@ -64,24 +85,6 @@ def machine() -> str:
     return f'{where}, {torch.get_num_threads()} threads, torch {torch.__version__}'
 
 
-def _measured(benchmark: Benchmark, scale: int) -> list[Upscaler]:
-    sets = [test_set for test_set in benchmark.sets if test_set.scale == scale]
-    return [upscaler for upscaler in benchmark.upscalers if any(map(upscaler.takes, sets))]
-
-
-def _timed(benchmark: Benchmark, scale: int) -> dict[str, Upscaler]:
-    """What can be timed, interpolation last: the first one is the others' measure."""
-    upscalers = sorted(_measured(benchmark, scale), key=lambda upscaler: isinstance(upscaler, Bicubic | Nearest))
-    return {upscaler.name: upscaler for upscaler in upscalers if upscaler.enlarger() is not None}
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError):  # absent or damaged: counted anew
-        return {}
-
-
 def _complexity(upscaler: NetworkFile, scale: int, say: Callable[[str], None]) -> Cost:
     net = upscaler.net()
     cost: Cost = {'parameters': parameter_count(net)}
@@ -90,33 +93,6 @@ def _complexity(upscaler: NetworkFile, scale: int, say: Callable[[str], None]) -
     except Exception as error:  # an operation that the counter does not know
         say(f'{upscaler.name}: multiply-adds unknown, {type(error).__name__}: {error}')
     return cost
-
-
-# ---------------------------------------------------------------------- time
-def _typical(benchmark: Benchmark, scale: int) -> Place:
-    """The image of median size."""
-    places = [place for test_set in benchmark.sets if test_set.scale == scale for place in test_set.places]
-    places.sort(key=lambda place: (place.size[0] * place.size[1], str(place.low)))
-    return places[len(places) // 2]
-
-
-def _times(
-    benchmark: Benchmark, timed: Mapping[str, Upscaler], place: Place, rounds: int, say: Callable[[str], None]
-) -> dict[str, Cost]:
-    low = read(place.low)
-    variants: dict[str, Callable[[], object]] = {}
-    for name, upscaler in timed.items():
-        enlarge = upscaler.enlarger()
-        assert enlarge is not None, 'only those that have one are timed'
-        try:
-            enlarge(low, place.scale)
-        except Exception as error:  # the others are still worth timing
-            benchmark.failures[f'{name}, {place.set_name}, {place.name}, time'] = {'seconds': str(error)}
-            say(f'{name}: not timed, {type(error).__name__}: {error}')
-            continue
-        variants[name] = partial(enlarge, low, place.scale)
-    seconds = alternate(variants, rounds)
-    return _summary(seconds, place.size[0] * place.size[1])
 
 
 def _summary(seconds: Mapping[str, Sequence[float]], pixels: int) -> dict[str, Cost]:

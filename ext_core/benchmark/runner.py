@@ -4,18 +4,23 @@
 and the metric's options. A value whose fingerprint is still right is not computed again. The SR image lies beside it.
 """
 
+import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from hashlib import sha256
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ext_core.benchmark.sets import Place, TestSet, hash_of
-from ext_core.benchmark.upscalers import Upscaler
+from ext_core.benchmark.methods import Place, TestSet, Upscaler, hash_of
 from ext_core.errors import UserError, refusal
 from ext_core.inference.evaluation import METRICS, measure, usable_metrics
 from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
@@ -108,10 +113,24 @@ def perform(task: Task) -> dict[str, str]:
     """
     known = task.values()
     missing = {metric: wanted for metric, wanted in task.wanted.items() if metric not in known}
-    record = _read_record(task.record)
+    record, upscaler, (width, height) = _read_record(task.record), task.upscaler, task.place.size
+    image = None
     try:
         task.folder.mkdir(parents=True, exist_ok=True)
-        image, truth = _images(task, record)
+        picture = record.get('picture', {})
+        if upscaler.kept and picture.get('inputs') == task.source and task.picture.is_file():
+            data = task.picture.read_bytes()
+            if sha256(data).hexdigest() == picture['sha256']:  # else of a run that was stopped before its record
+                image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            image = upscaler.render(task.place)
+            if image.shape[:2] != (height, width):
+                raise ValueError(f'the image is {image.shape[1]} x {image.shape[0]} instead of {width} x {height}')
+            if upscaler.kept:
+                data = cv2.imencode('.png', image)[1].tobytes()
+                atomic_write_bytes(data, task.picture)
+                record['picture'] = {'inputs': task.source, 'sha256': sha256(data).hexdigest()}
+        truth = upscaler.truth(task.place)[:height, :width]
     except Exception as error:  # whatever it is, the other images are still worth measuring
         return dict.fromkeys(missing, _reason(error))
     failed = {}
@@ -125,31 +144,6 @@ def perform(task: Task) -> dict[str, str]:
     return failed
 
 
-def _images(task: Task, record: dict) -> tuple[np.ndarray, np.ndarray]:
-    """The SR image, made or kept from before, and the true one, of the same size."""
-    width, height = task.place.size
-    image = _kept(task, record)
-    if image is None:
-        image = task.upscaler.render(task.place)
-        if image.shape[:2] != (height, width):
-            raise ValueError(f'the image is {image.shape[1]} x {image.shape[0]} instead of {width} x {height}')
-        if task.upscaler.kept:
-            data = cv2.imencode('.png', image)[1].tobytes()
-            atomic_write_bytes(data, task.picture)
-            record['picture'] = {'inputs': task.source, 'sha256': sha256(data).hexdigest()}
-    return image, task.upscaler.truth(task.place)[:height, :width]
-
-
-def _kept(task: Task, record: dict) -> np.ndarray | None:
-    picture = record.get('picture', {})
-    if not task.upscaler.kept or picture.get('inputs') != task.source or not task.picture.is_file():
-        return None
-    data = task.picture.read_bytes()
-    if sha256(data).hexdigest() != picture['sha256']:
-        return None  # of another run, which was stopped before it wrote its record
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-
-
 def _read_record(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
@@ -161,6 +155,70 @@ def _read_record(path: Path) -> dict:
 def _reason(error: Exception) -> str:
     text = str(error).strip().split('\n')[0]
     return text if refusal(error) is not None else f'{type(error).__name__}: {text}'
+
+
+# ---------------------------------------------------------------------- in several processes
+Ended = tuple[Task, dict[str, str]]  # and what went wrong: metric to reason
+
+
+def run_tasks(tasks: Sequence[Task], processes: int, threads: int) -> Generator[Ended, None, None]:
+    """Perform tasks, each process with a number of threads; with several GPUs each process takes one in turn.
+
+    Yields:
+        tuple[Task, dict[str, str]]: A task that has ended, with what went wrong.
+    """
+    if processes == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, perform(task)
+        return
+    waiting, workers = list(tasks), processes
+    while waiting:
+        waiting = yield from _in_pool(waiting, workers, threads)
+        if waiting and workers == 1:  # it takes tasks in their order, so the first one killed it
+            guilty, died = waiting.pop(0), 'its process died, perhaps for want of memory; try --processes 1'
+            yield guilty, dict.fromkeys(guilty.wanted, died)
+        workers = 1
+
+
+def _in_pool(tasks: Sequence[Task], processes: int, threads: int) -> Generator[Ended, None, list[Task]]:
+    """Yield what ended. Returns the tasks whose end is unknown, because a process died, in their order."""
+    context = multiprocessing.get_context('spawn')  # CUDA and the threads of torch do not survive a fork
+    started = context.Value('i', 0)
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare, (threads, started))
+    futures: dict[Future, Task] = {}
+    unknown: set[str] = set()
+    try:
+        for task in tasks:
+            try:
+                futures[pool.submit(perform, task)] = task
+            except BrokenProcessPool:
+                unknown.add(task.label)
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                unknown.add(futures[future].label)
+    finally:  # also where the run is stopped: nothing more is started
+        pool.shutdown(cancel_futures=True)
+    return [task for task in tasks if task.label in unknown]
+
+
+def _prepare(threads: int, started: Synchronized) -> None:
+    """At the start of a process."""
+    import torch
+
+    from ext_core.registration import register_all
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    if torch.cuda.is_available():
+        with started.get_lock():
+            torch.cuda.set_device(started.value % torch.cuda.device_count())
+            started.value += 1
+    register_all()
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().setLevel('ERROR')
 
 
 # ---------------------------------------------------------------------- all images
@@ -211,3 +269,18 @@ class Benchmark:
     def results(self) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
         """Method and set to image to the values that there are; None where an image is too small for a metric."""
         return {key: {task.place.name: task.values() for task in tasks} for key, tasks in self.tasks().items()}
+
+
+def default_processes() -> tuple[int, int]:
+    """Processes and threads of each that fill this machine: one process for each GPU, else for every two cores."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    processes = torch.cuda.device_count() if torch.cuda.is_available() else max(1, cores // 2)
+    return processes, max(1, cores // processes)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, but got {text!r}')
+    return int(text)

@@ -19,7 +19,7 @@ from torch import nn
 from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
 from ext_core.saving.checkpoint import load_checkpoint
-from ext_core.saving.weights import loading_problem, option_suffix, select_weights
+from ext_models.weights import loading_problem, option_suffix, select_weights
 
 _REAL_ESRGAN = (
     (realesrgan_model, realesrgan_model.RealESRGANModel),

@@ -10,13 +10,20 @@ from typing import Any, cast
 import torch
 
 from ext_core.errors import UserError
-from ext_core.generators.experiment_records import figures_of, iteration_of
 from ext_core.generators.files import GeneratorFile, bound_arguments, open_generator
-from ext_core.generators.metadata import Metadata, looks_like_path, option_hash, product, training_sets
-from ext_core.generators.notes import MARK, is_plain, mark_of
-from ext_core.saving.checkpoint import atomic_save, atomic_write_bytes
+from ext_core.generators.metadata import (
+    MARK,
+    Metadata,
+    is_plain,
+    looks_like_path,
+    mark_of,
+    option_hash,
+    product,
+    training_sets,
+)
+from ext_core.generators.records import figures_of, iteration_of
+from ext_core.saving.checkpoint import atomic_write_bytes
 
-PARAM_KEY = 'params'  # where BasicSR looks first
 _UNMARKED = ('RRDBNet',)  # its shapes show all, and tools without our adapter open it, which a mark could hinder
 _KEYS = ('params_ema', 'params')
 
@@ -42,25 +49,17 @@ def opened_input(args: argparse.Namespace, suffixes: tuple[str, ...]) -> Generat
     Raises:
         UserError: If it cannot be opened, or OUT not be written.
     """
-    require_new(args.output, args.force, suffixes)
-    opened = open_generator(args.input, options=args.options, scale=args.scale, key=args.key)
-    if opened.doubt:
-        print(opened.doubt, 'repeat with --options.')
-    return opened
-
-
-def require_new(path: Path, force: bool, suffixes: tuple[str, ...]) -> None:
-    """Refuse an output that is there already, or whose name does not say its format.
-
-    Raises:
-        UserError: If so.
-    """
+    path: Path = args.output
     if path.suffix.lower() not in suffixes:
         raise UserError(f'{path}: the output must end in {" or ".join(suffixes)}.')
     if not path.parent.is_dir():
         raise UserError(f'{path}: there is no folder {path.parent}. Make it first.')
-    if path.exists() and not force:
+    if path.exists() and not args.force:
         raise UserError(f'{path} is there already. Name another file, or overwrite it with --force.')
+    opened = open_generator(args.input, options=args.options, scale=args.scale, key=args.key)
+    if opened.doubt:
+        print(opened.doubt, 'repeat with --options.')
+    return opened
 
 
 def metadata_of(opened: GeneratorFile) -> Metadata:
@@ -105,15 +104,6 @@ def weights_of(opened: GeneratorFile, half: bool) -> 'OrderedDict[str, torch.Ten
             if half and not torch.equal(weights[name].isfinite(), value.isfinite()):
                 raise UserError(f'{opened.path}: {name} has values that float16 cannot hold. Leave out --half.')
     return weights
-
-
-def save_pth(weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """A checkpoint that BasicSR and others load.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    atomic_save({PARAM_KEY: weights}, path)
 
 
 def save_safetensors(weights: Mapping[str, torch.Tensor], metadata: Metadata | None, path: Path) -> None:

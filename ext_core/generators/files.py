@@ -6,6 +6,7 @@ the networks of BasicSR and ours; by spandrel, for some forty more.
 """
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +17,11 @@ import torch
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.generators.esrgan_layouts import to_basicsr
-from ext_core.generators.metadata import Metadata, product
-from ext_core.generators.notes import is_plain, without_mark
-from ext_core.generators.shapes import LAYOUTS, Described, describe, multiple_of, reduces
+from ext_core.generators.metadata import Metadata, is_plain, product, without_mark
+from ext_core.generators.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
 from ext_core.generators.weight_files import Stored, experiment_files, options_beside, read_weights
 from ext_core.options import loading as option_files
-from ext_core.saving.weights import weights_problem
+from ext_models.weights import weights_problem
 
 SPANDREL = 'spandrel:'  # before the type of networks that only spandrel has
 # ends of names that discriminators have and generators have not: spectral norm, batch norm, VGG-UAE
@@ -115,7 +114,7 @@ def open_generator(
     if option_file is not None:
         opened = _by_options(stored, option_file)
     elif stored.metadata is not None:
-        opened = _by_metadata(stored, stored.metadata)
+        opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
     else:
         opened = _by_weights(stored, scale)
     if scale not in (None, opened.scale):
@@ -129,72 +128,57 @@ def _by_options(stored: Stored, option_file: Path) -> GeneratorFile:
     scale, network = opt.get('scale'), opt.get('network_g')
     if not isinstance(scale, int) or not isinstance(network, dict):
         raise UserError(f'{option_file} does not describe a generator: it needs scale, a number, and network_g.')
-    net = with_weights(network, stored.weights, stored.path)
-    return _opened(net, network, scale, stored, 'options', options=opt)
-
-
-def _by_metadata(stored: Stored, metadata: Metadata) -> GeneratorFile:
-    network = metadata.network
-    # first without memory: the file may ask for a network of any size
-    with torch.device('meta'), contextlib.suppress(RuntimeError):  # networks that compute with what they build cannot
-        _require_fit(_built(network), stored.weights, stored.path)
-    return _opened(with_weights(network, stored.weights, stored.path), network, metadata.scale, stored, 'metadata')
+    return _opened(stored, network, scale, 'options', options=opt)
 
 
 def _by_weights(stored: Stored, scale: int | None) -> GeneratorFile:
-    path = stored.path
-    weights = to_basicsr(stored.weights) or stored.weights
+    weights = with_basicsrs_names(stored.weights)
     described = describe(weights, scale)
     if described is None:
         return _by_spandrel(stored)
     if described.scale is None:
         raise UserError(
-            f'{path} holds the weights of {described.type}, which do not show the scale, and no option file lies '
-            'beside. Name the option file, or give the scale.'
+            f'{stored.path} holds the weights of {described.network["type"]}, which do not show the scale, and no '
+            'option file lies beside. Name the option file, or give the scale.'
         )
-    net = with_weights(described.network, weights, path)
-    return _opened(net, described.network, described.scale, stored, 'weights', described)
+    stored = dataclasses.replace(stored, weights=weights)
+    return _opened(stored, described.network, described.scale, 'weights', assumed=described.assumed)
 
 
 def _by_spandrel(stored: Stored) -> GeneratorFile:
     """Of a network that neither BasicSR nor this project has."""
-    known = ', '.join(layout.type for layout in LAYOUTS)
-    tried = [
-        'an option file: none is given, and none lies beside',
-        f"the file's metadata: none of {product().split()[0]}",
-        f'names and shapes of the weights: none of {known}',
-    ]
     try:
         import spandrel
-    except ImportError:
-        raise _unknown(stored, [*tried, 'spandrel, which knows forty more: not installed']) from None
-    try:
+
         model = spandrel.MAIN_REGISTRY.load(dict(stored.weights))
-    except spandrel.UnsupportedModelError:
-        raise _unknown(stored, [*tried, 'spandrel: unknown to it']) from None
-    except Exception as error:  # weights of a network that only begins like one it knows
-        raise _unknown(stored, [*tried, f'spandrel: {type(error).__name__}: {error}'.splitlines()[0]]) from error
+    except Exception as error:  # weights of a network that only begins like one that spandrel knows fail in many ways
+        if isinstance(error, ImportError):
+            why = 'which knows forty more: not installed. Install it with: pip install spandrel'
+        else:
+            unknown = isinstance(error, spandrel.UnsupportedModelError)
+            why = 'unknown to it' if unknown else f'{type(error).__name__}: {error}'.splitlines()[0]
+        names = [str(name) for name in stored.weights]
+        lines = [
+            f'{stored.path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
+            '  an option file: none is given, and none lies beside',
+            f"  the file's metadata: none of {product().split()[0]}",
+            f'  names and shapes of the weights: none of {", ".join(KINDS)}',
+            f'  spandrel{", " if isinstance(error, ImportError) else ": "}{why}',
+            f'Its first weights are {", ".join(names[:4])}. Name its option file, or another file.',
+        ]
+        raise UserError('\n'.join(lines)) from error
     name = model.architecture.name
     if not isinstance(model, spandrel.ImageModelDescriptor) or model.purpose not in ('SR', 'Restoration'):
         raise UserError(f'{stored.path} is a {name} for {model.purpose}, no generator of super-resolution.')
-    net = model.model.float().eval()
-    multiple = model.size_requirements.multiple_of
-    network = {'type': f'{SPANDREL}{name}'}
     return GeneratorFile(
-        stored.path, net, network, model.scale, model.input_channels, stored.key, 'spandrel', multiple=multiple
-    )
-
-
-def _unknown(stored: Stored, tried: list[str]) -> UserError:
-    names = [str(name) for name in stored.weights]
-    return UserError(
-        '\n'.join(
-            [
-                f'{stored.path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
-                *(f'  {line}' for line in tried),
-                f'Its first weights are {", ".join(names[:4])}. Name its option file, or another file.',
-            ]
-        )
+        stored.path,
+        model.model.float().eval(),
+        {'type': f'{SPANDREL}{name}'},
+        model.scale,
+        model.input_channels,
+        stored.key,
+        'spandrel',
+        multiple=model.size_requirements.multiple_of,
     )
 
 
@@ -203,18 +187,42 @@ def _suspicion(names: Iterable[str]) -> str:
 
 
 def _opened(
-    net: nn.Module,
+    stored: Stored,
     network: dict[str, Any],
     scale: int,
-    stored: Stored,
     source: str,
-    described: Described | None = None,
     options: dict[str, Any] | None = None,
+    assumed: dict[str, Any] | None = None,
 ) -> GeneratorFile:
+    """Build the network and load the weights.
+
+    Raises:
+        UserError: If the network cannot be built, or the weights are those of another.
+    """
+    weights = {str(name).removeprefix('module.'): value for name, value in without_mark(stored.weights).items()}
+
+    def built() -> nn.Module:
+        from basicsr.archs import build_network
+
+        try:
+            net = build_network(dict(network))
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
+        remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
+        problem = weights_problem(net, weights, str(stored.path), 'g', remedy)
+        if problem:
+            raise UserError(problem)
+        return net
+
+    if source == 'metadata':  # first without memory: the file may ask for a network of any size
+        with torch.device('meta'), contextlib.suppress(RuntimeError):  # networks that compute what they build cannot
+            built()
+    net = built()
+    net.load_state_dict(weights)
     arguments = bound_arguments(network)
     return GeneratorFile(
         stored.path,
-        net,
+        net.eval(),
         network,
         scale,
         int(arguments.get('num_in_ch', arguments.get('in_chans', 3))),
@@ -222,7 +230,7 @@ def _opened(
         source,
         stored.metadata,
         options,
-        described.assumed if described else {},
+        assumed or {},
         multiple=multiple_of(network, scale),
         reduces=reduces(network),
     )
@@ -241,39 +249,3 @@ def bound_arguments(network: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {name: value for name, value in arguments.items() if is_plain(value)}
     arguments |= {name: value for name, value in network.items() if name != 'type'}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
-
-
-def with_weights(network: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> nn.Module:
-    """A network with weights, on the CPU, in evaluation mode.
-
-    Args:
-        network (Mapping): ``network_g`` of an option file.
-        weights (Mapping): State dict, of any floating type.
-        path (Path): The file of the weights, for messages.
-
-    Raises:
-        UserError: If the network cannot be built, or the weights are those of another.
-    """
-    net = _built(network)
-    saved = _require_fit(net, weights, path)
-    net.load_state_dict(saved)
-    return net.eval()
-
-
-def _built(network: Mapping[str, Any]) -> nn.Module:
-    from basicsr.archs import build_network
-
-    try:
-        return build_network(dict(network))
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
-
-
-def _require_fit(net: nn.Module, weights: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """The weights alone, if they are those of the network."""
-    saved = {str(name).removeprefix('module.'): value for name, value in without_mark(weights).items()}
-    remedy = f'Name another file, or the option file of this one.{_suspicion(saved)}'
-    problem = weights_problem(net, saved, str(path), 'g', remedy)
-    if problem:
-        raise UserError(problem)
-    return saved

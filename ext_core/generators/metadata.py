@@ -1,8 +1,11 @@
-"""What a generator's file says of itself: in the header of a .safetensors file, in the properties of an .onnx file.
+"""What a generator's file says of itself.
 
-Files come from anywhere, so what is read is checked; nothing that is written names a machine, a user or a path.
+In the header of a .safetensors file and in the properties of an .onnx file: :class:`Metadata`. Among the weights: a
+mark, or the note that our networks save with them (:func:`said_of`). Files come from anywhere, so what is read is
+checked; nothing that is written names a machine, a user or a path.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,10 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any
 
+import torch
+
 from ext_core.errors import UserError
-from ext_core.generators.notes import is_plain
 
 PREFIX = 'basicsr_ext.'
+MARK = 'basicsr_ext.network'  # tensor of JSON bytes beside the weights, for readers that see tensors only
+_LONGEST_MARK = 10_000  # bytes
 _LONGEST = 100_000  # characters of one value
 _LARGEST = 4096  # of a number among the arguments of a network; a hostile file must not fill the memory
 _OF_MACHINE = ('name', 'num_gpu', 'path', 'logger', 'dist', 'rank', 'world_size', 'launcher', 'auto_resume', 'is_train')
@@ -85,17 +91,37 @@ def from_strings(strings: Mapping[str, str], path: str) -> Metadata | None:
     try:
         if max(map(len, ours.values())) > _LONGEST:
             raise ValueError('a value is too long')
-        network = _network(json.loads(ours.pop('network')))
+        network = json.loads(ours.pop('network'))
+        if not isinstance(network, dict) or not isinstance(network.get('type'), str):
+            raise ValueError('network has no type')
+        for name, value in network.items():
+            values = value if isinstance(value, list) else [value]
+            numbers = [abs(item) for item in values if isinstance(item, int | float)]
+            if not is_plain(value) or any(not number <= _LARGEST for number in numbers):  # NaN is refused too
+                raise ValueError(f'network: {name} cannot be {str(value)[:40]}')
+            if any(isinstance(item, str) and ('/' in item or '\\' in item) for item in values):
+                raise ValueError(f'network: {name} is a path')  # a network that opens files is not opened from a file
         scale = int(ours.pop('scale'))
         if not 1 <= scale <= 64:
             raise ValueError(f'scale {scale}')
         iteration = ours.pop('iteration', None)
+        figures = {  # infinities and NaN are left out
+            str(dataset): {
+                str(metric): {
+                    str(kind): number
+                    for kind, number in kinds.items()
+                    if isinstance(number, int | float) and isfinite(number)
+                }
+                for metric, kinds in metrics.items()
+            }
+            for dataset, metrics in json.loads(ours.pop('metrics', '{}')).items()
+        }
         return Metadata(
             network,
             scale,
             None if iteration is None else int(iteration),
             tuple(str(name) for name in json.loads(ours.pop('datasets', '[]'))),
-            _metrics(json.loads(ours.pop('metrics', '{}'))),
+            figures,
             ours.pop('option_hash', ''),
             ours.pop('product', ''),
             ours,
@@ -107,32 +133,37 @@ def from_strings(strings: Mapping[str, str], path: str) -> Metadata | None:
         ) from error
 
 
-def _network(said: Any) -> dict[str, Any]:
-    if not isinstance(said, dict) or not isinstance(said.get('type'), str):
-        raise ValueError('network has no type')
-    for name, value in said.items():
-        values = value if isinstance(value, list) else [value]
-        numbers = [abs(item) for item in values if isinstance(item, int | float)]
-        if not is_plain(value) or any(not number <= _LARGEST for number in numbers):  # NaN is refused too
-            raise ValueError(f'network: {name} cannot be {str(value)[:40]}')
-        if any(isinstance(item, str) and ('/' in item or '\\' in item) for item in values):
-            raise ValueError(f'network: {name} is a path')  # a network that opens files is not opened from a file
-    return said
+# ---------------------------------------------------------------------- among the weights
+def said_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that a state dict carries along: as a mark, or as our networks note them (``_metadata`` of torch)."""
+    said: Any = None
+    if MARK in state:
+        mark = state[MARK]
+        if torch.is_tensor(mark) and mark.dtype == torch.uint8 and mark.numel() <= _LONGEST_MARK:
+            with contextlib.suppress(ValueError, RecursionError):
+                said = json.loads(bytes(mark.flatten().tolist()))
+    else:
+        noted = getattr(state, '_metadata', None)
+        root = noted.get('') if isinstance(noted, Mapping) else None
+        said = root.get('network') if isinstance(root, Mapping) else None
+    said = said if isinstance(said, Mapping) else {}
+    return {name: value for name, value in said.items() if isinstance(name, str) and is_plain(value)}
 
 
-def _metrics(said: Any) -> dict[str, dict[str, dict[str, float]]]:
-    """Numbers by set, metric and kind; infinities and NaN are left out."""
-    return {
-        str(dataset): {
-            str(metric): {
-                str(kind): number
-                for kind, number in kinds.items()
-                if isinstance(number, int | float) and isfinite(number)
-            }
-            for metric, kinds in metrics.items()
-        }
-        for dataset, metrics in said.items()
-    }
+def mark_of(network: Mapping[str, Any]) -> torch.Tensor:
+    """The value of :data:`MARK`: type and arguments of a network as bytes of JSON."""
+    return torch.tensor(list(json.dumps(network, sort_keys=True).encode()), dtype=torch.uint8)
+
+
+def without_mark(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights alone."""
+    return {name: value for name, value in state.items() if name != MARK} if MARK in state else state
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be an argument of a network that comes from a file."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return len(values) < 1000 and all(item is None or isinstance(item, bool | int | float | str) for item in values)
 
 
 # ---------------------------------------------------------------------- option files
@@ -150,20 +181,16 @@ def _portable(value: Any) -> Any:
         return {
             str(key): _portable(item)
             for key, item in value.items()
-            if not str(key).startswith(('dataroot', 'num_worker')) and not _is_path(item)
+            if not str(key).startswith(('dataroot', 'num_worker')) and not looks_like_path(item)
         }
     if isinstance(value, list | tuple):
-        return [_portable(item) for item in value if not _is_path(item)]
+        return [_portable(item) for item in value if not looks_like_path(item)]
     return value
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and looks_like_path(value)
-
-
-def looks_like_path(text: str) -> bool:
+def looks_like_path(value: Any) -> bool:
     """Whether a value may name a place on a disk."""
-    return '/' in text or '\\' in text or text.startswith('~') or text.endswith(_FILES)
+    return isinstance(value, str) and ('/' in value or '\\' in value or value.startswith('~') or value.endswith(_FILES))
 
 
 def training_sets(opt: Mapping[str, Any]) -> tuple[str, ...]:

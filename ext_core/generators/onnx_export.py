@@ -6,6 +6,7 @@ that other runtimes know.
 
 import contextlib
 import copy
+import importlib
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from ext_core.errors import UserError
 from ext_core.generators.files import GeneratorFile
 from ext_core.generators.metadata import Metadata
-from ext_core.saving.checkpoint import atomic_write_bytes
 
 OPSETS = range(13, 21)
 DEFAULT_OPSET = 17
@@ -142,7 +142,7 @@ def _bicubic(opset: int) -> Iterator[None]:
 
 # ---------------------------------------------------------------------- checking
 def session_of(model: bytes | Path) -> Any:
-    """onnxruntime on the CPU.
+    """onnxruntime with a model: on the CPU, a file on whatever device it finds.
 
     Raises:
         UserError: If the package is missing, or it cannot read the model.
@@ -150,11 +150,15 @@ def session_of(model: bytes | Path) -> Any:
     onnxruntime = _package('onnxruntime')
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    content = model if isinstance(model, bytes) else str(model)
+    in_memory = isinstance(model, bytes)
+    providers = ['CPUExecutionProvider'] if in_memory else onnxruntime.get_available_providers()
     try:
-        return onnxruntime.InferenceSession(content, settings, providers=['CPUExecutionProvider'])
+        return onnxruntime.InferenceSession(model if in_memory else str(model), settings, providers=providers)
     except Exception as error:  # the package has a type for each kind of damage
-        raise UserError(f'onnxruntime cannot read the model: {str(error).splitlines()[0]}') from error
+        what, reason = 'The model' if in_memory else str(model), str(error) or type(error).__name__
+        raise UserError(
+            f'{what} cannot be read as an ONNX model: {reason.splitlines()[0]}. Export it again.'
+        ) from error
 
 
 def differences(opened: GeneratorFile, model: bytes, images: Sequence[tuple[str, np.ndarray]]) -> list[Difference]:
@@ -186,15 +190,8 @@ def differences(opened: GeneratorFile, model: bytes, images: Sequence[tuple[str,
     return found
 
 
-def write(model: bytes, path: Path) -> None:
-    """Write the file, whole or not at all."""
-    atomic_write_bytes(model, path)
-
-
 def _package(name: str) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f'Exporting to ONNX needs the package {name}. Install it with: pip install {name}') from error
+        raise UserError(f'ONNX models need the package {name}. Install it with: pip install {name}') from error

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ext_core.errors import UserError
-from ext_core.generators.notes import without_mark
-from ext_core.generators.shapes import LAYOUTS, Described, Layout, describe, layout_of, multiple_of, reduces
+from ext_core.generators.metadata import without_mark
+from ext_core.generators.recognise import KINDS, arguments_of, describe, multiple_of, reduces
 from ext_core.registration import register_all
 
 ID = 'BasicSR-Ext.'  # before the type: others register networks of the same names
 _SPANDRELS_GROWTH = 32  # num_grow_ch of its RRDBNet, whatever the weights say
+_TAGS = {'num_feat': 'nf', 'num_group': 'ng', 'num_block': 'nb', 'num_conv': 'nc'}
 _told: dict[str, int | None] = {'scale': None}
 
 
@@ -42,68 +43,50 @@ def install(registry: Any = None, scale: int | None = None) -> None:
         import spandrel
     except ImportError as error:
         raise UserError('spandrel is not installed. Install it with: pip install spandrel') from error
-    _told['scale'] = scale
-    registry = spandrel.MAIN_REGISTRY if registry is None else registry
-    ours = {ID + layout.type for layout in LAYOUTS}
-    others = tuple(support.architecture.id for support in registry if support.architecture.id not in ours)
-    supports = [spandrel.ArchSupport.from_architecture(_architecture(layout), before=others) for layout in LAYOUTS]
-    registry.add(*supports, ignore_duplicates=True)
-
-
-def _architecture(layout: Layout) -> Any:
-    """spandrel's view of a network."""
-    import spandrel
-
-    class Ours(spandrel.Architecture):  # here, because spandrel is an optional package
-        def __init__(self) -> None:
-            super().__init__(
-                id=ID + layout.type,
-                name=layout.type,
-                detect=lambda state: layout_of(without_mark(state)) is layout and not _of_spandrel(layout, state),
-            )
-
-        def load(self, state_dict: Mapping[str, Any]) -> Any:
-            return _loaded(self, state_dict)
-
-    return Ours()
-
-
-def _of_spandrel(layout: Layout, state: Mapping[str, Any]) -> bool:
-    return layout.type == 'RRDBNet' and layout.seen(state)['num_grow_ch'] == _SPANDRELS_GROWTH
-
-
-def _loaded(architecture: Any, state: Mapping[str, Any]) -> Any:
-    import spandrel
     from basicsr.archs import build_network
 
-    described = describe(state, _told['scale'])
-    if described is None or described.scale is None:
-        raise ValueError(
-            f'these weights of {architecture.name} do not show the scale. Convert the checkpoint with its option file '
-            '(scripts/convert_weights.py --options), or call ext_core.generators.spandrel_archs.install(scale=...).'
-        )
-    net = build_network(described.network).eval()
-    smaller = reduces(described.network)
-    scale = 1 if smaller else described.scale
-    luminance = described.arguments['num_in_ch'] == 1 and hasattr(net, 'restore')
-    return spandrel.ImageModelDescriptor(
-        net,
-        dict(without_mark(state)),
-        architecture=architecture,
-        purpose='Restoration' if scale == 1 else 'SR',
-        tags=_tags(described, smaller),
-        supports_half=True,
-        supports_bfloat16=True,
-        scale=scale,
-        input_channels=3 if luminance else described.arguments['num_in_ch'],
-        output_channels=3 if luminance else described.arguments['num_out_ch'],
-        size_requirements=spandrel.SizeRequirements(
-            minimum=2, multiple_of=multiple_of(described.network, described.scale)
-        ),
-    )
+    class Ours(spandrel.Architecture):  # here, because spandrel is an optional package
+        def __init__(self, kind: str) -> None:
+            super().__init__(id=ID + kind, name=kind, detect=self.fits)
 
+        def fits(self, state: Mapping[str, Any]) -> bool:
+            found = arguments_of(self.name, state)
+            return found is not None and found[0].get('num_grow_ch') != _SPANDRELS_GROWTH
 
-def _tags(described: Described, smaller: bool) -> list[str]:
-    found = [('num_feat', 'nf'), ('num_group', 'ng'), ('num_block', 'nb'), ('num_conv', 'nc')]
-    sizes = [f'{described.arguments[name]}{short}' for name, short in found if name in described.arguments]
-    return sizes + ([f'reduces by {described.scale}'] if smaller else [])
+        def load(self, state_dict: Mapping[str, Any]) -> Any:
+            described = describe(state_dict, _told['scale'])
+            if described is None or described.scale is None:
+                raise ValueError(
+                    f'these weights of {self.name} do not show the scale. Convert the checkpoint with its option file '
+                    '(scripts/convert_weights.py --options), or call '
+                    'ext_core.generators.spandrel_archs.install(scale=...).'
+                )
+            network = described.network
+            net = build_network(network).eval()
+            luminance = network['num_in_ch'] == 1 and hasattr(net, 'restore')
+            tags = [f'{network[name]}{short}' for name, short in _TAGS.items() if name in network]
+            scale = described.scale
+            if reduces(network):
+                tags, scale = [*tags, f'reduces by {scale}'], 1
+            return spandrel.ImageModelDescriptor(
+                net,
+                dict(without_mark(state_dict)),
+                architecture=self,
+                purpose='Restoration' if scale == 1 else 'SR',
+                tags=tags,
+                supports_half=True,
+                supports_bfloat16=True,
+                scale=scale,
+                input_channels=3 if luminance else network['num_in_ch'],
+                output_channels=3 if luminance else network['num_out_ch'],
+                size_requirements=spandrel.SizeRequirements(
+                    minimum=2, multiple_of=multiple_of(network, described.scale)
+                ),
+            )
+
+    _told['scale'] = scale
+    registry = spandrel.MAIN_REGISTRY if registry is None else registry
+    ids = [support.architecture.id for support in registry]
+    others = tuple(name for name in ids if not name.startswith(ID))
+    supports = [spandrel.ArchSupport.from_architecture(Ours(kind), before=others) for kind in KINDS]
+    registry.add(*supports, ignore_duplicates=True)

@@ -1,6 +1,5 @@
 """The HR images of a folder or an LMDB: names, sizes, and pixels as BasicSR's datasets decode them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +47,13 @@ def pictures_of(root: Path) -> list[Picture]:
         if damage:
             raise UserError(damage)
         stamp, sizes = _stamp(root / 'data.mdb'), images.lmdb_sizes(root)
-        _refuse_paths(root, sizes)
+        # outputs are named after the keys, and must not land elsewhere
+        bad = next((key for key in sizes if any(character in key for character in '/\\\n\r')), None)
+        if bad is not None:
+            raise UserError(
+                f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain "
+                'names.'
+            )
         return [Picture(key, root, True, size, stamp) for key, size in sorted(sizes.items())]
     if not root.is_dir():
         raise UserError(f'{root}: there is no such folder.')
@@ -71,15 +76,6 @@ def read_picture(picture: Picture) -> np.ndarray:
     else:
         content = read_bytes(picture.place)
     return decode(content or b'', picture.name)
-
-
-def _refuse_paths(root: Path, keys: Iterable[str]) -> None:
-    """Outputs are named after the keys, and must not land elsewhere."""
-    bad = next((key for key in keys if any(character in key for character in '/\\\n\r')), None)
-    if bad is not None:
-        raise UserError(
-            f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain names."
-        )
 
 
 def _stamp(file: Path) -> list[int]:

@@ -1,9 +1,12 @@
-"""Take an image through a function in tiles whose seams do not show."""
+"""Take an image through a function in tiles whose seams do not show, and measure how wide their frames must be."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+_STRIP = 16  # cells, least width of the strips on which a reach is measured
 
 
 class Span(NamedTuple):
@@ -66,16 +69,46 @@ def in_tiles(
     result: Tensor | None = None
     for rows in spans(height, tile, reach, align):
         for columns in spans(width, tile, reach, align):
-            piece = process(_part(image, rows.first, rows.last, columns.first, columns.last, before))
+            top, left = rows.first, columns.first
+            piece = process(image[..., top * before : rows.last * before, left * before : columns.last * before])
             if result is None:
                 result = piece.new_empty(*piece.shape[:-2], height * after, width * after)
-            top, left = rows.first, columns.first
-            _part(result, rows.start, rows.stop, columns.start, columns.stop, after).copy_(
-                _part(piece, rows.start - top, rows.stop - top, columns.start - left, columns.stop - left, after)
-            )
+            kept = piece[..., (rows.start - top) * after : (rows.stop - top) * after, :]
+            kept = kept[..., (columns.start - left) * after : (columns.stop - left) * after]
+            result[..., rows.start * after : rows.stop * after, columns.start * after : columns.stop * after] = kept
     assert result is not None
     return result
 
 
-def _part(image: Tensor, top: int, bottom: int, left: int, right: int, cell: int) -> Tensor:
-    return image[..., top * cell : bottom * cell, left * cell : right * cell]
+def reach_of(
+    process: Callable[[Tensor], Tensor], limit: int, cells: tuple[int, int] = (1, 1), multiple: int = 1
+) -> int | None:
+    """How far the influence of a cell reaches: measured, by following NaN through the function.
+
+    Args:
+        process (Callable): See :func:`in_tiles`; of colour images on the CPU, because convolutions of a GPU may spread
+            a NaN further than they spread numbers.
+        limit (int): Largest reach that is told.
+        cells (tuple[int, int]): See :func:`in_tiles`. Default: (1, 1).
+        multiple (int): What the sides of images must be multiples of, in cells. Default: 1.
+
+    Returns:
+        int | None: Largest distance, in cells, between a cell and one that depends on it; None if it is further than
+        the limit, as that of global pooling always is.
+    """
+    before, after = cells
+    unit = max(multiple, 8)
+    side = unit * (-(-_STRIP // unit) // 2 * 2 + 1)  # odd multiples, of which no larger one divides both
+    length = 2 * -(-(limit + 1) // side) * side + side
+    middle, reach = length // 2, 0
+    for turned in (False, True):  # strips, because they are cheap
+        image = torch.zeros(1, 3, side * before, length * before)
+        image[..., middle * before : (middle + 1) * before] = torch.nan
+        made = process(image.mT.contiguous() if turned else image).isnan().any(dim=1)[0]
+        touched = made.any(dim=1 if turned else 0).nonzero().flatten() // after
+        if not len(touched):
+            return None
+        reach = max(
+            reach, int((touched - middle).abs().max()) + multiple - 1
+        )  # cells that are folded may reach further
+    return reach if reach <= limit else None

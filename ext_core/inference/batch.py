@@ -2,12 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -44,9 +42,6 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     error: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     def fail(self, error: BaseException) -> None:
         self.status = 'failed'
         text = str(error).strip() or type(error).__name__
@@ -73,21 +68,55 @@ def enlarge_files(
     todo = [job for job in jobs if overwrite or not job.target.is_file()]
     for job in set(jobs) - set(todo):
         outcomes[job].status = 'there'
+    readers, writers = (ThreadPoolExecutor(max(workers, 1)) for _ in range(2))
+    reading: deque[tuple[Job, Future[Photograph]]] = deque()
+    writing: deque[tuple[Outcome, Future]] = deque()
+
+    def submit(pool: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> Future:
+        if workers:
+            return pool.submit(call, *arguments)
+        future: Future = Future()
+        try:
+            future.set_result(call(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def finish(most: int) -> None:
+        """Wait until no more than so many are being written."""
+        while len(writing) > most:
+            outcome, future = writing.popleft()
+            if not future.cancelled() and (error := future.exception()) is not None:
+                outcome.fail(error)
+
     # disable=None: no line where nobody watches, in a pipe or a file
-    line = tqdm(total=len(todo), unit='image', dynamic_ncols=True, smoothing=0.1, disable=None)
-    with line as bar, _Background(workers) as back:
-        enlarger.say = bar.write
-        enlarger.tell = lambda done, total: bar.set_postfix_str(f'tile {done}/{total}') if total > 1 else None
-        for job, photograph in back.read(todo):
+    bar = tqdm(total=len(todo), unit='image', dynamic_ncols=True, smoothing=0.1, disable=None)
+    enlarger.say = bar.write
+    enlarger.tell = lambda done, total: bar.set_postfix_str(f'tile {done}/{total}') if total > 1 else None
+    rest, stopped = iter(todo), True
+    try:
+        while True:
+            for job in islice(rest, workers + 1 - len(reading)):
+                reading.append((job, submit(readers, read_photograph, job.source)))
+            if not reading:
+                break
+            job, photograph = reading.popleft()
             outcome = outcomes[job]
             bar.set_description_str(job.source.name[:24])
             try:
                 result = _enlarged(enlarger, photograph.result(), job, outcome)
-                back.write(_Writing(result, job, quality), outcome)
+                writing.append((outcome, submit(writers, _write, result, job, quality)))
+                finish(workers)
             except Exception as error:  # one bad file does not stop the rest, whatever is the matter with it
                 outcome.fail(error)
             bar.set_postfix_str('')
             bar.update()
+        stopped = False
+    finally:  # files that are being written are finished, after Ctrl-C too
+        for pool in (readers, writers):
+            pool.shutdown(wait=True, cancel_futures=stopped)
+        finish(0)
+        bar.close()
     return list(outcomes.values())
 
 
@@ -106,68 +135,10 @@ def _enlarged(enlarger: Enlarger, photograph: Photograph, job: Job, outcome: Out
     return result
 
 
-@dataclass(frozen=True)
-class _Writing:
-    """The last step of an image."""
-
-    photograph: Photograph
-    job: Job
-    quality: int
-
-    def __call__(self) -> None:
-        content = encode(self.photograph, self.job.target.suffix, self.quality)
-        self.job.target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(content, self.job.target)
-
-
-class _Background:
-    """Threads that read ahead and write behind, a bounded number of images each."""
-
-    def __init__(self, workers: int):
-        self._workers = workers
-        self._pools = [ThreadPoolExecutor(max(workers, 1)) for _ in range(2)]
-        self._writing: deque[tuple[Future, Outcome]] = deque()
-
-    def __enter__(self) -> '_Background':
-        return self
-
-    def __exit__(self, kind: type | None, *rest: object) -> None:
-        """Files that are being written are finished, after Ctrl-C too."""
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=kind is not None)
-        self._wait(0)
-
-    def read(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, 'Future[Photograph]']]:
-        """Images in order, each as a future that has it or its error."""
-        rest = iter(jobs)
-        ahead: deque[tuple[Job, Future[Photograph]]] = deque()
-        while True:
-            for job in islice(rest, self._workers + 1 - len(ahead)):
-                ahead.append((job, self._submit(0, partial(read_photograph, job.source))))
-            if not ahead:
-                return
-            yield ahead.popleft()
-
-    def write(self, job: Callable[[], None], outcome: Outcome) -> None:
-        self._writing.append((self._submit(1, job), outcome))
-        self._wait(self._workers)
-
-    def _submit(self, pool: int, job: Callable[[], Any]) -> Future:
-        if self._workers:
-            return self._pools[pool].submit(job)
-        future: Future = Future()
-        try:
-            future.set_result(job())
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def _wait(self, most: int) -> None:
-        """Until no more than so many are being written."""
-        while len(self._writing) > most:
-            future, outcome = self._writing.popleft()
-            if not future.cancelled() and (error := future.exception()) is not None:
-                outcome.fail(error)
+def _write(photograph: Photograph, job: Job, quality: int) -> None:
+    content = encode(photograph, job.target.suffix, quality)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(content, job.target)
 
 
 # ---------------------------------------------------------------------- words
@@ -193,26 +164,10 @@ def failures(outcomes: Sequence[Outcome]) -> None:
     Raises:
         UserError: If something failed.
     """
-    failed = [outcome for outcome in outcomes if outcome.status == 'failed']
-    if failed:
-        lines = [f'  {_once(outcome)}' for outcome in failed]
-        raise UserError('\n'.join([f'{len(failed)} of {len(outcomes)} images could not be enlarged:', *lines]))
-
-
-def _once(outcome: Outcome) -> str:
-    error = outcome.error or ''
-    return error if error.startswith(outcome.source) else f'{outcome.source}: {error}'
-
-
-def prepare_output(folder: Path, record: Path | None = None) -> None:
-    """Make the output folder, and look whether ``record``, which is written at the end, can be there.
-
-    Raises:
-        UserError: If that fails.
-    """
-    if record is not None and (record.is_dir() or not record.parent.is_dir()):
-        raise UserError(f'--json {record} cannot be written: it is a folder, or in one that is not there.')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'-o {folder} cannot be made: {error.strerror}. Name another folder.') from error
+    lines = []
+    for outcome in outcomes:
+        if outcome.status == 'failed':
+            error = outcome.error or ''
+            lines.append(f'  {error}' if error.startswith(outcome.source) else f'  {outcome.source}: {error}')
+    if lines:
+        raise UserError('\n'.join([f'{len(lines)} of {len(outcomes)} images could not be enlarged:', *lines]))

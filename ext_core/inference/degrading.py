@@ -1,15 +1,34 @@
 """A trained degradation network on large images: in tiles without seams."""
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ext_core.errors import UserError
-from ext_core.images.tiles import in_tiles
+from ext_core.generators.files import GeneratorFile, open_generator
+from ext_core.images import tiles
 from ext_models.degrading import degraded, low_resolution
 
-PROBES = (16, 32, 64, 128)  # sides in LR pixels of the images on which the reach of a network is measured
+MAX_REACH = 64  # LR pixels; of networks that see further, images are taken whole
+
+
+def load_degrader(option_file: Path, weights: Path, device: torch.device | str = 'cpu') -> GeneratorFile:
+    """The degradation network ``network_g`` of an option file, with its EMA weights where the file has them.
+
+    Args:
+        option_file (Path): That of stage 1.
+        weights (Path): Checkpoint of its generator. :func:`ext_core.generators.weight_files.experiment_files` finds
+            both in an experiment.
+        device (torch.device | str): Where to put it. Default: 'cpu'.
+
+    Raises:
+        UserError: If a file is missing or the weights belong to another network.
+    """
+    opened = open_generator(weights, options=option_file)
+    opened.net.requires_grad_(False).to(device)
+    return opened
 
 
 def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
@@ -21,32 +40,24 @@ def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, r
         tile (int): Side of a tile in LR pixels, without its frame; 0 takes the image whole.
         reach (int): From :func:`reach_of`, in LR pixels.
     """
-    return in_tiles(lambda piece: low_resolution(net, piece, scale), gt, tile, reach, (scale, 1))
+    return tiles.in_tiles(lambda piece: low_resolution(net, piece, scale), gt, tile, reach, (scale, 1))
 
 
 def reach_of(net: nn.Module, scale: int) -> int:
-    """How far an HR pixel's influence reaches, in LR pixels: measured, by following a NaN through the network.
+    """How far the influence of an HR pixel reaches, in LR pixels, see :func:`ext_core.images.tiles.reach_of`.
 
     Args:
         net (nn.Module): Degradation network of three channels in evaluation mode.
         scale (int): HR size / LR size.
 
-    Returns:
-        int: Largest distance between the LR pixel over an HR pixel and one that depends on it.
-
     Raises:
-        UserError: If it reaches further than half of the largest probe, as that of global normalisation does.
+        UserError: If it reaches further than ``MAX_REACH``, as that of global normalisation does.
     """
     probe = copy.deepcopy(net).cpu()  # convolutions of a GPU may spread a NaN further than they spread numbers
-    for side in PROBES:
-        centre = side // 2
-        image = torch.zeros(1, 3, side * scale, side * scale)
-        image[..., centre * scale : (centre + 1) * scale, centre * scale : (centre + 1) * scale] = torch.nan
-        touched = degraded(probe, image, scale).isnan().any(dim=1)[0]
-        places = torch.cat([touched.any(dim=0).nonzero(), touched.any(dim=1).nonzero()])
-        if len(places) and places.min() > 0 and places.max() < side - 1:
-            return int((places - centre).abs().max())
-    raise UserError(
-        f'{type(net).__name__} sees further than {PROBES[-1] // 2} LR pixels, so that tiles would show seams. '
-        'Use --tile 0, which takes images whole.'
-    )
+    reach = tiles.reach_of(lambda image: degraded(probe, image, scale), MAX_REACH, (scale, 1))
+    if reach is None:
+        raise UserError(
+            f'{type(net).__name__} sees further than {MAX_REACH} LR pixels, so that tiles would show seams. '
+            'Use --tile 0, which takes images whole.'
+        )
+    return reach

@@ -1,24 +1,30 @@
 """Enlarge photographs with a network: tiles, alpha, grey, 16 bits, the final size."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ext_core.errors import UserError
-from ext_core.images.tiles import in_tiles, spans
-from ext_core.inference.memory import SHARE, free_bytes, is_out_of_memory
-from ext_core.inference.network import Network, padded, reach_within, resized, self_ensemble
+from ext_core.images.tiles import in_tiles, reach_of, spans
+from ext_core.inference.network import PROBE, Network, Run
 from ext_core.inference.photographs import Photograph
 
 MAX_OVERLAP = 32  # LR pixels; docs/upscale.md has what it was measured to do
 ALIGN = 16  # px; windows of transformers lie alike in all tiles
 UNKNOWN_TILE = 512  # px, where the memory of a network is not known
 LEAST_TILE = 32
+SHARE = 0.5  # of the free memory; the rest is for workspaces of convolutions and for the images themselves
+UNKNOWN_BYTES = 2**32  # where the system does not say what is free
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
+_CGROUP = Path('/sys/fs/cgroup')
 
 
 @dataclass
@@ -80,15 +86,15 @@ class Enlarger:
                 raise UserError(
                     f'{self.network.name} gives values that are no numbers. Leave out --half, or train it anew.'
                 )
-            grey = _grey(made) if channels == 1 else made
+            if channels == 1:  # luma: networks for colour tint grey images a little
+                weights = torch.tensor(_LUMA, dtype=made.dtype, device=made.device)
+                made = (made * weights[:, None, None]).sum(dim=1, keepdim=True)
             # rounded tile by tile, so that a large result is held as bytes only
-            return (_levels(grey, deep) if direct else grey).cpu()
+            return (_levels(made, deep) if direct else made).cpu()
 
         made = self._in_tiles(process, _tensor(padded(image, self.network.multiple)))
         made = made[..., : height * scale, : width * scale]
-        if not direct:
-            made = _levels(resized(made, *size), deep)
-        return np.ascontiguousarray(made[0].permute(1, 2, 0).numpy())
+        return _array(made if direct else _levels(resized(made, *size), deep))
 
     def _enlarge_alpha(self, alpha: np.ndarray, deep: bool) -> np.ndarray:
         size = self._size(*alpha.shape[:2])
@@ -107,15 +113,24 @@ class Enlarger:
     def _in_tiles(self, process: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """``process(image)``, in smaller tiles again where the memory does not suffice."""
         align = math.lcm(self.network.multiple, ALIGN)
+        longest = max(image.shape[-2:])
         while True:
             tile = self._tile(*image.shape[-2:])
-            overlap = self._overlap() if tile and max(image.shape[-2:]) > tile else 0
+            overlap = self._overlap() if tile and longest > tile else 0
             total = math.prod(sum(1 for _ in spans(side, tile, overlap, align)) for side in image.shape[-2:])
-            counted = _counted(process, total, self.tell)
+            done = 0
+
+            def counted(piece: Tensor, total: int = total) -> Tensor:
+                nonlocal done
+                made = process(piece)
+                done += 1
+                self.tell(done, total)
+                return made
+
             try:
                 return in_tiles(counted, image, tile, overlap, (1, self.network.scale), align)
             except (RuntimeError, MemoryError) as error:
-                side = min(tile or math.inf, max(image.shape[-2:])) / 2
+                side = min(tile or math.inf, longest) / 2
                 if not is_out_of_memory(error):
                     raise
                 if side < LEAST_TILE:
@@ -133,34 +148,87 @@ class Enlarger:
         elif self.tile is None and self.network.bytes_per_pixel is not None:
             pixels = SHARE * free_bytes(self.network.device) / self.network.bytes_per_pixel
             tile = 0 if height * width <= pixels else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
-        return int(min(tile or math.inf, self._limit)) if min(tile or math.inf, self._limit) < math.inf else 0
+        limited = min(tile or math.inf, self._limit)
+        return int(limited) if limited < math.inf else 0
 
     def _overlap(self) -> int:
         """Frame of tiles."""
         if self.overlap is not None:
             return self.overlap
         if self._reach is None:
-            self._reach = reach_within(self.network, MAX_OVERLAP) or MAX_OVERLAP
-            if self.network.pools:
-                self.say(f'{self.network.name} averages over all of an image, so tiles change its result: see --tile.')
+            network = self.network
+            cells = (1, network.scale)
+            found = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, cells, network.multiple)
+            self._reach = found or MAX_OVERLAP
+            if network.pools:
+                self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
         return self._reach
 
 
-def _counted(process: Callable[[Tensor], Tensor], total: int, tell: Callable) -> Callable[[Tensor], Tensor]:
-    """``process`` that tells how often it was called."""
-    done = 0
+# ---------------------------------------------------------------------- memory
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be taken: on a CPU the least of what the machine and the container say."""
+    if device.type == 'cuda':
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    amounts = [UNKNOWN_BYTES]
+    with contextlib.suppress(OSError, KeyError, ValueError):  # not Linux
+        lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+        amounts = [int(lines['MemAvailable'].split()[0]) * 1024]
+    with contextlib.suppress(OSError, ValueError):  # no container, or without a limit: 'max'
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
+        amounts.append(int(limit) - int(used))
+    return min(amounts)
 
-    def counting(piece: Tensor) -> Tensor:
-        nonlocal done
-        made = process(piece)
-        done += 1
-        tell(done, total)
-        return made
 
-    return counting
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so: PyTorch has a type for it on GPUs only."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ('not enough memory', "can't allocate memory", 'out of memory')
+    )
 
 
-# ---------------------------------------------------------------------- numbers
+# ---------------------------------------------------------------------- images
+def self_ensemble(run: Run) -> Run:
+    """The mean of what a network makes of the eight rotations and reflections of an image, each turned back.
+
+    Reference: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017 (EDSR+).
+    """
+
+    def mean(image: Tensor) -> Tensor:
+        total: Any = 0
+        for mirrored in (False, True):
+            source = image.flip(-1) if mirrored else image
+            for turns in range(4):
+                made = run(torch.rot90(source, turns, (-2, -1)).contiguous())
+                made = torch.rot90(made, -turns, (-2, -1))
+                total = total + (made.flip(-1) if mirrored else made)
+        return total / 8
+
+    return mean
+
+
+def padded(image: np.ndarray, multiple: int) -> np.ndarray:
+    """Continued at the bottom and the right by its mirror image, to multiples and at least ``PROBE`` pixels.
+
+    Args:
+        image (np.ndarray): (h, w, c), of any size from 1 x 1.
+        multiple (int): Of both sides.
+    """
+    height, width = (-(-max(side, PROBE) // multiple) * multiple for side in image.shape[:2])
+    # unlike torch's, NumPy's reflection may be longer than the image
+    return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='reflect')
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic with antialiasing, (n, c, h, w), as MATLAB's except for a frame of two pixels."""
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    return F.interpolate(image, size=(height, width), mode='bicubic', antialias=True, align_corners=False)
+
+
 def _tensor(image: np.ndarray, channels: int = 3) -> Tensor:
     """(h, w, c) of 8 or 16 bits to (1, channels, h, w), float32, [0, 1]."""
     top = np.float32(np.iinfo(image.dtype).max)
@@ -168,7 +236,7 @@ def _tensor(image: np.ndarray, channels: int = 3) -> Tensor:
 
 
 def _array(image: Tensor) -> np.ndarray:
-    return image[0].permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
 
 
 def _levels(image: Tensor, deep: bool) -> Tensor:
@@ -176,9 +244,3 @@ def _levels(image: Tensor, deep: bool) -> Tensor:
     if deep:
         return (image.clamp(0, 1) * 65535).round().to(torch.int32).to(torch.uint16)
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def _grey(image: Tensor) -> Tensor:
-    """Luma of RGB: networks for colour tint grey images a little."""
-    weights = torch.tensor(_LUMA, dtype=image.dtype, device=image.device)
-    return (image * weights[:, None, None]).sum(dim=1, keepdim=True)

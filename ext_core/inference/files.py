@@ -1,5 +1,6 @@
 """Which images a command line means, and where their results go."""
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -168,13 +169,9 @@ def _stem(path: Path, detail: int) -> str:
 def _suffix(path: Path, ext: str) -> str:
     if ext == 'auto':
         return path.suffix.lower() if path.suffix.lower() in _KEPT_SUFFIXES else '.png'
-    return '.png' if ext == 'jpg' and _has_alpha(path) else f'.{ext}'
-
-
-def _has_alpha(path: Path) -> bool:
-    """JPEG holds none, so PNG is written instead."""
-    try:
-        header = read_header(path, str(path))
-    except ImageError:  # it will be named when its turn comes
-        return False
-    return header is not None and header.alpha
+    if ext == 'jpg':  # which has no transparency, so PNG is written instead
+        with contextlib.suppress(ImageError):  # it will be named when its turn comes
+            header = read_header(path, str(path))
+            if header is not None and header.alpha:
+                return '.png'
+    return f'.{ext}'

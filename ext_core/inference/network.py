@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ext_core.errors import UserError
-from ext_core.inference.memory import peak_bytes
+from ext_core.generators.files import open_generator
+from ext_core.generators.onnx_export import session_of
 
 PROBE = 16  # px, least side of an image that is tried; smaller images are continued to it
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
@@ -70,18 +74,21 @@ def open_network(
             )
         if options or scale:
             raise UserError(f'{path} is an ONNX file, which says all of itself. Leave out -opt and --scale.')
-        network = _tried(onnx_run(path), path.name, torch.device('cpu'), str(path))
+        if not path.is_file():
+            raise UserError(f'{path} does not exist. Name an .onnx file.')
+        network = _tried(functools.partial(run_onnx, path), path.name, torch.device('cpu'), str(path))
         network.bytes_per_pixel = None  # of memory that PyTorch does not see
         return network
-    from ext_core.generators.files import open_generator
-
     file = open_generator(path, options=options, scale=scale)
     if file.reduces:
         raise UserError(
             f'{path} holds a {file.type}, which makes images smaller. For that use scripts/synthesize_lr.py; name the '
             'weights of a network that enlarges.'
         )
-    network = ready(file.net, file.num_in_ch, device_of(device), half, str(path), file.type, file.multiple)
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
+    place = torch.device('cuda' if device != 'cpu' and torch.cuda.is_available() else 'cpu')
+    network = ready(file.net, file.num_in_ch, place, half, str(path), file.type, file.multiple)
     network.doubt = file.doubt
     return network
 
@@ -100,7 +107,7 @@ def ready(
     Args:
         net (nn.Module): In evaluation mode.
         channels (int): Of its input: 3, or 1 for luminance.
-        device, half: See :func:`open_network`.
+        device (torch.device), half (bool): See :func:`open_network`.
         path (str): Its file, for messages.
         kind (str): What people call it; default: its class.
         multiple (int): What sides must be multiples of, as far as it is known. Default: 1.
@@ -110,32 +117,28 @@ def ready(
     """
     path, cpu = path or type(net).__name__, torch.device('cpu')
     net = net.requires_grad_(False).to(device)
-    run = torch_run(net, channels, device, half, path)
+    run = _torch_run(net, channels, device, half, path)
     network = _tried(run, kind or type(net).__name__, device, path, multiple)
-    network.on_cpu = lambda: torch_run(copy.deepcopy(net).to(cpu), channels, cpu, False, path)
+    network.on_cpu = lambda: _torch_run(copy.deepcopy(net).to(cpu), channels, cpu, False, path)
     network.pools = any(isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for layer in net.modules())
     return network
 
 
-def device_of(name: str) -> torch.device:
-    """'auto', 'cpu' or 'cuda' as a device.
-
-    Raises:
-        UserError: If it is not there.
-    """
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
-    return torch.device('cuda' if name != 'cpu' and torch.cuda.is_available() else 'cpu')
-
-
 # ---------------------------------------------------------------------- ways to run
-def torch_run(net: nn.Module, channels: int, device: torch.device, half: bool, path: str) -> Run:
-    """The way of an RGB image through a network of PyTorch.
+def _torch_run(net: nn.Module, channels: int, device: torch.device, half: bool, path: str) -> Run:
+    """The way of an RGB image through a network of PyTorch."""
+    from ext_arch.luma import EnlargedInputNetwork, LumaNetwork, through_luma
+    from ext_arch.resize import bicubic_upscale
 
-    Raises:
-        UserError: If the network takes neither RGB nor luminance.
-    """
-    inner = _colour_way(net, channels, device, path)
+    inner: Run = net
+    if isinstance(net, EnlargedInputNetwork) and net.pre_upsampled == 'always':
+        inner = lambda image: net(bicubic_upscale(image, net.upscale))  # noqa: E731
+    elif channels == 1 and not isinstance(net, LumaNetwork):  # one of BasicSR's, trained on luminance
+        with torch.inference_mode():
+            factor = net(torch.zeros(1, 1, PROBE, PROBE, device=device)).shape[-1] // PROBE
+        inner = lambda image: through_luma(net, image, factor)  # noqa: E731
+    elif channels not in (1, 3):
+        raise UserError(f'{path} takes images of {channels} channels. Name a network for RGB or for luminance.')
     # a third faster on CPUs; on GPUs it is for halves only
     order = torch.channels_last if half or device.type == 'cpu' else torch.contiguous_format
     net.to(memory_format=order)  # type: ignore[call-overload]
@@ -149,40 +152,32 @@ def torch_run(net: nn.Module, channels: int, device: torch.device, half: bool, p
     return run
 
 
-def _colour_way(net: nn.Module, channels: int, device: torch.device, path: str) -> Run:
-    from ext_arch.luma import EnlargedInputNetwork, LumaNetwork, through_luma
-    from ext_arch.resize import bicubic_upscale
-
-    if channels == 3 or (channels == 1 and isinstance(net, LumaNetwork)):
-        if isinstance(net, EnlargedInputNetwork) and net.pre_upsampled == 'always':
-            return lambda image: net(bicubic_upscale(image, net.upscale))
-        return net
-    if channels != 1:
-        raise UserError(f'{path} takes images of {channels} channels. Name a network for RGB or for luminance.')
-    with torch.inference_mode():  # one of BasicSR's, trained on luminance
-        factor = net(torch.zeros(1, 1, PROBE, PROBE, device=device)).shape[-1] // PROBE
-    return lambda image: through_luma(net, image, factor)
-
-
-def onnx_run(path: Path) -> Run:
-    """The way of an image through an ONNX model.
-
-    Raises:
-        UserError: If it is missing, or the package, or takes other images.
-    """
-    from ext_core.benchmark.upscalers import onnx_session
-
-    if not path.is_file():
-        raise UserError(f'{path} does not exist. Name an .onnx file.')
+def run_onnx(path: Path, image: Tensor) -> Tensor:
+    """What an ONNX model makes of an image, (1, 3, h, w) RGB in [0, 1], float32 on the CPU."""
     session = onnx_session(path)
     entry = session.get_inputs()[0]
     kind = np.float16 if entry.type == 'tensor(float16)' else np.float32
+    made = session.run(None, {entry.name: image.numpy().astype(kind)})[0]
+    return torch.from_numpy(made.astype(np.float32))
 
-    def run(image: Tensor) -> Tensor:
-        made = session.run(None, {entry.name: image.numpy().astype(kind)})[0]
-        return torch.from_numpy(made.astype(np.float32))
 
-    return run
+@functools.cache
+def onnx_session(path: Path) -> Any:
+    """A model ready to run, loaded once in a process.
+
+    Raises:
+        UserError: If the package is missing, the file cannot be read, or the model does not take colour images of any
+            size.
+    """
+    session = session_of(path)
+    entries = session.get_inputs()
+    shape = list(entries[0].shape) if len(entries) == 1 else []
+    if len(shape) != 4 or shape[1] == 1 or any(isinstance(side, int) for side in shape[2:]):
+        raise UserError(
+            f'{path} takes {[entry.shape for entry in entries]}, but must take one tensor, (1, 3, height, width), with '
+            'free height and width. Export it for colour images, with dynamic axes.'
+        )
+    return session
 
 
 # ---------------------------------------------------------------------- what it needs
@@ -197,85 +192,34 @@ def _tried(run: Run, name: str, device: torch.device, path: str, least: int = 1)
         if multiple % least:
             continue
         # odd multiples, of which no larger one divides both
-        height, width = (_odd_multiple(multiple, side) for side in (PROBE, PROBE + 2 * multiple))
+        height, width = (multiple * (-(-side // multiple) // 2 * 2 + 1) for side in (PROBE, PROBE + 2 * multiple))
         image = torch.zeros(1, 3, height, width, device=device)
         try:
-            peak, made = peak_bytes(lambda image=image: run(image))  # type: ignore[misc]
+            with LiveBytes() as live:
+                made = run(image)
         except Exception as error:  # networks complain in many ways about sizes, and ONNX has types of its own
             reason = f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0]
             continue
         scale = made.shape[-1] // width
         if scale >= 1 and tuple(made.shape) == (1, 3, height * scale, width * scale):
-            return Network(run, f'{name} x{scale}', scale, multiple, peak / (height * width), device)
+            return Network(run, f'{name} x{scale}', scale, multiple, live.peak / (height * width), device)
         reason = f'it makes {tuple(made.shape)} of {tuple(image.shape)}'
     raise UserError(f'{path} cannot enlarge RGB images by a whole number: {reason}. Name another network.')
 
 
-def _odd_multiple(multiple: int, least: int) -> int:
-    times = -(-least // multiple)
-    return multiple * (times + 1 - times % 2)
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that were made and are still alive, on any device; ``peak`` is the most."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live: Any = WeakIdKeyDictionary()
 
-def reach_within(network: Network, limit: int) -> int | None:
-    """How far an LR pixel's influence reaches: measured, by following a NaN through the network.
-
-    Args:
-        network (Network): Of PyTorch.
-        limit (int): Largest reach that is told, in LR pixels.
-
-    Returns:
-        int | None: In LR pixels; None if it is further than the limit, as that of global pooling always is, or not to
-        be measured.
-    """
-    if network.on_cpu is None:
-        return None
-    side = _odd_multiple(max(network.multiple, 8), PROBE)
-    length = 2 * -(-(limit + 1) // side) * side + side  # one-dimensional, because that is the cheapest
-    run = network.on_cpu()  # convolutions of a GPU may spread a NaN further than they spread numbers
-    start = length // 2
-    image = torch.zeros(1, 3, side, length)
-    image[..., start] = torch.nan
-    touched = run(image).isnan().any(dim=1).any(dim=1)[0].nonzero().flatten() // network.scale
-    if not len(touched):
-        return None
-    reach = int((touched - start).abs().max()) + network.multiple - 1  # pixels that are folded may reach further
-    return reach if reach <= limit else None
-
-
-# ---------------------------------------------------------------------- images
-def self_ensemble(run: Run) -> Run:
-    """The mean of what a network makes of the eight rotations and reflections of an image, each turned back.
-
-    Reference: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017 (EDSR+).
-    """
-
-    def mean(image: Tensor) -> Tensor:
-        total: Any = 0
-        for mirrored in (False, True):
-            source = image.flip(-1) if mirrored else image
-            for turns in range(4):
-                made = run(torch.rot90(source, turns, (-2, -1)).contiguous())
-                made = torch.rot90(made, -turns, (-2, -1))
-                total = total + (made.flip(-1) if mirrored else made)
-        return total / 8
-
-    return mean
-
-
-def padded(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Continued at the bottom and the right by its mirror image, to multiples and at least ``PROBE`` pixels.
-
-    Args:
-        image (np.ndarray): (h, w, c), of any size from 1 x 1.
-        multiple (int): Of both sides.
-    """
-    height, width = (-(-max(side, PROBE) // multiple) * multiple for side in image.shape[:2])
-    # unlike torch's, NumPy's reflection may be longer than the image
-    return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='reflect')
-
-
-def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic with antialiasing, (n, c, h, w), as MATLAB's except for a frame of two pixels."""
-    if tuple(image.shape[-2:]) == (height, width):
-        return image
-    return F.interpolate(image, size=(height, width), mode='bicubic', antialias=True, align_corners=False)
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                self._live[storage] = storage.nbytes()
+        self.peak = max(self.peak, sum(self._live.values()))
+        return made

@@ -57,10 +57,6 @@ class Photograph:
         """Whether it has 16 bits."""
         return self.pixels.dtype == np.uint16
 
-    @property
-    def grey(self) -> bool:
-        return self.pixels.shape[2] == 1
-
 
 # ---------------------------------------------------------------------- reading
 def read_photograph(path: Path) -> Photograph:
@@ -70,13 +66,22 @@ def read_photograph(path: Path) -> Photograph:
         ImageError: If it is damaged, no image, an animation, or holds other values than integers of 8 and 16 bits.
     """
     content = read_bytes(path)
-    if read_header(content, str(path)) is None:
-        raise ImageError(f'{path} {_why_unknown(content)}')
+    if read_header(content, str(path)) is None:  # Pillow does not know it
+        import tifffile
+
+        reason = 'does not decode: damaged, cut short, or not an image'
+        with contextlib.suppress(Exception), tifffile.TiffFile(io.BytesIO(content)) as file:  # many kinds of errors
+            first: Any = file.pages[0]
+            if first.dtype.kind == 'f' or first.samplesperpixel not in (1, 3, 4):
+                kind = f'{first.samplesperpixel} channels of {first.dtype}'
+                reason = f'is a TIFF of {kind}, which is not read; convert it to 8 or 16 bits, without further channels'
+        raise ImageError(f'{path} {reason}')
     try:
         with Image.open(io.BytesIO(content)) as image:
             frames = getattr(image, 'n_frames', 1)
             if frames > 1 and image.format != 'MPO':  # cameras put previews behind a photograph as MPO
                 raise ImageError(f'{path} holds {frames} frames or pages: cut them into single images first')
+            image.load()
             return _photograph(image, content, str(path))
     except ImageError:
         raise
@@ -84,20 +89,7 @@ def read_photograph(path: Path) -> Photograph:
         raise ImageError(f'{path} does not decode: {error}') from error
 
 
-def _why_unknown(content: bytes) -> str:
-    """What is the matter with a file that Pillow does not know, as the end of a sentence."""
-    import tifffile
-
-    with contextlib.suppress(Exception), tifffile.TiffFile(io.BytesIO(content)) as file:  # many kinds for damaged files
-        page: Any = file.pages[0]
-        if page.dtype.kind == 'f' or page.samplesperpixel not in (1, 3, 4):
-            kind = f'{page.samplesperpixel} channels of {page.dtype}'
-            return f'is a TIFF of {kind}, which is not read; convert it to 8 or 16 bits, without further channels'
-    return 'does not decode: damaged, cut short, or not an image'
-
-
 def _photograph(image: Image.Image, content: bytes, name: str) -> Photograph:
-    image.load()
     notes: list[str] = []
     profile = image.info.get('icc_profile')
     tags = image.getexif()
@@ -112,7 +104,9 @@ def _photograph(image: Image.Image, content: bytes, name: str) -> Photograph:
     pixels = np.ascontiguousarray(_TURNS.get(orientation, lambda a: a)(pixels))
     colours = 1 if pixels.shape[2] < 3 else 3
     alpha = pixels[..., colours] if pixels.shape[2] > colours else None
-    return Photograph(pixels[..., :colours], alpha, _fitting(profile, colours == 1), exif, notes)
+    # a profile is for images of one colour space, which stands at byte 16 (ICC.1, 7.2.6)
+    fits = profile and profile[16:20] == (b'GRAY' if colours == 1 else b'RGB ')
+    return Photograph(pixels[..., :colours], alpha, profile if fits else None, exif, notes)
 
 
 def _deep_pixels(image: Image.Image, content: bytes, name: str) -> np.ndarray | None:
@@ -163,11 +157,6 @@ def _rgb_of_cmyk(image: Image.Image, profile: bytes | None, notes: list[str]) ->
             notes.append('its colour profile is damaged')
     notes.append('CMYK converted to RGB without a profile: colours differ from print')
     return image.convert('RGB')
-
-
-def _fitting(profile: bytes | None, grey: bool) -> bytes | None:
-    """A profile, if it is for such an image (ICC.1, 7.2.6: the colour space stands at byte 16)."""
-    return profile if profile and profile[16:20] == (b'GRAY' if grey else b'RGB ') else None
 
 
 def _kept(tags: Image.Exif, notes: list[str]) -> Image.Exif | None:

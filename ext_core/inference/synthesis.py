@@ -1,6 +1,7 @@
 """Write the low-resolution images that a degradation network makes of a set of HR images: in parallel over processes,
 resumably, as an LMDB or a folder, with a record of where they come from."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,14 +20,13 @@ from tqdm import tqdm
 from ext_core.errors import UserError
 from ext_core.generators.files import GeneratorFile
 from ext_core.images.hr_sources import Picture, pictures_of, read_picture
-from ext_core.inference.degrader import identity_of
+from ext_core.inference.degrading import low_resolution_in_tiles, reach_of
 from ext_core.saving.checkpoint import atomic_write_text
 from ext_data.decoding import ImageError
 from ext_data.preparation.images import mod_crop, write_png
 from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing
-from ext_models.degrading import low_resolution_in_tiles, reach_of
 
 T = TypeVar('T')
 
@@ -84,6 +84,12 @@ def provenance_file(place: Path) -> Path:
     return place.with_name(f'{place.name}.json')
 
 
+def identity_of(degrader: GeneratorFile) -> dict[str, Any]:
+    """What its images depend on: the weights' hash, the network's options, the scale."""
+    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
+    return {'weights_sha256': digest, 'network': degrader.network, 'scale': degrader.scale}
+
+
 def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 128, say: Callable = print) -> int:
     """Make and write the LR images.
 
@@ -91,7 +97,7 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
     kept; outputs that are complete, from the same weights and the same HR images, stay as they are.
 
     Args:
-        degrader (GeneratorFile): From ``ext_core.inference.degrader.load_degrader``.
+        degrader (GeneratorFile): From ``ext_models.degrading.load_degrader``.
         hr (Path): Folder of HR images, or an LMDB.
         outputs (Outputs): What to write.
         tile (int): Side of a tile in LR pixels, 0 for whole images: bounds the memory, changes nothing. Default: 128.
@@ -104,18 +110,33 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
         UserError: If an HR image cannot be read, sizes are no multiple of the scale and no HR images are written, or an
             output is somebody else's. All ranks raise it.
     """
+    rank, world = _rank()
+    say = say if rank == 0 else lambda line: None
+    places = ', '.join(map(str, outputs.places))
     task = _on_first_rank(lambda: _plan(degrader, hr, outputs))
     if task is None:
-        _tell(say, f'{", ".join(map(str, outputs.places))}: complete, nothing to do.')
+        say(f'{places}: complete, nothing to do.')
         return 0
-    made, problems = _work(task, degrader, tile)
+    share, problems = task.todo[rank::world], []
+    if share:
+        reach = reach_of(degrader.net, degrader.scale) if tile else 0
+        ledger = Ledger(task.ledger.with_suffix(f'.rank{rank}.jsonl'), task.settings)
+        for picture in tqdm(share, unit='image', disable=rank != 0):
+            try:
+                ledger.append(_make(picture, task, degrader, tile, reach))
+            except ImageError as error:
+                problems.append(str(error))
+    found: list[Any] = [(len(share) - len(problems), problems)] * world
+    if world > 1:
+        torch.distributed.all_gather_object(found, found[0])
+    made, problems = sum(number for number, _ in found), [problem for _, listed in found for problem in listed]
     if problems:
         raise UserError(
             f'{len(problems)} of {len(task.pictures)} images cannot be used; nothing was packed:\n{listing(problems)}\n'
             'Replace or remove these files and run the same command again; finished images are kept.'
         )
     _on_first_rank(lambda: _finish(task, degrader, hr, outputs))
-    _tell(say, f'{len(task.pictures)} LR images, {made} of them made now: {", ".join(map(str, outputs.places))}')
+    say(f'{len(task.pictures)} LR images, {made} of them made now: {places}')
     return made
 
 
@@ -142,48 +163,22 @@ def _on_first_rank(job: Callable[[], T]) -> T:
     return outcome[0]
 
 
-def _tell(say: Callable, line: str) -> None:
-    if _rank()[0] == 0:
-        say(line)
-
-
 # ---------------------------------------------------------------------- before
 def _plan(degrader: GeneratorFile, hr: Path, outputs: Outputs) -> _Task | None:
-    """What is to be done, or None if everything is there."""
-    pictures = pictures_of(hr)
-    _refuse_sizes(pictures, degrader.scale, outputs)
+    """What is to be done, or None if everything is there. Nothing is overwritten that this module did not write."""
+    pictures, scale = pictures_of(hr), degrader.scale
+    uneven = [f'{p.name} is {p.size[0]} x {p.size[1]}' for p in pictures if p.size and any(n % scale for n in p.size)]
+    if uneven and outputs.hr_lmdb is None:
+        raise UserError(
+            f'{len(uneven)} of {len(pictures)} HR images are no multiple of the scale ({scale}), so that LR images '
+            f'would not fit them:\n{listing(uneven)}\nAdd --output-hr NAME.lmdb, which writes the HR images cut to '
+            'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
+            f'--scale {scale}'
+        )
     settings = identity_of(degrader)
     if _is_complete(outputs, {**settings, **_content(pictures)}, pictures):
         return None
-    _refuse_foreign(hr, outputs, {picture.key for picture in pictures})
-    lr = outputs.folder or outputs.work / 'lr'
-    hr_folder = outputs.work / 'hr' if outputs.hr_lmdb else None
-    folders = [folder for folder in (lr, hr_folder) if folder is not None]
-    for folder in (outputs.work, *folders):
-        folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    for path in outputs.work.glob('*.jsonl'):  # of other weights
-        if not path.name.startswith(f'{name}.'):
-            path.unlink()
-    stamps = {key: record.fingerprint for key, record in _merged_ledger(outputs.work / name, settings).records.items()}
-    there = set.intersection(*(set(os.listdir(folder)) for folder in folders))
-    todo = [p for p in pictures if stamps.get(p.key) != p.fingerprint or f'{p.key}.png' not in there]
-    return _Task(pictures, todo, lr, hr_folder, outputs.work / name, settings)
-
-
-def _refuse_sizes(pictures: list[Picture], scale: int, outputs: Outputs) -> None:
-    uneven = [p for p in pictures if p.size and (p.size[0] % scale or p.size[1] % scale)]
-    if uneven and outputs.hr_lmdb is None:
-        shown = listing([f'{p.name} is {p.size[0]} x {p.size[1]}' for p in uneven if p.size])
-        raise UserError(
-            f'{len(uneven)} of {len(pictures)} HR images are no multiple of the scale ({scale}), so that LR images '
-            f'would not fit them:\n{shown}\nAdd --output-hr NAME.lmdb, which writes the HR images cut to size under '
-            f'the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR --scale {scale}'
-        )
-
-
-def _refuse_foreign(hr: Path, outputs: Outputs, keys: set[str]) -> None:
-    """Nothing is overwritten that this module did not write."""
+    keys = {picture.key for picture in pictures}
     for place in outputs.places:
         if place.resolve() == hr.resolve():
             raise UserError(f'{place} holds the HR images and would be overwritten. Choose another output.')
@@ -197,6 +192,19 @@ def _refuse_foreign(hr: Path, outputs: Outputs, keys: set[str]) -> None:
                 f'{outputs.folder} holds other files, such as {sorted(others)[0]}, and datasets read all of a folder. '
                 'Choose another --output-folder, or empty it.'
             )
+    lr = outputs.folder or outputs.work / 'lr'
+    hr_folder = outputs.work / 'hr' if outputs.hr_lmdb else None
+    folders = [folder for folder in (lr, hr_folder) if folder is not None]
+    for folder in (outputs.work, *folders):
+        folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    for path in outputs.work.glob('*.jsonl'):  # of other weights
+        if not path.name.startswith(f'{name}.'):
+            path.unlink()
+    stamps = {key: record.fingerprint for key, record in _merged_ledger(outputs.work / name, settings).records.items()}
+    there = set.intersection(*(set(os.listdir(folder)) for folder in folders))
+    todo = [p for p in pictures if stamps.get(p.key) != p.fingerprint or f'{p.key}.png' not in there]
+    return _Task(pictures, todo, lr, hr_folder, outputs.work / name, settings)
 
 
 def _content(pictures: list[Picture]) -> dict[str, Any]:
@@ -213,11 +221,10 @@ def _is_complete(outputs: Outputs, settings: dict, pictures: list[Picture]) -> b
             return False
         if not record.get('complete') or {key: record.get(key) for key in settings} != settings:
             return False
+        wanted = ['data.mdb', 'meta_info.txt']
         if place == outputs.folder:
-            there = set(os.listdir(place)) if place.is_dir() else set()
-            if not all(f'{picture.key}.png' in there for picture in pictures):
-                return False
-        elif not all((place / name).is_file() for name in ('data.mdb', 'meta_info.txt')):
+            wanted = [f'{picture.key}.png' for picture in pictures]
+        if not set(wanted) <= set(os.listdir(place) if place.is_dir() else ()):
             return False
     return True
 
@@ -233,26 +240,6 @@ def _merged_ledger(base: Path, settings: dict) -> Ledger:
     for part in parts:
         part.unlink()
     return merged
-
-
-def _work(task: _Task, degrader: GeneratorFile, tile: int) -> tuple[int, list[str]]:
-    """Make this rank's share; the number made and the problems, of all ranks."""
-    rank, world = _rank()
-    share = task.todo[rank::world]
-    problems = []
-    if share:
-        reach = reach_of(degrader.net, degrader.scale) if tile else 0
-        ledger = Ledger(task.ledger.with_suffix(f'.rank{rank}.jsonl'), task.settings)
-        for picture in tqdm(share, unit='image', disable=rank != 0):
-            try:
-                ledger.append(_make(picture, task, degrader, tile, reach))
-            except ImageError as error:
-                problems.append(str(error))
-    found: list[Any] = [(len(share) - len(problems), problems)]
-    if world > 1:
-        found = found * world
-        torch.distributed.all_gather_object(found, (len(share) - len(problems), problems))
-    return sum(made for made, _ in found), [problem for _, listed in found for problem in listed]
 
 
 def _make(picture: Picture, task: _Task, degrader: GeneratorFile, tile: int, reach: int) -> Record:
@@ -281,7 +268,20 @@ def _finish(task: _Task, degrader: GeneratorFile, hr: Path, outputs: Outputs) ->
     records = _merged_ledger(task.ledger, task.settings).records
     pieces = [records[picture.key].pieces[0] for picture in task.pictures]
     packed = ((outputs.lmdb, task.lr, degrader.scale), (outputs.hr_lmdb, task.hr, 1))
-    record = {**task.settings, **_content(task.pictures), **_provenance(degrader, hr)}
+    versions: dict[str, str | None] = dict.fromkeys(('torch', 'basicsr', 'numpy', 'opencv-python', 'lmdb'))
+    for name in versions:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    record = {
+        **task.settings,
+        **_content(task.pictures),
+        'hr': str(hr),
+        'weights': str(degrader.path),
+        'options': degrader.options,
+        'pixels': 'clamped to [0, 1], rounded to 8 bit',
+        'versions': versions,
+        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    }
     for place in outputs.places:  # an LMDB without a record would be taken for somebody else's: the record goes first
         atomic_write_text(json.dumps(record | {'complete': False}, indent=2) + '\n', provenance_file(place))
     for target, folder, factor in packed:
@@ -292,22 +292,3 @@ def _finish(task: _Task, degrader: GeneratorFile, hr: Path, outputs: Outputs) ->
     for place in outputs.places:
         atomic_write_text(json.dumps(record | {'complete': True}, indent=2) + '\n', provenance_file(place))
     shutil.rmtree(outputs.work)
-
-
-def _provenance(degrader: GeneratorFile, hr: Path) -> dict[str, Any]:
-    packages = ('torch', 'basicsr', 'numpy', 'opencv-python', 'lmdb')
-    return {
-        'hr': str(hr),
-        'weights': str(degrader.path),
-        'options': degrader.options,
-        'pixels': 'clamped to [0, 1], rounded to 8 bit',
-        'versions': {name: _version(name) for name in packages},
-        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

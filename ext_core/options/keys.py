@@ -138,7 +138,9 @@ def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:
             yield f'train:{key}', value, optimizer, ('params',)
     for name, value in section(train, 'losses').items():
         yield f'train:losses:{name}', value, _named(LOSS_REGISTRY, value), ()
-    schedule = schedules(look_up(MODEL_REGISTRY, opt.get('model_type'))).get(section(train, 'scheduler').get('type'))
+    schedule = schedules(look_up(MODEL_REGISTRY, opt.get('model_type'))).get(
+        str(section(train, 'scheduler').get('type'))
+    )
     if train.get('scheduler') is not None:
         yield 'train:scheduler', train['scheduler'], schedule, ('optimizer',)
     for name, value in section(opt, 'val', 'metrics').items():

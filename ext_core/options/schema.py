@@ -103,7 +103,7 @@ def option_schema() -> dict:
 
 
 def _property(parameter: Parameter) -> dict:
-    found = {'description': parameter.text} if parameter.text else {}
+    found: dict[str, Any] = {'description': parameter.text} if parameter.text else {}
     found |= parameter.schema
     if isinstance(parameter.default, bool | int | float | str):
         found['default'] = parameter.default

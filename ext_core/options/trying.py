@@ -265,13 +265,13 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
             if fault is not None:
                 yield fault
     train = section(opt, 'train')
-    compared = {
-        f'train:{key}': (train.get(key), 2) for key in ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt')
+    compared: dict[str, tuple[dict, int]] = {
+        f'train:{key}': (train.get(key) or {}, 2) for key in ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt')
     }
-    compared['train:tv_opt'] = (train.get('tv_opt'), 1)
-    compared |= {f'train:losses:{key}': (value, 2) for key, value in section(train, 'losses').items()}
+    compared['train:tv_opt'] = (train.get('tv_opt') or {}, 1)
+    compared |= {f'train:losses:{key}': (value or {}, 2) for key, value in section(train, 'losses').items()}
     for where, (options, images) in compared.items():
-        loss = look_up(LOSS_REGISTRY, options['type']) if options else None
+        loss = look_up(LOSS_REGISTRY, options.get('type'))
         if loss is None or issubclass(loss, PerceptualLoss):
             continue
         try:
@@ -294,8 +294,8 @@ def _compared(loss: type, options: dict, shape: tuple, images: int, source: tupl
         try:
             with torch.no_grad(), torch.device(device):
                 built = make()
-                asks = source is not None and 'lq' in inspect.signature(built.forward).parameters
-                more = {'lq': torch.rand((2, *source))} if asks else {}
+                asks = 'lq' in inspect.signature(built.forward).parameters
+                more = {'lq': torch.rand((2, *source))} if asks and source else {}
                 return built(*(torch.rand(shape) for _ in range(images)), **more)
         except Exception:
             if device == 'cpu':

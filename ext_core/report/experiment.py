@@ -1,17 +1,22 @@
-"""Everything that one training's folder tells, whole or not."""
+"""Everything that one training's folder tells, whole or not: state, curves, options, figures."""
 
+import copy
 import math
+import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ext_core.benchmark.complexity import parameter_count
 from ext_core.errors import UserError
+from ext_core.generators.records import Curve, Curves, TrainingLog, read_curves, read_logs
 from ext_core.options import yaml_safe
-from ext_core.report.training_logs import TrainingLog, read_logs
-from ext_core.saving.resume import Curves, read_curves
+from ext_core.report.tables import lower_is_better
 
+ABSENT = '–'
+Point = tuple[int, float]  # iteration and value
 _FRESH = 300  # seconds without a new line after which an unfinished training counts as stopped
 _DIGITS = 'where they have five digits'
 
@@ -27,6 +32,7 @@ class Experiment:
         curves (dict): TensorBoard's, completed from the log.
         log (TrainingLog): Its text.
         running (bool): The training has not ended, and its files were written to a moment ago.
+        parameters (int | None): Of ``network_g``; None where it cannot be built.
         notes (list[str]): What is missing or damaged, as sentences.
     """
 
@@ -36,12 +42,8 @@ class Experiment:
     curves: Curves = field(default_factory=dict)
     log: TrainingLog = field(default_factory=TrainingLog)
     running: bool = False
+    parameters: int | None = None
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def root(self) -> Path:
-        """The project that it was trained in: paths in its option file start there."""
-        return self.folder.resolve().parent.parent
 
     @property
     def done(self) -> int:
@@ -54,6 +56,12 @@ class Experiment:
         return _integer(self.section('train').get('total_iter'))
 
     @property
+    def model_type(self) -> str | None:
+        """As the option file names it."""
+        found = (self.options or {}).get('model_type')
+        return None if found is None else str(found)
+
+    @property
     def state(self) -> str:
         """How far it is, in words."""
         if self.log.finished or (not self.log.files and self.total and self.done >= self.total):
@@ -62,18 +70,34 @@ class Experiment:
             return 'perhaps running'
         return 'not finished' if self.curves else 'no training'
 
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """``val:metrics``: their options by name."""
-        found = self.section('val').get('metrics')
-        return (
-            {key: value for key, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
-        )
-
     def section(self, name: str) -> dict[str, Any]:
         """A section of the option file; empty where there is none."""
         found = (self.options or {}).get(name)
         return found if isinstance(found, dict) else {}
+
+    def figures(self) -> dict[str, tuple[Point | None, Point]]:
+        """Best (None where it is not known what is better) and last value of each metric, by ``set/metric``."""
+        from basicsr.utils.registry import MODEL_REGISTRY
+
+        from ext_core.options.problems import look_up
+
+        metrics = self.section('val').get('metrics')
+        own = getattr(look_up(MODEL_REGISTRY, self.model_type), 'VALIDATION_FIGURES', {})  # of the model itself
+        found: dict[str, tuple[Point | None, Point]] = {}
+        for tag, curve in self.curves.items():
+            if not tag.startswith('metrics/'):
+                continue
+            name = tag.rsplit('/', 1)[1]
+            options = metrics.get(name) if isinstance(metrics, dict) else None
+            if isinstance(options, dict):
+                choose: Any = min if lower_is_better(options) else max
+            else:
+                choose = {'lower': min, 'higher': max}.get(str(own.get(name)))
+            finite = {step: value for step, value in curve.items() if math.isfinite(value)}
+            best = choose(finite, key=finite.__getitem__) if choose and finite else None  # the first of equal ones
+            last = max(curve)
+            found[tag.removeprefix('metrics/')] = (None if best is None else (best, finite[best])), (last, curve[last])
+        return found
 
 
 def read_experiments(folders: list[Path]) -> list[Experiment]:
@@ -91,8 +115,12 @@ def read_experiments(folders: list[Path]) -> list[Experiment]:
     twice = [str(folder) for folder, path in zip(folders, real, strict=True) if real.count(path) > 1]
     if twice:
         raise UserError(f'{twice[0]} is named twice. Name each experiment once.')
-    experiments = [_read(folder, name) for folder, name in zip(folders, _names(real), strict=True)]
-    if not any(experiment.curves or experiment.options or pictured(experiment) for experiment in experiments):
+    experiments = []
+    for folder, path in zip(folders, real, strict=True):
+        alike = sum(other.name == path.name for other in real) > 1  # experiments/a in two projects
+        experiments.append(_read(folder, str(Path(*path.parts[-3:])) if alike else path.name))
+    pictured = any(any((folder / 'visualization').glob('*/*.png')) for folder in folders)
+    if not pictured and not any(experiment.curves or experiment.options for experiment in experiments):
         raise UserError(
             f'There is no training in {", ".join(map(str, folders))}: no option file, no train_*.log, no TensorBoard '
             'files in tb_logger/, and no pictures in visualization/. Name folders that training left in experiments/.'
@@ -100,101 +128,146 @@ def read_experiments(folders: list[Path]) -> list[Experiment]:
     return experiments
 
 
-def _names(folders: list[Path]) -> list[str]:
-    names = [folder.name for folder in folders]
-    return [
-        str(Path(*folder.parts[-3:])) if names.count(folder.name) > 1 else folder.name for folder in folders
-    ]  # experiments/a in two projects
-
-
-def pictured(experiment: Experiment) -> bool:
-    """Whether training or testing saved images."""
-    return next((experiment.folder / 'visualization').glob('*/*.png'), None) is not None
-
-
-# ---------------------------------------------------------------------- reading
 def _read(folder: Path, name: str) -> Experiment:
     experiment = Experiment(folder, name)
-    experiment.options = _options(experiment)
-    experiment.log = read_logs(folder, _integer(experiment.section('val').get('val_freq')))
-    tensorboard = _tensorboard_folder(folder)
-    experiment.curves = _completed(experiment, _tensorboard(experiment, tensorboard))
-    experiment.running = experiment.state != 'finished' and _written_lately(folder, tensorboard)
-    if not experiment.log.files and not _tested(folder):
-        experiment.notes.append(f'{folder} has no train_*.log: there is no learning rate and no training time.')
+    notes, real = experiment.notes, folder.resolve()
+    tested = any(folder.glob('test_*.log'))  # a folder of results: tests copy no option file
+    own = folder / f'{real.name}.yml'  # an archived experiment's option file has the name that it had before
+    option_file = next(iter([own] if own.is_file() else sorted(folder.glob('*.yml'))), None)
+    if option_file is None and not tested:
+        notes.append(f'{folder} has no option file: its options and what is best are unknown.')
+    if option_file is not None:
+        try:
+            experiment.options = yaml_safe.read(option_file)
+        except (UserError, UnicodeDecodeError) as error:
+            notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
+
+    log = experiment.log = read_logs(folder, _integer(experiment.section('val').get('val_freq')))
+    tensorboard = real.parent.parent / 'tb_logger' / real.name
+    tensorboard = tensorboard if tensorboard.is_dir() else real
+    curves: Curves = {}
+    if any(tensorboard.glob('events.out.tfevents.*')):
+        try:
+            curves = read_curves(tensorboard)
+        except Exception as error:  # the package promises no kinds; damaged files end in many
+            notes.append(f'TensorBoard files in {tensorboard} cannot be read: {type(error).__name__}: {error}')
+    # what only the log has: learning rates, and what damaged or missing files lack
+    experiment.curves, lacking = dict(curves), 0
+    for tag, curve in log.curves.items():
+        missing = {step: value for step, value in curve.items() if step not in curves.get(tag, {})}
+        if missing:
+            experiment.curves[tag] = dict(sorted({**curves.get(tag, {}), **missing}.items()))
+            lacking += 0 if re.fullmatch(r'lr(_\d+)?', tag) else len(missing)
+    if lacking and not curves:
+        notes.append(f'There are no curves in TensorBoard files; these are from the log, {_DIGITS}.')
+    elif lacking:
+        notes.append(
+            f'TensorBoard files are damaged or lag behind. Values that are from the log instead, {_DIGITS}: {lacking}.'
+        )
+    elif not curves and not log.curves and experiment.options:
+        notes.append('There are no curves: neither TensorBoard files nor a log with iterations.')
+
+    files = [
+        path for place in (folder, tensorboard) for kind in ('train_*.log', 'events.*') for path in place.glob(kind)
+    ]
+    lately = any(time.time() - path.stat().st_mtime < _FRESH for path in files)
+    experiment.running = experiment.state != 'finished' and lately
+    if not log.files and not tested:
+        notes.append(f'{folder} has no train_*.log: there is no learning rate and no training time.')
     if experiment.running:
-        experiment.notes.append(
+        notes.append(
             'It was written to less than five minutes ago and has not ended: perhaps the training is running. Make the '
             'page again for what comes.'
         )
-    elif experiment.curves and experiment.log.files and not experiment.log.finished:
-        experiment.notes.append(f'The training stopped at iteration {experiment.done:,} or later, before its end.')
+    elif experiment.curves and log.files and not log.finished:
+        notes.append(f'The training stopped at iteration {experiment.done:,} or later, before its end.')
+
+    if network := experiment.section('network_g'):
+        from basicsr.archs import build_network
+
+        try:
+            experiment.parameters = parameter_count(build_network(copy.deepcopy(network)))
+        except Exception as error:  # a network's constructor may raise anything
+            notes.append(f'network_g cannot be built, so its parameters are not counted: {error}')
     return experiment
-
-
-def _options(experiment: Experiment) -> dict[str, Any] | None:
-    """The option file that training copied; an archived experiment's has the name that it had before."""
-    own = experiment.folder / f'{experiment.folder.resolve().name}.yml'
-    path = next(iter([own] if own.is_file() else sorted(experiment.folder.glob('*.yml'))), None)
-    if path is None and not _tested(experiment.folder):
-        experiment.notes.append(f'{experiment.folder} has no option file: its options and what is best are unknown.')
-    if path is None:
-        return None
-    try:
-        return yaml_safe.read(path)
-    except (UserError, UnicodeDecodeError) as error:
-        experiment.notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
-        return None
-
-
-def _tested(folder: Path) -> bool:
-    """Whether it is a folder of results: tests copy no option file."""
-    return any(folder.glob('test_*.log'))
-
-
-def _tensorboard_folder(folder: Path) -> Path:
-    """``tb_logger/NAME`` of the same project, or the folder itself if it has TensorBoard files."""
-    real = folder.resolve()
-    beside = real.parent.parent / 'tb_logger' / real.name
-    return beside if beside.is_dir() else real
-
-
-def _tensorboard(experiment: Experiment, folder: Path) -> Curves:
-    if not any(folder.glob('events.out.tfevents.*')):
-        return {}
-    try:
-        return read_curves(folder)
-    except Exception as error:  # the package promises no kinds; damaged files end in many
-        experiment.notes.append(f'TensorBoard files in {folder} cannot be read: {type(error).__name__}: {error}')
-        return {}
-
-
-def _completed(experiment: Experiment, curves: Curves) -> Curves:
-    """TensorBoard's curves with what only the log has: learning rates, and what damaged or missing files lack."""
-    log = experiment.log.curves
-    lacking = 0
-    completed: Curves = dict(curves)
-    for tag, curve in log.items():
-        missing = {step: value for step, value in curve.items() if step not in curves.get(tag, {})}
-        if missing:
-            completed[tag] = dict(sorted({**curves.get(tag, {}), **missing}.items()))
-            lacking += 0 if tag == 'lr' or tag.startswith('lr_') else len(missing)
-    if lacking and not curves:
-        experiment.notes.append(f'There are no curves in TensorBoard files; these are from the log, {_DIGITS}.')
-    elif lacking:
-        experiment.notes.append(
-            f'TensorBoard files are damaged or lag behind. Values that are from the log instead, {_DIGITS}: {lacking}.'
-        )
-    elif not curves and not log and experiment.options:
-        experiment.notes.append('There are no curves: neither TensorBoard files nor a log with iterations.')
-    return completed
-
-
-def _written_lately(*folders: Path) -> bool:
-    files = [path for folder in folders for kind in ('train_*.log', 'events.*') for path in folder.glob(kind)]
-    return any(time.time() - path.stat().st_mtime < _FRESH for path in files)
 
 
 def _integer(value: Any) -> int | None:
     """An option that should be a number above zero; options were written by people."""
     return int(value) if isinstance(value, int | float) and 1 <= value < math.inf else None
+
+
+# ---------------------------------------------------------------------- curves by heading
+@dataclass(frozen=True)
+class Plot:
+    """One tag's curves, by the number of the experiment."""
+
+    tag: str
+    curves: dict[int, Curve]
+
+
+_HEADINGS = {  # the first pattern that a tag begins with counts, after that of the MMD, which may stand anywhere
+    'Validation': r'metrics/',
+    'Maximum mean discrepancy': r'.*mmd',
+    'Gap to real images': r'gap/',
+    'Losses of the generator': r'l_(?!d_)',
+    'Losses of the discriminator': r'l_d_',
+    "Discriminator's outputs": r'out_d_',
+    'Energies': r'energy|margin',
+    'Mask': r'mask_',
+    'Norms of gradients': r'grad_',
+    'Learning rate': r'lr(_\d+)?$',
+    'Others': r'',
+}
+_MMD = 'Maximum mean discrepancy'
+
+
+def heading_of(tag: str) -> str:
+    """The heading that a tag comes under."""
+    return next(title for title in (_MMD, *_HEADINGS) if re.match(_HEADINGS[title], tag))
+
+
+def plots_of(experiments: Sequence[Curves]) -> dict[str, list[Plot]]:
+    """Plots by heading, in the order that a reader wants them; tags in the order in which they appear."""
+    found: dict[str, list[Plot]] = {title: [] for title in _HEADINGS}
+    for tag in dict.fromkeys(tag for curves in experiments for tag in curves):
+        curves = {number: curves[tag] for number, curves in enumerate(experiments) if curves.get(tag)}
+        if curves:
+            found[heading_of(tag)].append(Plot(tag, curves))
+    return {title: plots for title, plots in found.items() if plots}
+
+
+# ---------------------------------------------------------------------- options side by side
+def option_table(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Each option of any experiment and its value in all of them, as YAML writes it; names of experiments are left out.
+
+    An option that an experiment does not have is :data:`ABSENT`, which is not the same as ``~`` (null).
+    """
+
+    def shown(value: Any) -> str:
+        if value is None:
+            return '~'
+        if isinstance(value, str):
+            return value or "''"
+        if isinstance(value, list | tuple):
+            return f'[{", ".join(map(shown, value))}]'
+        if isinstance(value, Mapping):
+            return f'{{{", ".join(f"{key}: {shown(entry)}" for key, entry in value.items())}}}'
+        return yaml_safe.dump({'value': value}).removeprefix('value: ').strip()
+
+    def flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, str]:
+        found: dict[str, str] = {}
+        for key, value in options.items():  # an empty section is a value
+            nested = isinstance(value, Mapping) and value
+            found |= flat(value, f'{prefix}{key}:') if nested else {f'{prefix}{key}': shown(value)}
+        return found
+
+    columns = [flat(options) for options in experiments]
+    keys = [key for key in dict.fromkeys(key for column in columns for key in column) if key != 'name']
+    ranks: dict[str, int] = {}  # of sections and options, by where they come first: a section stays together
+
+    def rank(key: str) -> list[int]:
+        parts = key.split(':')
+        return [ranks.setdefault(':'.join(parts[:depth]), len(ranks)) for depth in range(1, len(parts) + 1)]
+
+    return [(key, [column.get(key, ABSENT) for column in columns]) for key in sorted(keys, key=rank)]

@@ -3,16 +3,14 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ext_core.errors import UserError
-from ext_core.images.data_uri import png_data_uri
-from ext_core.images.windows import detail, strongest_window
+from ext_core.images.crops import detail, png_data_uri, strongest_window
 from ext_core.inference.evaluation import read
 from ext_core.report.experiment import Experiment
 
@@ -64,25 +62,21 @@ class Limits:
 
 # ---------------------------------------------------------------------- files
 def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, list[Source]]:
-    """Versions of each image that was saved, by the image's name; those that most experiments have come first."""
+    """Versions of each image that was saved, by the image's name; those that most experiments have come first.
+
+    The last iterations of all experiments come first, then the others in turn, then the true image and the bicubic one.
+    """
     found: dict[str, list[list[Source]]] = {}
     for experiment in experiments:
         for name, versions in _saved(experiment, iterations).items():
             found.setdefault(name, []).append(versions)
     names = sorted(found, key=lambda name: (-len(found[name]), name))
-    return {name: [*_in_turn(found[name]), *_originals(experiments, name)] for name in names}
-
-
-def _in_turn(lists: Iterable[Sequence[Source]]) -> list[Source]:
-    """The first of each list, then the second of each, ..."""
-    return [source for rank in itertools.zip_longest(*lists) for source in rank if source]
+    in_turn = {name: [s for rank in itertools.zip_longest(*found[name]) for s in rank if s] for name in names}
+    return {name: [*in_turn[name], *_originals(experiments, name)] for name in names}
 
 
 def _saved(experiment: Experiment, iterations: int) -> dict[str, list[Source]]:
-    """Trainings have ``visualization/IMAGE/IMAGE_ITERATION.png``, tests ``visualization/SET/IMAGE_SUFFIX.png``.
-
-    The last iteration comes first.
-    """
+    """Trainings have ``visualization/IMAGE/IMAGE_ITERATION.png``, tests ``visualization/SET/IMAGE_SUFFIX.png``."""
     trained: dict[str, list[tuple[int, Path]]] = {}
     found: dict[str, list[Source]] = {}
     suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
@@ -101,35 +95,30 @@ def _saved(experiment: Experiment, iterations: int) -> dict[str, list[Source]]:
     return found
 
 
-def _originals(experiments: Iterable[Experiment], name: str) -> list[Source]:
+def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
     """The true image, and the LR image for bicubic interpolation, where a validation set has files of the name."""
     for experiment in experiments:
         scale = (experiment.options or {}).get('scale')
+        root = experiment.folder.resolve().parent.parent  # BasicSR was started there, and folders are named from there
         for key, section in experiment.section('datasets').items():
             if not str(key).startswith(('val', 'test')) or not isinstance(section, dict):
                 continue
-            low, high = (_folder(experiment, section.get(side)) for side in ('dataroot_lq', 'dataroot_gt'))
-            template = str(section.get('filename_tmpl') or '{}')
-            found = [Source(_TRUTH, path) for path in _named(high, name, template)]
-            if isinstance(scale, int) and scale > 1:
-                found += [Source(f'bicubic ×{scale}', path, scale) for path in _named(low, name)]
+            template = str(section.get('filename_tmpl') or '{}')  # makes LR names of HR names
+            found = []
+            for side, naming in (('dataroot_gt', template), ('dataroot_lq', '{}')):
+                option = section.get(side)
+                folder = root / os.path.expanduser(os.path.expandvars(option)) if isinstance(option, str) else None
+                if folder is None or not folder.is_dir() or folder.suffix == '.lmdb':
+                    continue
+                files = [path for path in sorted(folder.iterdir()) if naming.replace('{}', path.stem) == name]
+                file = next((path for path in files if path.is_file()), None)
+                if file is not None and side == 'dataroot_gt':
+                    found.append(Source(_TRUTH, file))
+                elif file is not None and isinstance(scale, int) and scale > 1:
+                    found.append(Source(f'bicubic ×{scale}', file, scale))
             if found:
                 return found
     return []
-
-
-def _folder(experiment: Experiment, option: Any) -> Path | None:
-    """A folder that an option names: BasicSR takes it from where it was started, the project's root."""
-    if not isinstance(option, str):
-        return None
-    folder = experiment.root / os.path.expanduser(os.path.expandvars(option))
-    return folder if folder.is_dir() and folder.suffix != '.lmdb' else None
-
-
-def _named(folder: Path | None, name: str, template: str = '{}') -> list[Path]:
-    """The file whose LR image is called so; ``filename_tmpl`` makes LR names of HR names."""
-    files = sorted(folder.iterdir()) if folder else []
-    return [path for path in files if path.is_file() and template.replace('{}', path.stem) == name][:1]
 
 
 # ---------------------------------------------------------------------- crops
@@ -139,32 +128,39 @@ def pictures(found: Mapping[str, Sequence[Source]], limits: Limits) -> tuple[lis
     notes: list[str] = []
     room = limits.characters
     for number, (name, versions) in enumerate(found.items()):
+        left_out = f'{len(found) - number} of {len(found)} images are left out'
         if len(made) == limits.images:
-            notes.append(f'{len(found) - number} of {len(found)} images are left out: --images {limits.images}.')
+            notes.append(f'{left_out}: --images {limits.images}.')
             break
-        picture, remarks = _picture(name, versions, limits.crop)
-        notes += remarks
+        picture = _picture(name, versions, limits.crop, notes)
         if picture is None:
             continue
         room -= sum(map(len, picture.crops.values()))
         if room < 0:
             notes.append(
-                f'{len(found) - number} of {len(found)} images are left out, because the page would exceed its size '
-                '(--megabytes). Smaller crops (--crop) make room.'
+                f'{left_out}, because the page would exceed its size (--megabytes). Smaller crops (--crop) make room.'
             )
             break
         made.append(picture)
     return made, notes
 
 
-def _picture(name: str, versions: Sequence[Source], side: int) -> tuple[Picture | None, list[str]]:
-    """One image in all versions that can be read and fit together."""
-    images, notes = _read_all(versions)
+def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str]) -> Picture | None:
+    """One image in all versions that can be read and fit together; what does not is noted."""
+    images = []
+    for source in versions:
+        try:
+            images.append((source, read(source.path)))
+        except UserError as error:
+            notes.append(str(error))
     if not images:
-        return None, notes
-    truth = next((image for source, image in images if source.label == _TRUTH), _usual(images))
+        return None
+    truth = next((image for source, image in images if source.label == _TRUTH), None)
+    if truth is None:  # the first one of the size that most have
+        shapes = [image.shape for source, image in images if source.scale == 1] or [images[0][1].shape]
+        truth = next(image for _, image in images if image.shape == max(shapes, key=shapes.count))
     height, width = truth.shape[:2]
-    scale = max((source.scale for source, _ in images), default=1)
+    scale = max(source.scale for source, _ in images)
     side = max(min(side, height, width) // scale, 1) * scale  # crops of LR images are whole pixels
     top, left, _ = strongest_window(detail(truth), min(side, height, width))
     top, left = top // scale * scale, left // scale * scale
@@ -178,25 +174,9 @@ def _picture(name: str, versions: Sequence[Source], side: int) -> tuple[Picture 
         if crop.shape[:2] == picture.size[::-1]:
             picture.crops[source.label] = png_data_uri(crop)
     if len(picture.crops) < 2:
-        return None, [*notes, f'{name} is left out: there is nothing to compare it with.']
-    return picture, notes
-
-
-def _usual(images: Sequence[tuple[Source, np.ndarray]]) -> np.ndarray:
-    """The first one of the size that most have."""
-    shapes = [image.shape for source, image in images if source.scale == 1] or [images[0][1].shape]
-    shape = max(shapes, key=shapes.count)
-    return next(image for _, image in images if image.shape == shape)
-
-
-def _read_all(versions: Sequence[Source]) -> tuple[list[tuple[Source, np.ndarray]], list[str]]:
-    images, notes = [], []
-    for source in versions:
-        try:
-            images.append((source, read(source.path)))
-        except UserError as error:
-            notes.append(str(error))
-    return images, notes
+        notes.append(f'{name} is left out: there is nothing to compare it with.')
+        return None
+    return picture
 
 
 def _cut(image: np.ndarray, picture: Picture, scale: int) -> np.ndarray:

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from ext_core.benchmark import runner as benchmark
-from ext_core.benchmark.pool import run_tasks
-from ext_core.benchmark.runner import Benchmark, metrics_of
-from ext_core.benchmark.sets import hash_of, read_set, size_of
-from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
+from ext_core.benchmark.methods import Bicubic, LiteratureBicubic, Nearest, hash_of, read_set, size_of
+from ext_core.benchmark.runner import Benchmark, metrics_of, run_tasks
 from ext_core.errors import UserError
 from ext_core.inference.evaluation import read
 from ext_core.report.tables import mean

@@ -13,16 +13,10 @@ import pytest
 from browser import elements_after, needs_browser
 
 from ext_core.benchmark import cost as benchmark_cost
-from ext_core.benchmark import pictures
-from ext_core.benchmark import report as benchmark_report
-from ext_core.benchmark.gallery import gallery
-from ext_core.benchmark.page import page
-from ext_core.benchmark.pictures import Crop, pieces_of, require_crop
-from ext_core.benchmark.pool import run_tasks
-from ext_core.benchmark.report import Report
-from ext_core.benchmark.runner import Benchmark, metrics_of
-from ext_core.benchmark.sources import upscaler_of
-from ext_core.benchmark.upscalers import Bicubic, LiteratureBicubic, Nearest
+from ext_core.benchmark import results as benchmark_report
+from ext_core.benchmark.methods import Bicubic, LiteratureBicubic, Nearest, upscaler_of
+from ext_core.benchmark.results import Crop, Report, gallery, page, pieces_of, require_crop
+from ext_core.benchmark.runner import Benchmark, metrics_of, run_tasks
 from ext_core.errors import UserError
 from ext_core.inference.evaluation import read
 
@@ -102,13 +96,14 @@ def test_rows_are_means_and_blank_where_a_method_does_not_fit(report, tmp_path):
         assert len(list(csv.DictReader(file))) == 14
 
 
-def test_a_mean_needs_all_images(report, plan):
-    del report.images['net', 'tiny']['first']['psnr']
+def test_a_mean_needs_all_images(report, plan, monkeypatch):
+    images = report.images
+    monkeypatch.setattr(plan, 'results', lambda: images)
+    del images['net', 'tiny']['first']['psnr']
     plan.failures['net, tiny, first'] = {'psnr': 'ValueError: no'}
-    report.rows = report._rows()
-    assert report.rows[3]['psnr'] is None
-    report.images['net', 'tiny']['first']['psnr'] = None  # too small for the metric
-    assert report._rows()[3]['psnr'] == report.images['net', 'tiny']['second']['psnr']
+    assert Report(plan, {}, {}, []).rows[3]['psnr'] is None
+    images['net', 'tiny']['first']['psnr'] = None  # too small for the metric
+    assert Report(plan, {}, {}, []).rows[3]['psnr'] == images['net', 'tiny']['second']['psnr']
     assert '- missing: net, tiny, first, psnr: ValueError: no' in benchmark_report.markdown(report)
 
 
@@ -132,18 +127,16 @@ def test_page_is_whole_and_needs_no_network(report):
 
 
 def test_crop_lies_where_methods_differ_most(report, plan):
-    place = plan.sets[0].places[0]
-    files = pictures.picture_files([plan.upscalers[0], plan.upscalers[3]], place, plan.output)
-    changed = read(files['bicubic'])
+    place, runs = plan.sets[0].places[0], plan.output / 'runs'
+    changed = read(runs / 'bicubic' / 'tiny' / f'{place.name}.png')
     changed[20:30, 40:50] = 255 - changed[20:30, 40:50]
-    cv2.imwrite(str(files['net']), changed)
-    images = {name: read(path) for name, path in files.items()}
-    left, top, difference = pictures._window(images, plan.upscalers, Crop(12))
-    assert 38 <= left <= 40
-    assert 18 <= top <= 20
-    assert difference > 0
-    assert pictures._window(images, plan.upscalers, Crop(12, (3, 5)))[:2] == (3, 5)
-    reader = Reader(page(report, pieces_of(report, Crop(12, (3, 5)), 2), 'page'))
+    cv2.imwrite(str(runs / 'net' / 'tiny' / f'{place.name}.png'), changed)
+    piece = next(piece for piece in pieces_of(report, Crop(12), 2) if piece.place == place)
+    assert 38 <= piece.left <= 40
+    assert 18 <= piece.top <= 20
+    found = pieces_of(report, Crop(12, (3, 5)), 2)
+    assert {(piece.left, piece.top) for piece in found} == {(3, 5)}
+    reader = Reader(page(report, found, 'page'))
     truth = next(image for image in reader.images if image['alt'] == 'HR')
     names = {place.name: read(place.gt) for place in plan.sets[0].places}
     assert any(np.array_equal(decoded(truth), image[5:17, 3:15]) for image in names.values())

@@ -7,9 +7,10 @@ from torch import nn
 
 from ext_core.errors import UserError
 from ext_core.generators.weight_files import experiment_files
-from ext_core.inference.degrader import identity_of, load_degrader
+from ext_core.inference.degrading import load_degrader, low_resolution_in_tiles, reach_of
+from ext_core.inference.synthesis import identity_of
 from ext_core.options import yaml_safe
-from ext_models.degrading import low_resolution, low_resolution_in_tiles, reach_of
+from ext_models.degrading import low_resolution
 
 
 class AtLRSize(nn.Module):

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from ext_core.errors import UserError
 from ext_core.generators.export import metadata_of, save_safetensors, weights_of
 from ext_core.generators.files import open_generator
+from ext_core.generators.recognise import describe
 from ext_core.options import yaml_safe
 
 
@@ -164,7 +165,7 @@ def test_networks_of_others_are_opened_by_spandrel(num_conv, tmp_path):
 def test_without_spandrel_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'spandrel', None)
     torch.save({'a.weight': torch.zeros(1)}, tmp_path / 'net.pth')
-    with pytest.raises(UserError, match='which knows forty more: not installed'):
+    with pytest.raises(UserError, match=r'which knows forty more: not installed.*pip install spandrel'):
         open_generator(tmp_path / 'net.pth')
 
 
@@ -269,3 +270,11 @@ def test_note_of_the_scale_survives_saving_and_is_ignored_by_loading():
     other.load_state_dict(weights)
     assert other.upscale == 4
     assert other(image(1)).shape[-1] == 4 * 36
+
+
+def test_a_name_with_a_large_number_or_an_odd_shape_fills_no_memory():
+    """What is read from a file decides which network is built: no more layers than the file has weights."""
+    weights = dict(tiny(first('EDSR')).state_dict())
+    weights['body.999999999.conv1.weight'] = torch.zeros(1)
+    assert describe(weights) is None
+    assert describe({name: torch.zeros(()) for name in weights}) is None

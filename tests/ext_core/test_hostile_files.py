@@ -19,7 +19,7 @@ from ext_core.options import image_files as images
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.saving.checkpoint import load_checkpoint
-from ext_core.saving.weights import select_weights, weights_problem, weights_unsound
+from ext_models.weights import select_weights, weights_problem, weights_unsound
 
 SHAPE = (2, 3)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ext_core.errors import UserError
 from ext_core.inference import batch as inference
-from ext_core.inference.batch import enlarge_files, failures, prepare_output, summary
+from ext_core.inference.batch import enlarge_files, failures, summary
 from ext_core.inference.enlarge import Enlarger
 from ext_core.inference.files import Naming, plan
 from ext_core.inference.photographs import read_photograph
@@ -145,12 +145,6 @@ def test_sixteen_bits_for_a_format_of_eight_are_said(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), noise(5, 5, 3, dtype=np.uint16))
     outcomes = enlarge_files(plan([str(tmp_path / 'a.png')], Naming(tmp_path, '', 'webp')), Enlarger(network()))
     assert 'a.png: 16 bits reduced to 8, because .webp has no more' in summary(outcomes)
-
-
-def test_output_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(UserError, match='file cannot be made'):
-        prepare_output(tmp_path / 'file')
 
 
 @pytest.mark.parametrize(('dtype', 'channels'), [('float32', 3), ('uint16', 2)])

@@ -1,7 +1,6 @@
 """Networks of all families: recognised, made ready, in tiles as in one piece."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +9,9 @@ from inference_tools import CPU, Repeat, Same, network, noise, repeating_onnx, s
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.images.tiles import in_tiles
-from ext_core.inference.enlarge import MAX_OVERLAP
-from ext_core.inference.memory import free_bytes, is_out_of_memory, peak_bytes
-from ext_core.inference.network import MULTIPLES, PROBE, open_network, padded, reach_within, ready, self_ensemble
+from ext_core.images.tiles import in_tiles, reach_of
+from ext_core.inference.enlarge import MAX_OVERLAP, free_bytes, is_out_of_memory, padded, self_ensemble
+from ext_core.inference.network import MULTIPLES, PROBE, LiveBytes, open_network, ready
 
 COLOUR = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8}
 GREY = {**COLOUR, 'num_in_ch': 1, 'num_out_ch': 1}
@@ -64,7 +62,7 @@ def test_family_in_tiles_equals_the_whole(family):
     options, scale, multiple, reach = FAMILIES[family]
     found = ready(built(options), channels_of(options), CPU)
     assert (found.scale, found.multiple) == (scale, multiple)
-    measured = reach_within(found, MAX_OVERLAP)
+    measured = reach_of(found.on_cpu(), MAX_OVERLAP, (1, scale), multiple)
     if reach is not None:
         assert measured == reach
     image = picture(32, 96)
@@ -79,7 +77,7 @@ def test_global_pooling_is_noticed():
     options = {'type': 'RCAN', **COLOUR, 'num_group': 1, 'num_block': 1, 'squeeze_factor': 4, 'upscale': 2}
     found = ready(built(options), 3, CPU)
     assert found.pools
-    assert reach_within(found, 200) is None
+    assert reach_of(found.run, 200, (1, 2)) is None
     assert not ready(built(FAMILIES['EDSR'][0]), 3, CPU).pools
 
 
@@ -160,7 +158,7 @@ def test_onnx(tmp_path, half):
     assert (found.name, found.scale, found.multiple) == ('net.onnx x3', 3, 1)
     image = picture(20, 17)
     assert torch.allclose(found.run(image), Same(3)(image), atol=1e-3 if half else 0)
-    assert reach_within(found, 8) is None
+    assert found.on_cpu is None  # so that its reach is not measured
     for arguments in ({'half': True}, {'scale': 3}):
         with pytest.raises(UserError, match=r'net\.onnx'):
             open_network(path, **arguments)
@@ -199,19 +197,16 @@ def test_padding_continues_by_reflection(size, multiple):
 
 
 def test_peak_of_live_tensors():
-    def job():
+    with LiveBytes() as live:
         first = torch.zeros(1000)
         second = first + 1
         del first
         third = second * 2
         del second
-        return third[:10]
-
-    peak, made = peak_bytes(job)
-    assert peak == 2 * 4000
-    assert made.shape == (10,)
-    with torch.inference_mode():
-        assert peak_bytes(partial(Repeat(2), torch.zeros(1, 3, 8, 8)))[0] >= 3 * 16 * 16 * 4
+    assert live.peak == 2 * third.nbytes
+    with torch.inference_mode(), LiveBytes() as live:
+        Repeat(2)(torch.zeros(1, 3, 8, 8))
+    assert live.peak >= 3 * 16 * 16 * 4
 
 
 def test_out_of_memory_is_told_from_other_errors():

@@ -12,7 +12,7 @@ from ext_core.generators.export import metadata_of
 from ext_core.generators.files import GeneratorFile
 from ext_core.generators.metadata import from_strings
 from ext_core.generators.onnx_export import OPSETS, differences, export, session_of, with_metadata
-from ext_core.generators.shapes import multiple_of, reduces
+from ext_core.generators.recognise import multiple_of, reduces
 
 PHOTOGRAPHS = [('cat', data.chelsea()[60:96, 96:156] / 255), ('face', data.astronaut()[40:89, 200:225] / 255)]
 
@@ -109,5 +109,5 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
             patch.setitem(__import__('sys').modules, name, None)
             with pytest.raises(UserError, match=f'pip install {name}'):
                 export(opened(first('ESPCN'), tmp_path)) if name == 'onnx' else session_of(b'')
-    with pytest.raises(UserError, match='onnxruntime cannot read the model'):
+    with pytest.raises(UserError, match='The model cannot be read as an ONNX model'):
         session_of(b'nonsense')

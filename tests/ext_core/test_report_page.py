@@ -14,12 +14,9 @@ from report_experiments import make_experiment, options, save_picture, step_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ext_core.report import page as report_page
-from ext_core.report.experiment import Experiment, read_experiments
-from ext_core.report.groups import groups
-from ext_core.report.page import page
+from ext_core.report.experiment import Experiment, plots_of, read_experiments
+from ext_core.report.page import page, write_plots
 from ext_core.report.pictures import Limits, pictures, sources
-from ext_core.report.plots import write_plots
-from ext_core.report.summary import row
 
 EVIL = '</script><img src=x onerror=alert(1)>&"'
 LOG = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: 0\n' + step_line(10, 10, '2e-4', '')
@@ -38,9 +35,9 @@ def trainings(root: Path) -> list[Experiment]:
 
 
 def made(experiments: list[Experiment], notes: tuple[str, ...] = (), title: str = 'title') -> str:
-    curves = groups([entry.curves for entry in experiments])
+    curves = plots_of([entry.curves for entry in experiments])
     crops, _ = pictures(sources(experiments, 4), Limits(crop=32))
-    return page([row(entry) for entry in experiments], curves, crops, notes, title)
+    return page(experiments, curves, crops, notes, title)
 
 
 def data_of(text: str) -> dict:
@@ -105,7 +102,7 @@ def test_values_that_are_not_finite_and_long_curves(tmp_path, monkeypatch):
 def test_plots_are_files_for_each_heading(tmp_path):
     experiment = read_experiments([make_experiment(tmp_path, 'a', options('a'), LOG)])[0]
     experiment.curves = {'l_pix': {1: 1.0, 2: math.nan}, 'l_$x': {1: 1.0}, 'lr': {1: 1e-4}}
-    written = write_plots(groups([experiment.curves]), ['_$^a'], tmp_path / 'new' / 'plots')
+    written = write_plots(plots_of([experiment.curves]), ['_$^a'], tmp_path / 'new' / 'plots')
     assert [path.name for path in written] == ['losses_of_the_generator.png', 'learning_rate.png']
     wide, single = (cv2.imread(str(path)) for path in written)
     assert wide.shape[1] == 2 * single.shape[1]

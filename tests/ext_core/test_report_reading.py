@@ -7,11 +7,9 @@ import pytest
 from report_experiments import make_experiment, options, step_line, validation_lines, write_curves
 
 from ext_core.errors import UserError
-from ext_core.report.experiment import read_experiments
-from ext_core.report.groups import group_of, groups
-from ext_core.report.option_table import differing, table
-from ext_core.report.summary import duration, row
-from ext_core.report.training_logs import read_logs
+from ext_core.generators.records import read_logs
+from ext_core.report.experiment import heading_of, option_table, plots_of, read_experiments
+from ext_core.report.page import duration
 
 START = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: {}\n'
 END = '2026-01-02 03:05:30,000 INFO: End of training. Time consumed: 90 s\n'
@@ -128,10 +126,9 @@ def test_missing_or_bad_option_file_leaves_the_rest(tmp_path, content):
     if content is not None:
         (folder / 'a.yml').write_bytes(content)
     experiment = read(folder)
-    found = row(experiment)
     assert experiment.curves['l_pix'] == {20: 1.0}
-    assert found.metrics == {'S/psnr': (None, (20, 30.0))}
-    assert found.parameters is None
+    assert experiment.figures() == {'S/psnr': (None, (20, 30.0))}
+    assert experiment.parameters is None
     readable = content is not None and content.startswith(b'val')
     assert any('option' in note for note in experiment.notes) != readable
 
@@ -158,22 +155,24 @@ def test_best_and_last_follow_the_metrics_direction(tmp_path):
     folder = make_experiment(tmp_path, 'a', options('a'), START.format(0) + END)
     curves = {'psnr': {20: 28, 40: 31, 60: 30}, 'lpips': {20: 0.5, 40: 0.25, 60: math.nan}, 'else': {20: 1}}
     write_curves(tmp_path / 'tb_logger' / 'a', {f'metrics/S/{name}': curve for name, curve in curves.items()})
-    found = row(read(folder))
-    assert found.metrics['S/psnr'] == ((40, 31.0), (60, 30.0))
-    assert found.metrics['S/lpips'][0] == (40, 0.25)
-    assert math.isnan(found.metrics['S/lpips'][1][1])
-    assert found.metrics['S/else'] == (None, (20, 1.0))
+    experiment = read(folder)
+    found = experiment.figures()
+    assert found['S/psnr'] == ((40, 31.0), (60, 30.0))
+    assert found['S/lpips'][0] == (40, 0.25)
+    assert math.isnan(found['S/lpips'][1][1])
+    assert found['S/else'] == (None, (20, 1.0))
     # MSRResNet of 4 features and one block, x4, by hand: 3-4, two of 4-4, two upsamplings 4-16, 4-4, 4-3
-    assert found.parameters == 9 * (12 + 2 * 16 + 2 * 64 + 16 + 12) + 4 + 8 + 32 + 4 + 3
+    assert experiment.parameters == 9 * (12 + 2 * 16 + 2 * 64 + 16 + 12) + 4 + 8 + 32 + 4 + 3
     assert duration(3725) == '1:02:05'
 
 
 def test_only_options_that_differ_are_listed_as_different():
     first = {'name': 'a', 'x': {'lr': 1e-4, 'same': None, 'betas': [0.9, 1]}, 'seed': 0}
     second = {'name': 'b', 'x': {'lr': 1e-4, 'more': {}, 'same': None, 'betas': [0.9, 2]}, 'seed': 0, 'y': None}
-    lines = table([first, second])
+    lines = option_table([first, second])
     assert [key for key, _ in lines] == ['x:lr', 'x:same', 'x:betas', 'x:more', 'seed', 'y']
-    assert differing(lines) == [('x:betas', ['[0.9, 1]', '[0.9, 2]']), ('x:more', ['–', '{}']), ('y', ['–', '~'])]
+    different = [(key, values) for key, values in lines if len(set(values)) > 1]
+    assert different == [('x:betas', ['[0.9, 1]', '[0.9, 2]']), ('x:more', ['–', '{}']), ('y', ['–', '~'])]
     assert dict(lines)['x:same'] == ['~', '~']
 
 
@@ -184,6 +183,6 @@ def test_only_options_that_differ_are_listed_as_different():
     ('grad_gan', 'Norms of gradients'), ('out_d_real', "Discriminator's outputs"), ('lrx', 'Others'),
 ])  # fmt: skip
 def test_tags_come_under_their_headings(tag, group):
-    assert group_of(tag) == group
-    (plots,) = groups([{}, {tag: {1: 2.0}}]).values()
+    assert heading_of(tag) == group
+    (plots,) = plots_of([{}, {tag: {1: 2.0}}]).values()
     assert [(plot.tag, plot.curves) for plot in plots] == [(tag, {1: {1: 2.0}})]

@@ -3,21 +3,7 @@
 import pytest
 import spandrel
 import torch
-from generator_zoo import (
-    ESRGAN,
-    OURS,
-    SILENT,
-    ZOO,
-    first,
-    image,
-    name_of,
-    old_layout,
-    output,
-    saved,
-    scale_of,
-    second_layout,
-    tiny,
-)
+from generator_zoo import ESRGAN, OURS, SILENT, ZOO, first, image, name_of, output, saved, scale_of, tiny
 
 from ext_core.errors import UserError
 from ext_core.generators import spandrel_archs
@@ -44,15 +30,6 @@ def test_checkpoints_of_every_generator_give_the_same_images(network, keys, tmp_
     assert model.scale == (1 if reduces else scale_of(network))
     assert torch.equal(model(image()), output(net).clamp(0, 1))
     torch.load(tmp_path / 'net.pth', weights_only=True)  # nothing in it needs more than that
-
-
-@pytest.mark.parametrize('rename', [dict, old_layout, second_layout])
-@pytest.mark.parametrize('scale', [1, 2, 4])
-def test_esrgan_is_opened_by_spandrel_itself_in_each_layout(scale, rename):
-    net = tiny({**ESRGAN, 'scale': scale})
-    model = spandrel.MAIN_REGISTRY.load(rename(net.state_dict()))
-    assert (model.architecture.id, model.scale) == ('ESRGAN', scale)
-    assert torch.equal(model(image()), output(net).clamp(0, 1))
 
 
 def test_esrgan_is_left_to_spandrel(registry):

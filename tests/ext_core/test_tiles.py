@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ext_core.images.tiles import in_tiles, spans
+from ext_core.images.tiles import in_tiles, reach_of, spans
 
 
 @pytest.mark.parametrize('align', [1, 4, 16])
@@ -43,3 +43,11 @@ def test_a_function_of_limited_reach_does_not_notice_tiles(cells, factor):
     assert torch.equal(in_tiles(blur, image, 8, 1, cells), whole)
     assert max(sizes) <= (8 + 2) * cells[0]
     assert not torch.equal(in_tiles(blur, image, 8, 0, cells), whole)
+
+
+@pytest.mark.parametrize(('kernel', 'reach'), [((3, 9), 4), ((9, 3), 4), ((5, 5), 2)])
+def test_reach_is_measured_along_both_axes(kernel, reach):
+    convolution = torch.nn.Conv2d(3, 3, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
+    with torch.no_grad():
+        assert reach_of(convolution, 10) == reach
+        assert reach_of(convolution, reach - 1) is None

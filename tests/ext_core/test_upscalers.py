@@ -12,9 +12,17 @@ import torch
 from benchmark_images import make_experiment, make_set
 from inference_tools import repeating_onnx
 
-from ext_core.benchmark.sets import TestSet, hash_of, read_set
-from ext_core.benchmark.sources import require_names, upscaler_of
-from ext_core.benchmark.upscalers import ImageFolder, Nearest, NetworkFile, OnnxFile
+from ext_core.benchmark.methods import (
+    ImageFolder,
+    Nearest,
+    NetworkFile,
+    OnnxFile,
+    TestSet,
+    hash_of,
+    read_set,
+    require_names,
+    upscaler_of,
+)
 from ext_core.errors import UserError
 from ext_core.generators.export import metadata_of, save_safetensors, weights_of
 from ext_core.generators.files import open_generator

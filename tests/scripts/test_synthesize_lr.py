@@ -17,7 +17,8 @@ from script_loader import SCRIPTS, load_script
 
 from ext_core.generators.weight_files import experiment_files
 from ext_core.inference import synthesis
-from ext_core.inference.degrader import identity_of, load_degrader
+from ext_core.inference.degrading import load_degrader
+from ext_core.inference.synthesis import identity_of
 from ext_core.options import yaml_safe
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_models.degrading import low_resolution

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fake_project import fake_project
 
+from ext_core.generators.records import read_curves
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.saving.resume import read_curves
 from studies import gan_stability as study
 from studies import study as runs_of
 

@@ -1,28 +1,117 @@
-"""What makes SR images: interpolation, networks, ONNX files, and folders of images that were made elsewhere.
+"""What is measured on what: test sets, and the methods that make SR images of them.
 
-An :class:`Upscaler` holds paths and options only, so that it can be sent to another process, which loads what it needs
-once.
+Methods are interpolation, networks, ONNX files, and folders of images that were made elsewhere. An :class:`Upscaler`
+holds paths and options only, so that it can be sent to another process, which loads what it needs once.
 """
 
 import functools
+import json
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from ext_core.benchmark.sets import Place, TestSet, hash_of, size_of
 from ext_core.errors import UserError
 from ext_core.generators.files import GeneratorFile, open_generator
-from ext_core.inference.evaluation import Method, read, upscale
+from ext_core.generators.weight_files import SUFFIXES, experiment_files
+from ext_core.inference.evaluation import Folders, Method, image_pairs, read, upscale
+from ext_core.inference.network import run_onnx
+from ext_core.options import loading as options
 from ext_core.training.jobs import fingerprint
-from ext_data.decoding import decode_with_header, read_bytes
+from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
 
+Size = tuple[int, int]  # width, height
 Enlarge = Callable[[np.ndarray, int], np.ndarray]  # uint8 BGR LR and the scale to uint8 BGR SR
+_PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
+_KINDS = (
+    'Name an experiment or a folder of images, a .pth or .safetensors file (with :OPTIONS.yml where it does not tell '
+    'its network), an option file (.yml) with path:pretrain_network_g, or an .onnx file.'
+)
 
 
+# ---------------------------------------------------------------------- sets
+@dataclass(frozen=True)
+class Place:
+    """One image of a test set: its LR and HR file."""
+
+    set_name: str
+    scale: int
+    low: Path
+    gt: Path
+
+    @property
+    def name(self) -> str:
+        """The file name without its suffix."""
+        return self.gt.stem
+
+    @property
+    def size(self) -> Size:
+        """(width, height) that its result has: scale times LR."""
+        width, height = size_of(self.low)
+        return self.scale * width, self.scale * height
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images with a common scale."""
+
+    __test__ = False  # the name is not meant for pytest
+
+    name: str
+    scale: int
+    places: tuple[Place, ...]
+
+
+def read_set(name: str, folders: Folders) -> TestSet:
+    """The pairs in (HR, LR) folders.
+
+    Raises:
+        UserError: If a folder is missing or holds no pairs, a file cannot be read, or sizes do not fit: HR must be
+            scale times LR, or up to scale - 1 pixels larger, with the same scale throughout.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f'{name}: there is no folder {folder}. Correct --set.')
+    files = image_pairs([folders])
+    (low_width, _), (width, _) = (size_of(path) for path in files[0])
+    scale = max(1, round(width / low_width))
+    for low, gt in files:
+        small, large = size_of(low), size_of(gt)
+        if not all(0 <= g - scale * n < scale for n, g in zip(small, large, strict=True)):
+            raise UserError(
+                f'{name}: {gt} is {large[0]} x {large[1]}, which is not {scale} times {low}, {small[0]} x {small[1]} '
+                '(width x height). All pairs of a set need one scale: correct the folders, or make the LR images anew.'
+            )
+    return TestSet(name, scale, tuple(Place(name, scale, low, gt) for low, gt in files))
+
+
+@functools.cache
+def size_of(path: Path) -> Size:
+    """(width, height) of a file.
+
+    Raises:
+        UserError: If it is no image.
+    """
+    from ext_core.options.image_files import file_size  # BasicSR comes with it, which must be registered first
+
+    size = file_size(path)
+    if size is None:
+        raise UserError(f'{path} cannot be read as an image. Replace it, or remove it from the set.')
+    return size
+
+
+@functools.cache
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+# ---------------------------------------------------------------------- methods
 @dataclass
 class Upscaler:
     """A method by its name.
@@ -65,7 +154,6 @@ class Upscaler:
         return read(place.gt)
 
 
-# ---------------------------------------------------------------------- without weights
 class Bicubic(Upscaler):
     """MATLAB's bicubic interpolation of the LR file, as BasicSR implements it."""
 
@@ -111,7 +199,6 @@ class LiteratureBicubic(Upscaler):
         return y.round().astype(np.uint8)[..., None]
 
 
-# ---------------------------------------------------------------------- with weights
 @dataclass
 class NetworkFile(Upscaler):
     """A generator.
@@ -131,7 +218,7 @@ class NetworkFile(Upscaler):
         return fingerprint(type(self).__name__, self.network, self.param_key, hash_of(self.weights))
 
     def net(self) -> torch.nn.Module:
-        """The network, on the GPU where there is one; loaded once in a process."""
+        """The network, see :func:`generator`."""
         return generator(self.weights, self.options, self.param_key).net
 
     def enlarger(self) -> Enlarge:
@@ -158,49 +245,11 @@ class OnnxFile(Upscaler):
         return fingerprint(type(self).__name__, [hash_of(path) for path in (self.path, beside) if path.is_file()])
 
     def enlarger(self) -> Enlarge:
-        return lambda low, scale: run_onnx(self.path, low)
+        from basicsr.utils import img2tensor, tensor2img
+
+        return lambda low, scale: tensor2img([run_onnx(self.path, img2tensor(low.astype(np.float32) / 255)[None])])
 
 
-def run_onnx(path: Path, low: np.ndarray) -> np.ndarray:
-    """What a model makes of a uint8 BGR image, as such."""
-    from basicsr.utils import img2tensor, tensor2img
-
-    session = onnx_session(path)
-    entry = session.get_inputs()[0]
-    kind = np.float16 if entry.type == 'tensor(float16)' else np.float32
-    image = img2tensor(low.astype(np.float32) / 255)[None].numpy().astype(kind)
-    return tensor2img([torch.from_numpy(session.run(None, {entry.name: image})[0].astype(np.float32))])
-
-
-@functools.cache
-def onnx_session(path: Path) -> Any:
-    """A model ready to run, loaded once in a process.
-
-    Raises:
-        UserError: If the package is missing, the file cannot be read, or the model does not take colour images of any
-            size.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f'{path} needs the package onnxruntime. Install it with: pip install onnxruntime') from error
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=onnxruntime.get_available_providers())
-    except Exception as error:  # the package has an exception type for each kind of damage
-        raise UserError(f'{path} cannot be read as an ONNX model: {error}. Export it again.') from error
-    entries = session.get_inputs()
-    shape = list(entries[0].shape) if len(entries) == 1 else []
-    if len(shape) != 4 or shape[1] == 1 or any(isinstance(side, int) for side in shape[2:]):
-        raise UserError(
-            f'{path} takes {[entry.shape for entry in entries]}, but must take one tensor, (1, 3, height, width), with '
-            'free height and width. Export it for colour images, with dynamic axes.'
-        )
-    return session
-
-
-# ---------------------------------------------------------------------- images that are there
 @dataclass
 class ImageFolder(Upscaler):
     """Images that were made elsewhere: ``files[set][image]``."""
@@ -251,8 +300,6 @@ def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolde
 
 def _images_of(folder: Path, test_set: TestSet) -> dict[str, Path] | str:
     """Files by image, or what is wrong."""
-    from ext_data.decoding import IMAGE_SUFFIXES
-
     present = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     first = test_set.places[0].name
     additions = sorted((stem[len(first) :] for stem in present if stem.startswith(first)), key=len)
@@ -269,3 +316,83 @@ def _images_of(folder: Path, test_set: TestSet) -> dict[str, Path] | str:
                 f'{expected[0]} x {expected[1]} (width x height). Make it anew, or correct --set.'
             )
     return found
+
+
+# ---------------------------------------------------------------------- of the command line
+def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
+    """A method of the command line, ``[NAME=]SOURCE``, ready to be measured.
+
+    Raises:
+        UserError: If it cannot be read, fits no set, or its images have another size than scale times LR.
+    """
+    name, equals, source = text.partition('=')
+    if not equals or '/' in name:
+        name, source = '', text
+    file, colon, beside = source.partition(':')
+    path = Path(file)
+    suffix = path.suffix.lower()
+    name = name or (path.resolve().name if path.is_dir() else path.stem)
+    upscaler: Upscaler
+    if path.is_dir() and not (path / 'models').is_dir():
+        upscaler = image_folder(name, path, sets)
+    elif path.is_dir():
+        option_file, weights = experiment_files(path)
+        upscaler = _network(name, weights, option_file)
+    elif not path.is_file():
+        raise UserError(f'{source}: there is no {path}. {_KINDS}')
+    elif suffix in SUFFIXES:
+        upscaler = _network(name, path, Path(beside) if colon else None)
+    elif suffix in ('.yml', '.yaml'):  # the weights that it starts from or tests
+        paths = options.load(path).get('path')
+        paths = paths if isinstance(paths, dict) else {}
+        start = paths.get('pretrain_network_g')
+        if not isinstance(start, str):
+            raise UserError(f'{path} names no weights. Set path:pretrain_network_g, or name the .pth file.')
+        upscaler = _network(name, Path(start).expanduser(), path, paths.get('param_key_g') or 'params')
+    elif suffix == '.onnx':
+        upscaler = OnnxFile(name, run_onnx(path, torch.zeros(1, 3, _PROBE, _PROBE)).shape[-1] // _PROBE, path=path)
+    else:
+        raise UserError(f'{source} is of no kind that can be measured. {_KINDS}')
+
+    fitting = [test_set for test_set in sets if upscaler.takes(test_set)]
+    if not fitting:
+        scales = ', '.join(f'{test_set.name} {test_set.scale}' for test_set in sets)
+        raise UserError(f'{upscaler.name} enlarges by {upscaler.scale}, but the sets have the scales: {scales}.')
+    enlarge = upscaler.enlarger()
+    if enlarge is not None:  # a corner of the first image, so that what does not fit shows before anything is measured
+        scale = fitting[0].scale
+        low = read(fitting[0].places[0].low)[:_PROBE, :_PROBE]
+        expected = (low.shape[0] * scale, low.shape[1] * scale, 3)
+        try:
+            made = enlarge(low, scale).shape
+        except UserError:
+            raise
+        except Exception as error:  # ONNX has types of its own
+            raise UserError(
+                f'{name} fails on an image of {low.shape[1]} x {low.shape[0]}: {type(error).__name__}: {error}'
+            ) from error
+        if made != expected:
+            raise UserError(
+                f'{name} makes {made} of {low.shape}, not scale ({scale}) times as much, {expected}. '
+                'Correct the scale of the option file, or the sets.'
+            )
+    return upscaler
+
+
+def _network(name: str, weights: Path, option_file: Path | None, param_key: str = 'params_ema') -> NetworkFile:
+    """A checkpoint, with its EMA weights where it has them."""
+    opened = generator(weights, option_file, param_key)
+    return NetworkFile(name, opened.scale, json.dumps(opened.network), weights, option_file, param_key)
+
+
+def require_names(names: Sequence[str], what: str) -> None:
+    """Names that folders can have, each once.
+
+    Raises:
+        UserError: If one cannot be used.
+    """
+    for name in names:
+        if not re.fullmatch(r'[\w+(-][\w .,+()-]*', name):
+            raise UserError(f"{what} '{name}': use letters, digits and _ + - . only. Write NAME=... to name it.")
+        if names.count(name) > 1:
+            raise UserError(f"two {what}s are called '{name}'. Write NAME=... to name them.")

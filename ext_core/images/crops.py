@@ -1,4 +1,6 @@
-"""Where in an image to look closely."""
+"""Where in an image to look closely, and the piece as part of an HTML page."""
+
+import base64
 
 import cv2
 import numpy as np
@@ -23,3 +25,8 @@ def strongest_window(weight: np.ndarray, size: int) -> tuple[int, int, float]:
 def detail(image: np.ndarray) -> np.ndarray:
     """How much detail is at each pixel of a uint8 BGR image: the size of its Laplacian."""
     return np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.CV_32F))
+
+
+def png_data_uri(image: np.ndarray) -> str:
+    """A uint8 BGR image (h, w, 3) as the address of a PNG that holds it."""
+    return 'data:image/png;base64,' + base64.b64encode(cv2.imencode('.png', image)[1].tobytes()).decode()
