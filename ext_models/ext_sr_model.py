@@ -37,6 +37,12 @@ def registered(registry: Any, section: Any) -> Any:
     return known.get(name) or known.get(f'{name}_basicsr')
 
 
+def _further_losses(train: dict) -> dict[str, Any]:
+    """The sections of ``train:losses`` but those that are ``~``."""
+    losses = train.get('losses')
+    return {name: loss for name, loss in losses.items() if loss is not None} if isinstance(losses, dict) else {}
+
+
 def total(losses: dict[str, Tensor]) -> Tensor:
     """Sum of weighted losses, in their order."""
     first, *others = losses.values()
@@ -126,7 +132,9 @@ class ExtSRModel(SRModel):
         if not opt['is_train']:
             return
         train = opt.get('train') or {}
-        if cls.GENERATOR_LOSSES and not any(train.get(key) for key in cls.GENERATOR_LOSSES):
+        losses = _further_losses(train)
+        given = {**train, 'losses': losses}
+        if cls.GENERATOR_LOSSES and not any(given.get(key) for key in cls.GENERATOR_LOSSES):
             yield (
                 'train',
                 f'none of {", ".join(cls.GENERATOR_LOSSES)} is given, so {cls.__name__} has no loss. Add one, for '
@@ -144,9 +152,10 @@ class ExtSRModel(SRModel):
                 'amp and compile work with one process a GPU, not with DataParallel. Start with torchrun and '
                 '--launcher pytorch.',
             )
-        taken = [name for name in train.get('losses') or {} if f'{name}_opt' in train or name in RESERVED]
-        if taken:
-            yield f'train:losses:{taken[0]}', f'the log has another value of this name. Call it other than {taken}.'
+        for name in losses:
+            style = name.endswith('_style') and name.removesuffix('_style') in losses  # of a perceptual loss
+            if f'{name}_opt' in train or name in RESERVED or style:
+                yield f'train:losses:{name}', 'the log has another value of this name. Choose another name.'
         batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
         parts = train.get('accumulate', 1)
         if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
@@ -176,7 +185,8 @@ class ExtSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.accumulate = self.train_option('accumulate')
-        self.gradient_norms = GradientNorms(self.train_option('log_gradient_norms'), self.precision)
+        every = self.train_option('log_gradient_norms')
+        self.gradient_norms = GradientNorms(every, self.precision, self.LOSS_PREFIX)
         self.net_g.train()
         self.init_ema(self.opt['train'].get('ema_decay', 0))
         self.init_networks()
@@ -241,10 +251,8 @@ class ExtSRModel(SRModel):
         self.cri_pix = self.build_loss('pixel_opt')
         self.cri_perceptual = self.build_loss('perceptual_opt')
         self.cri_tv = self.build_loss('tv_opt')
-        sections = self.opt['train'].get('losses') or {}
-        self.losses = {
-            name: self._built(section, f'train:losses:{name}') for name, section in sections.items() if section
-        }
+        sections = _further_losses(self.opt['train'])
+        self.losses = {name: self._built(section, f'train:losses:{name}') for name, section in sections.items()}
         self._take_lq = {name for name, loss in self.losses.items() if 'lq' in signature(loss.forward).parameters}
 
     def build_loss(self, key: str) -> Any:
@@ -396,7 +404,10 @@ class ExtSRModel(SRModel):
 
     def step_state(self) -> dict[str, Any]:
         """What the next step depends on beside networks, optimizers and schedules; saved in the training state."""
-        kept = {name: dict(loss.named_buffers()) for name, loss in self.losses.items()}
+        kept = {}
+        for name, loss in self.losses.items():
+            fixed = dict(loss.named_parameters())  # of networks such as a VGG
+            kept[name] = {key: value for key, value in loss.state_dict().items() if key not in fixed}
         return {
             'gradient_norms': dict(self.gradient_norms.values),  # in every log line until the next measurement
             **({'losses': kept} if any(kept.values()) else {}),
@@ -406,8 +417,9 @@ class ExtSRModel(SRModel):
         """Take up what :meth:`step_state` gave."""
         norms = state.get('gradient_norms', {})
         self.gradient_norms.values = {name: value.to(self.device) for name, value in norms.items()}
-        for name, buffers in state.get('losses', {}).items():
-            self.losses[name].load_state_dict(buffers, strict=False)
+        for name, kept in state.get('losses', {}).items():
+            if name in self.losses:  # it may have been taken out of the option file
+                self.losses[name].load_state_dict(kept, strict=False)
 
     # ------------------------------------------------------------------ logging
     def add_losses(self, losses: dict[str, Tensor]) -> None:

@@ -15,11 +15,13 @@ class GradientNorms:
     Args:
         every (int): Measure every so many iterations; 0 is never.
         precision (Precision): The training's, whose scale of the losses is taken out again.
+        prefix (str): What the losses' names begin with, which the norms' names leave out.
     """
 
-    def __init__(self, every: int, precision: Precision):
+    def __init__(self, every: int, precision: Precision, prefix: str):
         self.every = every
         self.precision = precision
+        self.prefix = prefix
         self.due = False
         self.values: dict[str, Tensor] = {}  # of the last iteration that was measured, on the device
 
@@ -35,6 +37,6 @@ class GradientNorms:
             (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
             norm = torch.linalg.vector_norm(gradient, dtype=torch.float32)
             norm = norm / self.precision.scale(torch.ones_like(norm))
-            key = f'grad_{name.removeprefix("l_").removeprefix("g_")}'
+            key = f'grad_{name.removeprefix(self.prefix)}'
             # the gradient at the whole batch is that at its chunks, side by side
             self.values[key] = torch.hypot(self.values[key], norm) if key in self.values else norm

@@ -1,14 +1,21 @@
-"""Every training recipe, shrunk: it trains, saves, validates, and a resumed run equals the uninterrupted one."""
+"""Every training recipe, shrunk: it trains, saves, validates, and a resumed run equals the uninterrupted one.
 
+Meanwhile its options are watched: a key that nobody reads would be ignored in silence.
+"""
+
+import copy
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from basicsr.utils import options as basicsr_options
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from ext_core import launch
+from ext_core.options import check, yaml_safe
 from ext_core.options import loading as options
-from ext_core.options import yaml_safe
+from ext_core.options.problems import LAUNCHER_DATASETS, LAUNCHER_PATHS
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = [path for path in sorted((PROJECT / 'options').glob('train_*.yml')) if 'model_type' in options.load(path)]
@@ -23,6 +30,77 @@ TINY = {
     'm': 1,
 }  # networks that have these arguments
 PAIRS = [path for path in RECIPES if path.with_name(path.name.replace('train_', 'train_mask_')).exists()]
+
+
+class Watched(dict):
+    """A section of the options that remembers which of its keys were asked for; looking through them all is not."""
+
+    def __init__(self, content: dict, read: set[str]):
+        super().__init__(content)
+        self.read = read
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key):
+        self.read.add(key)
+        return super().__contains__(key)
+
+    def get(self, key, default=None):
+        self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key, *default):
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    def __iter__(self):  # without it, f(**section) would take the values past __getitem__
+        return super().__iter__()
+
+    def __deepcopy__(self, memo):
+        return Watched({key: copy.deepcopy(value, memo) for key, value in dict.items(self)}, self.read)
+
+
+class Watch:
+    """Watches the sections of a run's options from the end of the check on."""
+
+    def __init__(self, monkeypatch):
+        self.warned = ''
+        self.given: dict[str, set[str]] = {}
+        self.read: dict[str, set[str]] = {}
+        find_warnings = check.find_warnings
+
+        def then_watch(opt, positions=None):
+            warnings = find_warnings(opt, positions)
+            self.warned += '\n'.join(warnings)
+            for name in ('train', 'val', 'logger', 'path'):
+                opt[name] = self.watched(name, opt[name])
+            for phase, section in opt['datasets'].items():
+                opt['datasets'][phase] = self.watched(f'datasets:{phase}', section)
+            # neither the log's copy of the options nor the check, which a model repeats, is a reader
+            monkeypatch.setattr(basicsr_options, 'dict2str', lambda opt: '')
+            for _, model in MODEL_REGISTRY:
+                if hasattr(model, 'option_problems'):
+                    monkeypatch.setattr(model, 'option_problems', staticmethod(lambda opt: ()))
+            return warnings
+
+        monkeypatch.setattr(check, 'find_warnings', then_watch)
+
+    def watched(self, name: str, section: dict) -> Watched:
+        own = {key for key, value in section.items() if value is not None}
+        self.given[name] = own - (LAUNCHER_PATHS if name == 'path' else LAUNCHER_DATASETS)
+        return Watched(section, self.read.setdefault(name, set()))
+
+    def unread(self) -> list[str]:
+        """Keys that the option file gives, nobody has read, and no warning has named."""
+        found = [f'{name}:{key}' for name, keys in self.given.items() for key in sorted(keys - self.read[name])]
+        return [path for path in found if f'{path} ' not in self.warned and f'{path}:' not in self.warned]
+
+
+@pytest.fixture
+def watch(monkeypatch) -> Watch:
+    return Watch(monkeypatch)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -78,9 +156,10 @@ def shrunk(recipe: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
-def test_trains_validates_and_resumes_exactly(recipe, tmp_path, monkeypatch, fresh_logger):
+def test_trains_validates_and_resumes_exactly(recipe, tmp_path, monkeypatch, fresh_logger, watch):
     monkeypatch.chdir(PROJECT)
     command = ['-opt', str(shrunk(recipe, tmp_path)), '--demo']
+    command += ['--force_yml', 'datasets:train:num_worker_per_gpu=0']  # images are read where they are watched
     assert launch.train(tmp_path, command) == 0
     experiment = tmp_path / 'experiments' / f'demo_{recipe.stem}'
     log = next(experiment.glob('*.log')).read_text()
@@ -102,6 +181,16 @@ def test_trains_validates_and_resumes_exactly(recipe, tmp_path, monkeypatch, fre
             for weight, value in tensors.items():
                 assert torch.equal(resumed[key][weight], value), (name, key, weight)
     shutil.rmtree(tmp_path / 'experiments')
+    assert watch.unread() == []
+
+
+@pytest.mark.parametrize('flags', [[], ['--demo']], ids=['', 'demo'])
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
+def test_nothing_in_a_recipe_is_worth_a_warning(recipe, flags):
+    """What the launcher puts into the options is not either."""
+    args = options.parse_arguments(['-opt', str(recipe), *flags], is_train=True)
+    _, opt = options.resolve(args, PROJECT, is_train=True)
+    assert check.find_warnings(opt) == []
 
 
 @pytest.mark.parametrize('recipe', PAIRS, ids=lambda path: path.stem)

@@ -18,8 +18,8 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
 from ext_core.errors import UserError
 from ext_core.options import datasets, metrics, networks, trying
-from ext_core.options.declared import NonFinite, is_undeclared, model_keys
-from ext_core.options.keys import belongs, call_problems, components, schedules, section_problems
+from ext_core.options.declared import is_undeclared, model_keys
+from ext_core.options.keys import SETTINGS, adam_only, belongs, call_problems, components, schedules, section_problems
 from ext_core.options.positions import Positions
 from ext_core.options.problems import (
     LAUNCHER,
@@ -100,7 +100,7 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
     for name in ('', 'train') if is_undeclared(model) else ():
         known[name] |= dict.fromkeys(_own(opt, name, known[name]), Parameter({}, None, ''))  # find_warnings names them
     sections = {'': {key: value for key, value in opt.items() if key not in LAUNCHER}}
-    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'train:nonfinite', 'train:compile', 'logger:wandb'):
+    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'logger:wandb', *SETTINGS):
         *above, last = name.split(':')
         values = section(opt, *above).get(last)
         if isinstance(values, dict):
@@ -108,11 +108,9 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
         elif values is None and is_train and name in ('train', 'logger'):
             yield Problem(name, "is missing. Add it to the option file, as in BasicSR's option files.")
     for name, values in sections.items():
-        if name in ('train:nonfinite', 'train:compile'):
-            if name.split(':')[1] in known['train']:
-                arguments = parameters_of(NonFinite if name == 'train:nonfinite' else torch.compile)
-                taken = {key: p for key, p in arguments.items() if key != 'model'}
-                yield from section_problems(opt, name, values, taken, owner)
+        if name in SETTINGS:
+            if name.removeprefix('train:') in known['train']:
+                yield from section_problems(opt, name, values, SETTINGS[name], owner)
             continue
         if model is None:  # which is reported; without it nothing is known about keys
             values = {key: value for key, value in values.items() if key in known[name]}
@@ -167,7 +165,7 @@ def _components(opt: dict, is_train: bool) -> Iterator[Problem]:
     if is_train:
         yield from metrics.save_best(opt, model)
         for where, arguments, target, given in components(opt):
-            if where.startswith('train:') and model is not None and arguments:
+            if where.startswith('train:') and model is not None and arguments is not None:
                 yield from _component(opt, model, where, arguments, target, given)
         train = section(opt, 'train')
         plain = getattr(model, 'init_training_settings', None) is SRModel.init_training_settings
@@ -185,7 +183,7 @@ def _component(opt: dict, model: type, where: str, arguments: Any, target: Any, 
         return
     name = arguments.get('type')
     if where.startswith('train:optim_'):
-        stock = getattr(getattr(model, 'get_optimizer', None), '__module__', '').startswith('basicsr.')
+        stock = adam_only(model)
         known = ['Adam'] if stock else optimizer_names()
         if target is None or (stock and name != 'Adam'):
             more = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(known)}.'
@@ -297,6 +295,10 @@ def _never(opt: dict) -> Iterator[Problem]:
     if beyond:
         text = f'{beyond} lie beyond train:total_iter ({total:g}) and are never reached.'
         yield Problem('train:scheduler:milestones', text)
+    ended = section(train, 'scheduler').get('total_iter')  # of LinearDecayLR
+    if is_number(ended) and ended < total:
+        text = f'is {ended:g} and train:total_iter {total:g}: the learning rate is 0 from there on.'
+        yield Problem('train:scheduler:total_iter', text)
     consequences = {
         'train:warmup_iter': 'the learning rate never reaches its full value',
         'train:pretrain_iters': 'the phase after it never begins',

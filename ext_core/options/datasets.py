@@ -111,7 +111,7 @@ def unread(opt: dict) -> Iterator[Problem]:
                 continue
             text = f'{dataset.__name__} does not read this key; it has no effect.'
             if key in training:
-                text = 'is read in training only; here it has no effect.'
+                text = 'is read in training only; here it has no effect. It belongs in datasets:train.'
             elif is_open(dataset):
                 text = f'{dataset.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
             if key in training or not is_open(dataset) or not dataset.__module__.startswith('basicsr.'):

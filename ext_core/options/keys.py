@@ -11,12 +11,16 @@ import torch
 from basicsr.models import lr_scheduler as basicsr_schedules
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
-from ext_core.options.declared import NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
-from ext_core.options.problems import Problem, did_you_mean, look_up, section
+from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
+from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
 from ext_models.optimizers import find_optimizer
 
 METRIC_GIVEN = ('img', 'img2')
+SETTINGS = {  # sections of train that are no components
+    'train:nonfinite': parameters_of(NonFinite),
+    'train:compile': {key: p for key, p in parameters_of(torch.compile).items() if key != 'model'},
+}
 
 
 def section_problems(
@@ -86,12 +90,7 @@ def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, g
 
 def belongs(opt: dict, where: str, key: str) -> str:
     """' It belongs in ...', or '' where no other section takes the key."""
-    is_dataset = where.startswith('datasets:')
-    places = [
-        place or 'the top level'
-        for place, known in _sections(opt).items()
-        if key in known and place != where and not (is_dataset and place.startswith('datasets:'))
-    ]
+    places = [place or 'the top level' for place, known in _sections(opt).items() if key in known and place != where]
     if places:
         return f' It belongs in {" or in ".join(places[:3])}.'
     others = sorted(
@@ -102,6 +101,11 @@ def belongs(opt: dict, where: str, key: str) -> str:
     return f' It is a key of {", ".join(others[:5])}{", ..." if len(others) > 5 else ""}.' if others else ''
 
 
+def takes(opt: dict, where: str, key: str) -> bool:
+    """Whether a section is known to take a key."""
+    return key in _sections(opt).get(where, {})
+
+
 def misplaced(opt: dict, key: str) -> bool:
     """Whether a key in the section of a dataset that declares nothing belongs elsewhere for certain."""
     known = model_keys(look_up(MODEL_REGISTRY, opt.get('model_type')))
@@ -110,17 +114,28 @@ def misplaced(opt: dict, key: str) -> bool:
 
 
 def _sections(opt: dict) -> dict[str, Mapping[str, Parameter]]:
-    """Every section of the options whose keys are known, with these keys."""
-    found: dict[str, Mapping[str, Parameter]] = dict(model_keys(look_up(MODEL_REGISTRY, opt.get('model_type'))))
-    found |= {'train:nonfinite': parameters_of(NonFinite), 'train:compile': parameters_of(torch.compile)}
+    """Every section of the options whose keys are known, with the keys that have an effect there."""
+    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
+    found: dict[str, Mapping[str, Parameter]] = dict(model_keys(model))
+    found |= {where: keys for where, keys in SETTINGS.items() if where.removeprefix('train:') in found['train']}
     for phase in section(opt, 'datasets'):
         dataset = look_up(DATASET_REGISTRY, section(opt, 'datasets', phase).get('type'))
         if dataset:
-            found[f'datasets:{phase}'] = dataset_keys(dataset, True)[0]
+            known, _ = dataset_keys(dataset, phase == 'train')
+            found[f'datasets:{phase}'] = {key: p for key, p in known.items() if key not in LAUNCHER_DATASETS}
     for where, _, target, given in components(opt):
         if target:
             found[where] = {name: p for name, p in parameters_of(target).items() if name not in given}
+            if where.startswith('val:metrics:'):
+                found[where] = {**found[where], **parameters_of(Metric)}
+            if where.startswith('train:optim_') and not adam_only(model):
+                found[where] = {**found[where], 'lr_mult': Parameter({'type': 'object'}, None, '')}
     return found
+
+
+def adam_only(model: type | None) -> bool:
+    """Whether a model builds its optimizers as BasicSR does: of its types only Adam is there in all versions."""
+    return getattr(getattr(model, 'get_optimizer', None), '__module__', '').startswith('basicsr.')
 
 
 def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:

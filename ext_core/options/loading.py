@@ -108,7 +108,7 @@ def override(options: dict, entries: list[str]) -> None:
     Raises:
         UserError: If an entry is malformed or names a key that the options do not have.
     """
-    from ext_core.options.keys import belongs  # BasicSR comes with it, which must be registered first
+    from ext_core.options.keys import belongs, takes  # BasicSR comes with it, which must be registered first
 
     for entry in entries:
         path, equals, text = entry.partition('=')
@@ -119,9 +119,12 @@ def override(options: dict, entries: list[str]) -> None:
         for key in sections:
             place = place.get(key) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
-            same = [leaf for leaf in leaves(options) if leaf.rpartition(':')[2] == last]
-            close = same or difflib.get_close_matches(path.strip(), list(leaves(options)), 1)
-            hint = f" Did you mean '{close[0]}'?" if close else belongs(options, ':'.join(sections), last)
+            where, known = ':'.join(sections), [*leaves(options)]
+            hint = '' if takes(options, where, last) else belongs(options, where, last)
+            if not hint and not takes(options, where, last):
+                same = [leaf for leaf in known if leaf.rpartition(':')[2] == last]
+                close = same or difflib.get_close_matches(path.strip(), known, 1)
+                hint = f" Did you mean '{close[0]}'?" if close else ''
             raise UserError(
                 f"--force_yml {entry}: the option file has no key '{path.strip()}'.{hint} "
                 'New keys are added in the option file.'
@@ -203,9 +206,9 @@ def _require_outline(options: dict, positions: Positions) -> None:
     taken = [Problem(key, _LAUNCHER_SETS) for key in options if key in LAUNCHER]
     taken += [Problem(f'path:{key}', _LAUNCHER_SETS) for key in options.get('path') or {} if key in LAUNCHER_PATHS]
     for phase, section in (options.get('datasets') or {}).items():
-        taken += [
-            Problem(f'datasets:{phase}:{key}', _LAUNCHER_SETS) for key in section or {} if key in LAUNCHER_DATASETS
-        ]
+        for key in [key for key in section or {} if key in LAUNCHER_DATASETS]:
+            hint = ' It belongs in the top level.' if key == 'scale' else ''
+            taken.append(Problem(f'datasets:{phase}:{key}', _LAUNCHER_SETS + hint))
     if taken:
         raise UserError('\n'.join(map(positions.locate, taken)))
 
@@ -248,7 +251,8 @@ def _set_devices(opt: dict) -> None:
             if dataset.get('prefetch_mode') == 'cuda':
                 dataset['prefetch_mode'] = None
         if not dataset.get('num_worker_per_gpu'):
-            dataset['persistent_workers'] = False  # a DataLoader without workers refuses it
+            if 'persistent_workers' in dataset:
+                dataset['persistent_workers'] = False  # a DataLoader without workers refuses it
             if dataset.get('prefetch_mode') == 'cpu':
                 dataset['prefetch_mode'] = None  # samples drawn in a thread would disturb the training's random state
 
@@ -258,8 +262,8 @@ def _complete_datasets(opt: dict) -> None:
         if not isinstance(dataset, dict):
             continue
         dataset['phase'] = phase.split('_')[0]  # val_1, test_2, ...
-        if dataset['phase'] != 'train':
-            dataset['persistent_workers'] = False
+        if dataset['phase'] != 'train' and 'persistent_workers' in dataset:
+            dataset['persistent_workers'] = False  # images are read by this process
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
         for key in [key for key in dataset if key.startswith('dataroot')]:

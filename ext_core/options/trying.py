@@ -242,11 +242,13 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
     gt, lq = tuple(sample['gt'].shape), tuple(sample['lq'].shape) if torch.is_tensor(sample.get('lq')) else None
     target, judged, called = gt, 'gt', 'the ground truth is'
     source, name = lq, 'lq'
+    asked = lq or (gt[0], *(side // opt['scale'] for side in gt[1:]))  # of losses; network_degrade makes them
     if 'real_lq' in sample:  # the generator makes low-quality images, of large ones or of small ones
         target, judged = tuple(sample['real_lq'].shape), 'real_lq'
         called = 'the real ones of datasets:train are'
         small = getattr(look_up(ARCH_REGISTRY, generator), 'INPUT', 'gt') == 'lq'
-        source, name = (target, 'lq') if small else (gt, 'gt')
+        asked = source = target if small else gt
+        name = 'lq' if small else 'gt'
     if source is not None and len(source) == 3:
         fault, made = _passed(opt, 'network_g', phase, name, source)
         net = network(look_up(ARCH_REGISTRY, generator), opt['network_g'])
@@ -274,21 +276,25 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         loss = look_up(LOSS_REGISTRY, options.get('type'))
         if loss is None or issubclass(loss, PerceptualLoss):
             continue
+        further = where.startswith('train:losses:')
         try:
-            made = _compared(loss, options, (2, *target), images, source)
+            made = _compared(loss, options, (2, *target), images, asked if further else None)
         except Exception as error:
             text = f'{options["type"]} cannot compare the images of the training: {type(error).__name__}: {error}'
             yield Problem(where, text)
             continue
-        two = isinstance(made, tuple) and len(made) == 2
-        one = torch.is_tensor(made) and not made.dim()
-        if not (two if where == 'train:perceptual_opt' else one or (two and 'losses' in where)):
+        parts = made if isinstance(made, tuple) else (made,)
+        numbers = all(part is None or (torch.is_tensor(part) and not part.dim()) for part in parts)
+        two = numbers and len(parts) == 2
+        one = numbers and any(part is not None for part in parts) and (len(parts) == 1 or (two and further))
+        if not (two if where == 'train:perceptual_opt' else one):
             wanted = 'two losses' if where == 'train:perceptual_opt' else 'one number'
             yield Problem(where, f'{options["type"]} does not give {wanted}. Choose another type, or reduction.')
 
 
 def _compared(loss: type, options: dict, shape: tuple, images: int, source: tuple | None) -> Any:
-    """What a loss makes of images: on 'meta', or with numbers where an operation needs them."""
+    """What a loss makes of images, and of the network's input where it asks and may get it (``source`` is its shape):
+    on 'meta', or with numbers where an operation needs them."""
     arguments = {name: value for name, value in options.items() if name != 'type'}
     for device, make in (('meta', partial(build, loss, arguments)), ('cpu', partial(loss, **arguments))):
         try:

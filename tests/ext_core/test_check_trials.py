@@ -4,7 +4,12 @@ from pathlib import Path
 
 import check_recipes
 import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from check_recipes import find_problems, psnr, put
+
+from ext_core.options.check import find_warnings
+from ext_core.options.keys import schedules
 
 data = check_recipes.data
 
@@ -79,3 +84,78 @@ def test_a_check_that_stumbles_says_so(data, monkeypatch):
     monkeypatch.setattr('ext_core.options.networks.problems', stumble)
     (problem,) = find_problems(ours(), is_train=True)
     assert 'the check of the networks met a value that cannot be right: ZeroDivisionError' in problem
+
+
+# ---------------------------------------------------------------------- schedules
+ENDING = {
+    'OneCycleLR': lambda total: {'type': 'OneCycleLR', 'max_lr': 0.1, 'total_steps': total},
+    'its epochs': lambda total: {'type': 'OneCycleLR', 'max_lr': 0.1, 'epochs': 1, 'steps_per_epoch': total},
+    'CosineAnnealingRestartLR': lambda total: {'type': 'CosineAnnealingRestartLR', 'periods': [total]},
+}
+
+
+@pytest.mark.parametrize('total', [2, 10, 17, 20, 30])
+@pytest.mark.parametrize('name', ENDING)
+def test_a_schedule_that_ends_before_the_training_is_refused_and_no_other(data, name, total):
+    """Whether it does is found by walking through it as the training would: one step before each iteration but one."""
+    options = ENDING[name](total)
+    arguments = {key: value for key, value in options.items() if key != 'type'}
+    kind = schedules(MODEL_REGISTRY.get('ExtSRModel'))
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    built = kind[options['type']](optimizer, **arguments)
+    optimizer.step()
+    ends = False
+    try:
+        for _ in range(19):
+            built.step()
+    except (ValueError, TypeError):
+        ends = True
+    found = find_problems(put('train:scheduler', options, ours), is_train=True)
+    assert ends == (total < 18)
+    assert bool(found) == ends
+    assert all(line.startswith(f'train:scheduler: {"" if "Cosine" in name else "OneCycleLR: "}') for line in found)
+
+
+def test_a_rate_of_zero_before_the_end_is_worth_a_warning(data):
+    opt = put('train:scheduler', {'type': 'LinearDecayLR', 'start': 2, 'total_iter': 5}, ours)
+    assert find_problems(opt, is_train=True) == []
+    warned = '\n'.join(find_warnings(opt))
+    assert 'train:scheduler:total_iter is 5 and train:total_iter 20: the learning rate is 0 from there on' in warned
+
+
+# ---------------------------------------------------------------------- networks
+@pytest.mark.parametrize(('tensors', 'refused'), [(2600, False), (5001, True)])
+def test_a_network_that_computes_while_it_is_built_is_counted_once(data, monkeypatch, tensors, refused):
+    """On 'meta' it fails, late, and is built anew: 2,600 tensors are no 5,200."""
+
+    class Computing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = torch.nn.ParameterList(torch.zeros(1) for _ in range(tensors))
+            self.offset = float(self.weights[-1])  # not without numbers
+
+        def forward(self, x):
+            return torch.nn.functional.interpolate(x, scale_factor=4) + self.offset
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'Computing', Computing)
+    found = find_problems(put('network_g', {'type': 'Computing'}, ours), is_train=True)
+    assert ('more than 5,000 tensors' in '\n'.join(found)) == refused
+    assert bool(found) == refused
+
+
+# ---------------------------------------------------------------------- components name their own key
+@pytest.mark.parametrize(
+    ('model_type', 'key', 'options'),
+    [
+        ('DomainAdaptationSRModel', 'gan_opt', {'type': 'FrequencyGANLoss', 'filter': 'x'}),
+        ('DegradationModel', 'mmd_opt', {'type': 'MMDLoss', 'highpass': {'filter': 'x'}}),
+        ('GANSRModel', 'highpass_opt', {'type': 'HighPassView', 'filter': 'x'}),
+    ],
+)
+def test_the_filter_of_a_loss_is_named_by_the_losss_own_key(data, model_type, key, options):
+    opt = put(f'train:{key}', options, ours)
+    opt['model_type'] = model_type
+    found = [line for line in find_problems(opt, is_train=True) if "'x'" in line]
+    assert len(found) == 1
+    assert found[0].startswith(f'train:{key}')
+    assert ('highpass_opt' in found[0]) == (key == 'highpass_opt')

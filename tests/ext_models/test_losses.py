@@ -1,0 +1,282 @@
+"""``train:losses``: a further loss is a term like ``pixel_opt``, whatever the model, the precision or the processes."""
+
+from pathlib import Path
+
+import losses_distributed
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from own_losses import MODELS, data_for, degradation, gan, supervised
+from recipes import FEATURE, PIXEL, batches, build, options, run
+from test_resumed_steps import goes_on_alike
+from two_processes import run_on_two
+
+from ext_core import launch
+from ext_core.options import yaml_safe
+from ext_core.torture.sameness import difference
+
+TERM = {'type': 'SquaredLoss', 'loss_weight': 0.3}
+LOSSES = {
+    "BasicSR's": {'type': 'CharbonnierLoss', 'loss_weight': 0.3, 'eps': 1e-6},
+    'low frequencies': {'type': 'LowPassL1Loss', 'loss_weight': 0.3},
+    'distributions': {'type': 'MMDLoss', 'loss_weight': 0.3},
+    'own': TERM,
+}
+
+
+def prefix(name: str) -> str:
+    return 'l_' if name == 'supervised' else 'l_g_'
+
+
+def trained(name: str, **train):
+    """The model after three iterations, and its logs."""
+    model = build(MODELS[name](ema_decay=0.5, **train))
+    return model, run(model, data_for(name))
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    nets = [net for net in ('net_g', 'net_d', 'net_g_ema') if getattr(model, net, None) is not None]
+    return {f'{net}.{key}': value for net in nets for key, value in getattr(model, net).state_dict().items()}
+
+
+def assert_same_training(one, other, renamed: dict[str, str]) -> None:
+    """Equal weights and logs, bit for bit; the first log with other names."""
+    (model, logs), (expected, expected_logs) = one, other
+    assert [{renamed.get(key, key): value for key, value in log.items()} for log in logs] == expected_logs
+    got = weights(model)
+    for key, value in weights(expected).items():
+        assert torch.equal(got[key], value), key
+
+
+# ---------------------------------------------------------------------- one term
+@pytest.mark.parametrize(
+    'settings',
+    [{}, {'accumulate': 2}, {'amp': 'bf16'}, {'amp': 'bf16', 'accumulate': 2, 'channels_last': True}],
+    ids=lambda settings: ', '.join(settings) or 'plain',
+)
+@pytest.mark.parametrize('name', MODELS)
+def test_a_further_loss_equals_the_pixel_loss_bit_for_bit(name, settings):
+    """Its gradient norm too."""
+    settings = {**settings, 'log_gradient_norms': 1}
+    further = trained(name, losses={'own': TERM}, **settings)
+    assert {f'{prefix(name)}own', 'grad_own'} <= further[1][0].keys()
+    expected = trained(name, pixel_opt=TERM, **settings)
+    assert_same_training(further, expected, {f'{prefix(name)}own': f'{prefix(name)}pix', 'grad_own': 'grad_pix'})
+
+
+@pytest.mark.parametrize('loss', LOSSES)
+@pytest.mark.parametrize('name', ['supervised', 'gan', 'degradation'])
+def test_any_loss_of_two_images(name, loss):
+    further = trained(name, losses={'further': LOSSES[loss]})
+    expected = trained(name, pixel_opt=LOSSES[loss])
+    assert_same_training(further, expected, {f'{prefix(name)}further': f'{prefix(name)}pix'})
+
+
+@pytest.mark.parametrize('style', [0.0, 0.5])
+@pytest.mark.parametrize('name', ['supervised', 'gan', 'degradation'])
+def test_a_loss_of_features_with_style(name, style):
+    loss = {**FEATURE, 'perceptual_weight': 0.1, 'style_weight': style}
+    further = trained(name, losses={'vgg': loss})
+    assert (f'{prefix(name)}vgg_style' in further[1][0]) == bool(style)
+    names = {f'{prefix(name)}vgg': f'{prefix(name)}percep', f'{prefix(name)}vgg_style': f'{prefix(name)}style'}
+    assert_same_training(further, trained(name, perceptual_opt=loss), names)
+
+
+def test_basicsrs_perceptual_loss(monkeypatch):
+    """With the random features of a VGG, since its own are a download."""
+    import torchvision
+    from basicsr.archs import vgg_arch
+
+    vgg = torchvision.models.vgg16(weights=None)
+    monkeypatch.setattr(vgg_arch.os.path, 'exists', lambda path: False)
+    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg)
+    loss = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'style_weight': 0.5}
+    names = {'l_vgg': 'l_percep', 'l_vgg_style': 'l_style'}
+    assert_same_training(trained('supervised', losses={'vgg': loss}), trained('supervised', perceptual_opt=loss), names)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_values_and_gradient_norms_in_closed_form(name):
+    """Of a mean of squares: w mean d^2, whose gradient has the norm 2 w |d| / n."""
+    model, logs = trained(name, losses={'own': TERM}, log_gradient_norms=1)
+    error = model.output - model.gt  # the degradation network's gt is the bicubic image
+    assert logs[-1][f'{prefix(name)}own'] == pytest.approx(0.3 * error.square().mean().item(), rel=1e-5)
+    norm = 2 * 0.3 * torch.linalg.vector_norm(error).item() / error.numel()
+    assert logs[-1]['grad_own'] == pytest.approx(norm, rel=1e-5)
+
+
+# ---------------------------------------------------------------------- several
+@pytest.mark.parametrize('name', MODELS)
+def test_two_halves_are_a_whole_and_come_after_the_pixel_loss(name):
+    half = {**TERM, 'loss_weight': 0.15}
+    model, logs = trained(name, losses={'one': half, 'two': half}, pixel_opt=PIXEL)
+    expected, expected_logs = trained(name, losses={'whole': TERM}, pixel_opt=PIXEL)
+    names = [key for key in logs[0] if key.startswith(prefix(name))]
+    assert names[:3] == [prefix(name) + key for key in ('pix', 'one', 'two')]
+    for log, reference in zip(logs, expected_logs, strict=True):
+        assert 2 * log[f'{prefix(name)}one'] == pytest.approx(reference[f'{prefix(name)}whole'], rel=1e-4)
+    got = weights(model)
+    for key, value in weights(expected).items():
+        torch.testing.assert_close(got[key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_chunks_equal_the_whole_batch(name):
+    terms = {'own': TERM, 'charbonnier': LOSSES["BasicSR's"]}
+    whole, in_chunks = (trained(name, losses=terms, accumulate=parts) for parts in (1, 2))
+    for log, reference in zip(in_chunks[1], whole[1], strict=True):
+        for key in (f'{prefix(name)}own', f'{prefix(name)}charbonnier'):
+            assert log[key] == pytest.approx(reference[key], rel=1e-4)
+    got = {key: value for key, value in weights(in_chunks[0]).items() if not key.startswith('net_d')}
+    for key, value in weights(whole[0]).items():
+        if key in got:
+            torch.testing.assert_close(got[key], value, rtol=1e-4, atol=5e-6)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_an_entry_that_is_none_is_left_out(name):
+    without = trained(name, losses={'own': TERM, 'none': None, 'pix': None})
+    assert_same_training(without, trained(name, losses={'own': TERM}), {})
+
+
+# ---------------------------------------------------------------------- the network's input
+@pytest.mark.parametrize('parts', [1, 2])
+@pytest.mark.parametrize('name', MODELS)
+def test_a_loss_that_names_lq_gets_the_input_of_its_chunk(name, parts):
+    term = {'type': 'InputLoss', 'loss_weight': 1.0}
+    model = build(MODELS[name](losses={'input': term}, accumulate=parts))
+    calls = []
+    model.net_g.register_forward_hook(lambda module, inputs, output: calls.append((inputs[0], output.detach())))
+    (log,) = run(model, data_for(name, 1))
+    seen = model.losses['input'].seen
+    assert len(seen) == len(calls) == parts
+    assert all(torch.equal(image, given) for image, (given, _) in zip(seen, calls, strict=True))
+    gt = model.gt.chunk(parts)
+    values = [lq.mean() * (sr - target).square().mean() for (lq, sr), target in zip(calls, gt, strict=True)]
+    assert log[f'{prefix(name)}input'] == pytest.approx(sum(values).item() / parts, rel=1e-5)
+
+
+def test_lq_is_what_a_degradation_network_takes():
+    for network, attribute in (('DegradationNet', 'hr'), ('TinyFilter', 'gt')):
+        model = build(degradation(network=network, losses={'input': {'type': 'InputLoss'}}))
+        run(model, data_for('degradation', 1))
+        assert torch.equal(model.losses['input'].seen[0], getattr(model, attribute)), network
+
+
+def test_lq_is_what_a_degradation_network_made(tmp_path):
+    degrader = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
+    torch.save({'params': build_network(degrader).state_dict()}, tmp_path / 'net.pth')
+    opt = MODELS['adaptation'](losses={'input': {'type': 'InputLoss'}})
+    opt['network_degrade'] = degrader
+    opt['path'] = {
+        'pretrain_network_degrade': str(tmp_path / 'net.pth'),
+        'ignore_resume_networks': ['network_degrade'],
+    }
+    model = build(opt)
+    run(model, [{'gt': batches(1, gt_size=32)[0]['gt']}])
+    assert torch.equal(model.losses['input'].seen[0], model.lq)
+
+
+# ---------------------------------------------------------------------- processes
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory) -> dict:
+    """What two gloo processes computed, by model."""
+    output = tmp_path_factory.mktemp('ddp') / 'results.pth'
+    run_on_two(losses_distributed, output)
+    return torch.load(output, weights_only=True)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_two_processes_equal_one(two_processes, name):
+    got, expected = two_processes[name], losses_distributed.train(name, world_size=1, rank=0)
+    for log, reference in zip(got['logs'], expected['logs'], strict=True):
+        for key in (f'{prefix(name)}own', f'{prefix(name)}charbonnier'):
+            assert log[key] == pytest.approx(reference[key], rel=1e-3)
+    for network in ('net_g', 'ema'):
+        for key, value in expected[network].items():
+            torch.testing.assert_close(got[network][key], value, rtol=1e-4, atol=5e-6)
+
+
+# ---------------------------------------------------------------------- resuming
+@pytest.mark.parametrize('make', [supervised, gan])
+def test_a_loss_with_a_memory_goes_on_from_its_state(make):
+    remembering = {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}}
+    goes_on_alike(make(losses=remembering))
+    model = build(make(losses=remembering))
+    run(model, batches(2, gt_size=32))
+    assert model.step_state()['losses'] == {'memory': {'asked': torch.tensor(2.0)}}
+    assert 'losses' not in build(make(losses={'own': TERM})).step_state()
+
+
+def test_a_loss_with_a_memory_may_be_taken_away_or_added():
+    remembering = {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}}
+    before = build(supervised(losses=remembering, pixel_opt=PIXEL))
+    run(before, batches(2, gt_size=32))
+    build(supervised(pixel_opt=PIXEL)).load_step_state(before.step_state())
+    after = build(supervised(losses={'new': remembering['memory'], **remembering}))
+    after.load_step_state(before.step_state())
+    assert (after.losses['memory'].asked, after.losses['new'].asked) == (2, 0)
+
+
+def test_a_run_that_is_stopped_and_continued_is_the_same(tmp_path, monkeypatch, fresh_logger):
+    project = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(project)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    small = {
+        '_base_': str(project / 'options' / 'train_rrdb_psnr.yml'),
+        'name': 'losses',
+        'datasets': {'train': {'gt_size': 32, 'num_worker_per_gpu': 0}},
+        'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
+        'train': {
+            'total_iter': 4,
+            'losses': {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}, 'own': TERM, 'none': None},
+        },
+        'val': {'val_freq': 4, 'save_img': False, 'metrics': None},
+        'logger': {'save_checkpoint_freq': 2, 'print_freq': 1},
+    }
+    file = tmp_path / 'losses.yml'
+    file.write_text(yaml_safe.dump(small))
+    command = ['-opt', str(file), '--demo']
+    assert launch.train(tmp_path, command) == 0
+    experiment = tmp_path / 'experiments' / 'demo_losses'
+    assert 'l_memory: ' in next(experiment.glob('*.log')).read_text()
+    files = [experiment / 'models' / 'net_g_4.pth', experiment / 'training_states' / '4.state']
+    whole = [torch.load(path, weights_only=True) for path in files]
+    assert "'asked': tensor(4.)" in str(whole[1])
+    for path in [*files, *(experiment / 'models').glob('*latest.pth')]:
+        path.unlink()
+    assert launch.train(tmp_path, [*command, '--auto_resume']) == 0
+    assert difference([torch.load(path, weights_only=True) for path in files], whole) is None
+
+
+# ---------------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ('losses', 'said'),
+    [
+        ({'pix': TERM}, 'train:losses:pix: the log has another value of this name'),
+        ({'percep': TERM}, 'train:losses:percep: the log has another value of this name'),
+        ({'gan': TERM}, 'train:losses:gan: the log has another value of this name'),
+        ({'vgg': FEATURE, 'vgg_style': TERM}, 'train:losses:vgg_style: the log has another value of this name'),
+        ({'own': {**TERM, 'loss_wieght': 1}}, 'train:losses:own: .*loss_wieght'),
+    ],
+)
+@pytest.mark.parametrize('name', ['supervised', 'gan', 'degradation'])
+def test_a_name_of_the_log_and_wrong_arguments_are_refused(name, losses, said):
+    with pytest.raises(ValueError, match=said):
+        build(MODELS[name](losses=losses))
+
+
+def test_names_that_begin_alike_have_gradient_norms_of_their_own():
+    opt = options('ExtSRModel', discriminator=None, pixel_opt=PIXEL, losses={'g_pix': TERM}, log_gradient_norms=1)
+    model = build(opt)
+    (log,) = run(model, batches(1, gt_size=32))
+    assert log['grad_pix'] == pytest.approx(1e-2 * model.output.numel() ** -0.5, rel=1e-5)
+    assert log['grad_g_pix'] > 0
+
+
+def test_without_another_loss_one_of_the_list_is_enough():
+    for losses in ({}, {'own': None}):
+        with pytest.raises(ValueError, match='none of pixel_opt, perceptual_opt, losses is given'):
+            build(supervised(losses=losses))
+    assert build_loss(TERM).loss_weight == 0.3
