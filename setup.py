@@ -30,6 +30,6 @@ setup(
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
         'docs': _DOCS,
-        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, 'hypothesis', 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
     },
 )

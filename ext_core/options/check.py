@@ -8,6 +8,7 @@ a class method of a model, gives colon paths and sentences.
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,7 @@ def _places(opt: dict, is_train: bool) -> Iterator[Problem]:
         elif not path.is_file():
             text = f'file not found: {path}.{datasets.nearby(path)} Correct the path, or write ~ for none.'
             yield Problem(f'path:{key}', text)
+            continue
         resumed = opt.get('auto_resume') or section(opt, 'path').get('resume_state')
         if is_train and key != 'resume_state' and not resumed and home in path.resolve().parents:
             yield Problem(
@@ -324,6 +326,10 @@ def _unread(opt: dict) -> Iterator[Problem]:
                 text = f'{model.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
                 yield Problem(f'{name}:{key}' if name else key, text)
     yield from datasets.unread(opt)
+    for key, value in section(opt, 'path').items():
+        name = re.fullmatch(r'(?:strict_load|param_key)_(.+?)(?:_except)?', key)
+        if name and value not in (True, 'params', None) and not opt['path'].get(f'pretrain_network_{name[1]}'):
+            yield Problem(f'path:{key}', f'has no effect: there is no path:pretrain_network_{name[1]} to load.')
 
 
 def _own(opt: dict, name: str, keys: dict) -> list[str]:

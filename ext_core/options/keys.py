@@ -38,8 +38,8 @@ def section_problems(
     """
     for key, value in values.items():
         path = f'{where}:{key}' if where else key
-        if key not in known and value is None and belongs(opt, where, key):
-            continue  # ~ takes out what another model's file, from which this one inherits, has
+        if key not in known and value is None and where != 'path' and belongs(opt, where, key):
+            continue  # ~ takes out what another model's file, from which this one inherits, has; BasicSR makes paths
         if key not in known:
             hint = belongs(opt, where, key) or did_you_mean(key, known) or ' Remove it, or correct its spelling.'
             yield Problem(path, f'unknown key; {owner} would ignore it.{hint}')

@@ -186,6 +186,8 @@ def resolve(
     if isinstance(opt.get('val'), dict):
         opt['val'].setdefault('suffix', None)  # BasicSR's test looks for the key
         opt['val'].setdefault('save_img', False)
+    if is_train and isinstance(opt.get('logger'), dict):
+        opt['logger'].setdefault('use_tb_logger', False)  # BasicSR's MessageLogger looks for the key
     return merged, opt
 
 
