@@ -14,7 +14,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10, <3.13',
     packages=find_packages(include=['ext_*', 'ext_*.*']),
-    package_data={'ext_core.report': ['*.html', '*.css', '*.js']},
+    package_data={'ext_core.use': ['*.html', '*.css', '*.js']},
     install_requires=[
         'basicsr==1.4.2',
         'torch',

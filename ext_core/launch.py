@@ -105,10 +105,10 @@ def _train(root: Path, argv: list[str] | None) -> int:
 
     from ext_core.options import loading as options
     from ext_core.options.yaml_safe import dump
-    from ext_core.saving.checkpoint import atomic_write_text
-    from ext_core.saving.resume import forget_from, load_resume_state, make_folders
-    from ext_core.training import dry_run
-    from ext_core.training.trainer import Trainer
+    from ext_core.train import dry_run
+    from ext_core.train.checkpoint import atomic_write_text
+    from ext_core.train.resume import forget_from, load_resume_state, make_folders
+    from ext_core.train.trainer import Trainer
 
     # the options, checked before anything is made or moved
     args = options.parse_arguments(argv, is_train=True)
@@ -186,8 +186,8 @@ def _test(root: Path, argv: list[str] | None) -> int:
     from basicsr.utils import make_exp_dirs
 
     from ext_core.options import loading as options
-    from ext_core.training.loaders import evaluation_loaders
-    from ext_core.training.models import build_model, evaluate
+    from ext_core.train.loaders import evaluation_loaders
+    from ext_core.train.models import build_model, evaluate
 
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from ext_core.errors import exit_status
-from ext_core.images.crops import detail, strongest_window
-from ext_core.inference.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 from ext_core.registration import register_quietly
+from ext_core.use.crops import detail, strongest_window
+from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 
 
 def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import exit_status
-from ext_core.generators.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
+from ext_core.networks.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
 from ext_core.registration import register_quietly
-from ext_core.saving.checkpoint import atomic_save
+from ext_core.train.checkpoint import atomic_save
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 
 from ext_core.errors import UserError, exit_status
-from ext_core.generators.weight_files import experiment_files
-from ext_core.inference.degrading import load_degrader
+from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
+from ext_core.use.degrading import load_degrader
 from ext_models.degrading import low_resolution
 
 COLUMNS = {
@@ -52,7 +52,7 @@ FEWEST_REAL = 2  # images, so that they have two halves
 # ---------------------------------------------------------------------- images
 def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
-    from ext_core.images.hr_sources import pictures_of, read_picture
+    from ext_core.use.hr_sources import pictures_of, read_picture
     from ext_data.decoding import ImageError
 
     pictures = pictures_of(root)

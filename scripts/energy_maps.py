@@ -37,8 +37,10 @@ import torch
 from torch import nn
 
 from ext_core.errors import UserError, exit_status
-from ext_core.images.corruptions import corruptions
-from ext_core.inference.evaluation import (
+from ext_core.registration import register_quietly
+from ext_core.train.checkpoint import atomic_write_text, load_checkpoint
+from ext_core.use.corruptions import corruptions
+from ext_core.use.evaluation import (
     Folders,
     Method,
     image_pairs,
@@ -48,8 +50,6 @@ from ext_core.inference.evaluation import (
     upscale,
     validation_sets,
 )
-from ext_core.registration import register_quietly
-from ext_core.saving.checkpoint import atomic_write_text, load_checkpoint
 from ext_models.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes

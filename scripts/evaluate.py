@@ -18,8 +18,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.benchmark.cost import costs
-from ext_core.benchmark.methods import (
+from ext_core.errors import UserError, exit_status
+from ext_core.registration import register_quietly
+from ext_core.train.checkpoint import atomic_write_bytes, atomic_write_text
+from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of, positive, run_tasks
+from ext_core.use.benchmark_results import (
+    Crop,
+    Report,
+    failure_lines,
+    gallery,
+    notes,
+    page,
+    pieces_of,
+    require_crop,
+    write,
+)
+from ext_core.use.cost import costs
+from ext_core.use.evaluation import named_folders
+from ext_core.use.methods import (
     Bicubic,
     LiteratureBicubic,
     Nearest,
@@ -28,12 +44,6 @@ from ext_core.benchmark.methods import (
     require_names,
     upscaler_of,
 )
-from ext_core.benchmark.results import Crop, Report, failure_lines, gallery, notes, page, pieces_of, require_crop, write
-from ext_core.benchmark.runner import OUR_METRICS, Benchmark, default_processes, metrics_of, positive, run_tasks
-from ext_core.errors import UserError, exit_status
-from ext_core.inference.evaluation import named_folders
-from ext_core.registration import register_quietly
-from ext_core.saving.checkpoint import atomic_write_bytes, atomic_write_text
 
 
 def crop_of(text: str) -> Crop:

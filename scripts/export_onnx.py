@@ -17,11 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError, exit_status
-from ext_core.generators import onnx_export
-from ext_core.generators.export import add_arguments, metadata_of, opened_input
-from ext_core.inference.evaluation import read
+from ext_core.networks import onnx_export
+from ext_core.networks.export import add_arguments, metadata_of, opened_input
 from ext_core.registration import register_quietly
-from ext_core.saving.checkpoint import atomic_write_bytes
+from ext_core.train.checkpoint import atomic_write_bytes
+from ext_core.use.evaluation import read
 
 TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 grey levels is 0.004
 REGIONS = {'astronaut': (0, 160, 96, 132), 'chelsea': (60, 96, 60, 84), 'coffee': (100, 204, 120, 48)}  # y, x, h, w

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     register_all()
     from ext_core.options import reference
-    from ext_core.saving.checkpoint import atomic_write_text
+    from ext_core.train.checkpoint import atomic_write_text
 
     def write() -> None:
         for name, text in reference.pages().items():

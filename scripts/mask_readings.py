@@ -28,8 +28,8 @@ import torch
 from torch.nn import functional as F
 
 from ext_core.errors import exit_status
-from ext_core.inference.evaluation import load_experiment, pairs, read, upscale
 from ext_core.registration import register_quietly
+from ext_core.use.evaluation import load_experiment, pairs, read, upscale
 
 # every reading that changes the mask's values; apply_to and detach are columns of the table
 READINGS: dict[str, dict[str, Any]] = {

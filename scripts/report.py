@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.report.experiment import plots_of, read_experiments
-from ext_core.report.pictures import Limits, pictures, sources
-from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.use.experiments import plots_of, read_experiments
+from ext_core.use.report_pictures import Limits, pictures, sources
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -57,7 +57,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def report(args: argparse.Namespace) -> None:
-    from ext_core.report.page import page, write_plots
+    from ext_core.use.report_page import page, write_plots
 
     if args.output.is_dir() or not args.output.parent.is_dir():
         raise UserError(f'--output {args.output}: expected a file in a folder that exists.')

@@ -54,7 +54,7 @@ def network_files(args: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         UserError: If it names neither or both ways, or an experiment that is not finished.
     """
-    from ext_core.generators.weight_files import experiment_files
+    from ext_core.networks.weight_files import experiment_files
 
     pair = (args.opt, args.weights)
     if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
@@ -82,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     register_all()
     import torch.distributed as dist
 
-    from ext_core.inference.degrading import load_degrader
-    from ext_core.inference.synthesis import Outputs, synthesize
+    from ext_core.use.degrading import load_degrader
+    from ext_core.use.synthesis import Outputs, synthesize
 
     try:
         if args.tile < 0:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.train.checkpoint import atomic_write_text
 
 
 def tile_of(text: str) -> int | None:
@@ -95,10 +95,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def upscale(args: argparse.Namespace) -> None:
-    from ext_core.inference.batch import enlarge_files, failures, summary
-    from ext_core.inference.enlarge import Enlarger
-    from ext_core.inference.files import Naming, plan
-    from ext_core.inference.network import open_network
+    from ext_core.use.batch import enlarge_files, failures, summary
+    from ext_core.use.enlarge import Enlarger
+    from ext_core.use.image_names import Naming, plan
+    from ext_core.use.network import open_network
 
     if Path(args.suffix).name != args.suffix:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')

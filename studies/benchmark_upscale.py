@@ -25,9 +25,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.benchmark.timing import alternate, ratio
 from ext_core.errors import UserError, exit_status
-from ext_core.saving.checkpoint import atomic_save, atomic_write_text
+from ext_core.train.checkpoint import atomic_save, atomic_write_text
+from ext_core.use.timing import alternate, ratio
 from studies.side_by_side import benchmark_parser, prepare, shown
 
 PLAIN = 'plain PyTorch'
@@ -48,12 +48,12 @@ def photographs(number: int, side: int, folder: Path) -> list[Path]:
 
 def variants(model: Path, files: list[Path], output: Path) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
-    from ext_core.generators.files import open_generator
-    from ext_core.inference.batch import enlarge_files, failures
-    from ext_core.inference.enlarge import Enlarger
-    from ext_core.inference.files import Naming, plan
-    from ext_core.inference.network import open_network
-    from ext_core.inference.photographs import read_photograph
+    from ext_core.networks.files import open_generator
+    from ext_core.use.batch import enlarge_files, failures
+    from ext_core.use.enlarge import Enlarger
+    from ext_core.use.image_names import Naming, plan
+    from ext_core.use.network import open_network
+    from ext_core.use.photographs import read_photograph
 
     full, half = (Enlarger(open_network(model, half=half), tile=0) for half in (False, True))
     side = read_photograph(files[0]).pixels.shape[0]

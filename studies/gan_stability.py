@@ -28,9 +28,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError
-from ext_core.generators.records import Curve, Curves, read_curves
-from ext_core.report.tables import Row, table_text, write_csv
-from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.networks.records import Curve, Curves, read_curves
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.use.tables import Row, table_text, write_csv
 from studies import study as runs_of
 from studies.study import (
     AS_IS,

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
-from ext_core.report.tables import Row, lower_is_better, write_csv
-from ext_core.saving.checkpoint import atomic_write_text
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.use.tables import Row, lower_is_better, write_csv
 from studies.study import (
     AS_IS,
     Outcome,

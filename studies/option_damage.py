@@ -71,10 +71,10 @@ from ext_core.options.check import check_options
 from ext_core.options.metrics import leave_out_metrics
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, section
-from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.training import adaptation, adaptation_options
-from ext_core.training.dry_run import phases_of
-from ext_core.training.trainer import Trainer
+from ext_core.train import adaptation, adaptation_options
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.train.dry_run import phases_of
+from ext_core.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('options', 'studies/options')
@@ -455,9 +455,9 @@ def attempt(file: Path, undamaged: dict) -> tuple[str, str]:
             signal.signal(number, handler)
         shutil.rmtree(run, ignore_errors=True)
         for name in list(basicsr_logger.initialized_logger):
-            for handler in logging.getLogger(name).handlers[:]:
-                logging.getLogger(name).removeHandler(handler)
-                handler.close()
+            for output_of in logging.getLogger(name).handlers[:]:
+                logging.getLogger(name).removeHandler(output_of)
+                output_of.close()
         basicsr_logger.initialized_logger.clear()
     message = output.getvalue().rpartition('error: ')[2].strip()
     if status and changed:
@@ -567,7 +567,8 @@ def find_recipes(root: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def prepared(files: list[str]) -> Iterator[Path]:
     """A temporary folder with stand-ins for what these files name."""
-    heirs, recipes, wanted, before = find_recipes(ROOT), {}, [], Path.cwd()
+    recipes: dict = {}
+    heirs, wanted, before = find_recipes(ROOT), [], Path.cwd()
     with tempfile.TemporaryDirectory(prefix='option_damage_') as place:
         home = Path(place) / 'stand_ins' / 'main'
         home.mkdir(parents=True)

@@ -27,15 +27,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.benchmark.runner import default_processes, positive
 from ext_core.errors import UserError, exit_status, refusal
-from ext_core.inference import evaluation
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
-from ext_core.report.tables import Row, mean, table_text
-from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.training.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.train.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
+from ext_core.use import evaluation
+from ext_core.use.benchmark import default_processes, positive
+from ext_core.use.tables import Row, mean, table_text
 
 AS_IS = 'as_is'  # the setting of recipes that are compared with one another
 EVALUATION = Path(__file__)
@@ -220,7 +220,7 @@ def run_jobs(
         on_progress (Callable[[Job], None]): Called after a job's last step.
         say (Callable[[str], None]): Gets a line for each start, end and failure.
     """
-    from ext_core.training.stopping import StopSignal  # BasicSR comes with it, which must be registered first
+    from ext_core.train.stopping import StopSignal  # BasicSR comes with it, which must be registered first
 
     waiting = [job for job in jobs if job.pending()]
     number = len(jobs) - len(waiting)

@@ -50,9 +50,9 @@ import torch
 from ext_core import launch
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
-from ext_core.report.tables import table_text
-from ext_core.saving.checkpoint import atomic_write_text
-from ext_core.saving.resume import scalars
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.train.resume import scalars
+from ext_core.use.tables import table_text
 from studies.sameness import difference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -473,7 +473,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, int, str, int]]:
 def torture(args: argparse.Namespace) -> list[Result]:
     """All cases, in a temporary folder that looks like the project to a training; the undisturbed run of a recipe and
     a number of processes is made once."""
-    for module in ('basicsr.train', 'ext_core.check', 'ext_core.training.trainer', 'torch.utils.tensorboard'):
+    for module in ('basicsr.train', 'ext_core.options.check', 'ext_core.train.trainer', 'torch.utils.tensorboard'):
         importlib.import_module(module)  # a training would, after it has started
     torch.set_num_threads(1)
     rng = random.Random(args.seed)

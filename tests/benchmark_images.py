@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ext_core.benchmark.methods import TestSet, generator, hash_of, read_set, size_of
-from ext_core.inference.network import onnx_session
 from ext_core.options import yaml_safe
+from ext_core.use.methods import TestSet, generator, hash_of, read_set, size_of
+from ext_core.use.network import onnx_session
 
 SIZES = {'first': (56, 64), 'second': (60, 48)}  # HR, height and width
 NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}

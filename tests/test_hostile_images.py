@@ -136,13 +136,13 @@ def by_preparation(root: Path, file: Hostile) -> np.ndarray:
 
 
 def by_evaluation(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.inference.evaluation import read
+    from ext_core.use.evaluation import read
 
     return read(in_folder(root / 'x', file))
 
 
 def by_synthesis(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.images.hr_sources import Picture, read_picture
+    from ext_core.use.hr_sources import Picture, read_picture
 
     return read_picture(Picture('key', in_folder(root / 'x', file), False, None, []))
 

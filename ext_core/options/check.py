@@ -18,7 +18,8 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
 from ext_core.errors import UserError
-from ext_core.options import datasets, metrics, networks, trying
+from ext_core.options import datasets, metrics, trying
+from ext_core.options import network_sections as networks
 from ext_core.options.declared import is_undeclared, model_keys
 from ext_core.options.keys import SETTINGS, adam_only, belongs, call_problems, components, schedules, section_problems
 from ext_core.options.positions import Positions
@@ -327,9 +328,9 @@ def _unread(opt: dict) -> Iterator[Problem]:
                 yield Problem(f'{name}:{key}' if name else key, text)
     yield from datasets.unread(opt)
     for key, value in section(opt, 'path').items():
-        name = re.fullmatch(r'(?:strict_load|param_key)_(.+?)(?:_except)?', key)
-        if name and value not in (True, 'params', None) and not opt['path'].get(f'pretrain_network_{name[1]}'):
-            yield Problem(f'path:{key}', f'has no effect: there is no path:pretrain_network_{name[1]} to load.')
+        match = re.fullmatch(r'(?:strict_load|param_key)_(.+?)(?:_except)?', key)
+        if match and value not in (True, 'params', None) and not opt['path'].get(f'pretrain_network_{match[1]}'):
+            yield Problem(f'path:{key}', f'has no effect: there is no path:pretrain_network_{match[1]} to load.')
 
 
 def _own(opt: dict, name: str, keys: dict) -> list[str]:

@@ -14,7 +14,7 @@ from ext_core.registration import register_all
 
 register_all()
 
-from ext_core.training.stopping import StopSignal  # noqa: E402, which needs BasicSR
+from ext_core.train.stopping import StopSignal  # noqa: E402, which needs BasicSR
 
 LONG = 300  # seconds; nobody waits for so long
 

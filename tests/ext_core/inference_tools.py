@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ext_core.inference.network import Network, ready
+from ext_core.use.network import Network, ready
 
 CPU = torch.device('cpu')
 

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ext_core.benchmark import runner as benchmark
-from ext_core.benchmark.methods import Bicubic, LiteratureBicubic, Nearest, hash_of, read_set, size_of
-from ext_core.benchmark.runner import Benchmark, metrics_of, run_tasks
 from ext_core.errors import UserError
-from ext_core.inference.evaluation import read
-from ext_core.report.tables import mean
+from ext_core.use import benchmark
+from ext_core.use.benchmark import Benchmark, metrics_of, run_tasks
+from ext_core.use.evaluation import read
+from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, hash_of, read_set, size_of
+from ext_core.use.tables import mean
 
 fresh_caches = benchmark_images.fresh_caches
 SERIAL = partial(run_tasks, processes=1, threads=1)

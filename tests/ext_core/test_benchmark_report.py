@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from browser import elements_after, needs_browser
 
-from ext_core.benchmark import cost as benchmark_cost
-from ext_core.benchmark import results as benchmark_report
-from ext_core.benchmark.methods import Bicubic, LiteratureBicubic, Nearest, upscaler_of
-from ext_core.benchmark.results import Crop, Report, gallery, page, pieces_of, require_crop
-from ext_core.benchmark.runner import Benchmark, metrics_of, run_tasks
 from ext_core.errors import UserError
-from ext_core.inference.evaluation import read
+from ext_core.use import benchmark_results as benchmark_report
+from ext_core.use import cost as benchmark_cost
+from ext_core.use.benchmark import Benchmark, metrics_of, run_tasks
+from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop
+from ext_core.use.evaluation import read
+from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, upscaler_of
 
 fresh_caches = benchmark_images.fresh_caches
 VOID = {'meta', 'img', 'br'}

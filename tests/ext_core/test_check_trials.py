@@ -81,7 +81,7 @@ def test_a_check_that_stumbles_says_so(data, monkeypatch):
     def stumble(opt, is_train):
         raise ZeroDivisionError('by zero')
 
-    monkeypatch.setattr('ext_core.options.networks.problems', stumble)
+    monkeypatch.setattr('ext_core.options.network_sections.problems', stumble)
     (problem,) = find_problems(ours(), is_train=True)
     assert 'the check of the networks met a value that cannot be right: ZeroDivisionError' in problem
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ext_core.errors import UserError
-from ext_core.saving.checkpoint import (
+from ext_core.train.checkpoint import (
     atomic_save,
     atomic_write_text,
     load_checkpoint,

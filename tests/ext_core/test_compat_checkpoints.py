@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.parallel import DataParallel
 
 from ext_core.errors import UserError
-from ext_core.saving.checkpoint import atomic_save, load_checkpoint, on_cpu
-from ext_core.training.models import checkpoint_networks, networks_of
+from ext_core.train.checkpoint import atomic_save, load_checkpoint, on_cpu
+from ext_core.train.models import checkpoint_networks, networks_of
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from ext_core.errors import UserError
-from ext_core.inference import evaluation
 from ext_core.options import yaml_safe
+from ext_core.use import evaluation
 from ext_data.preparation.demo import ensure_demo_data
 from studies import study
 

@@ -13,9 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ext_core import launch
 from ext_core.options import yaml_safe
-from ext_core.saving.resume import scalars
-from ext_core.training.stopping import StopSignal
-from ext_core.training.trainer import Trainer
+from ext_core.train.resume import scalars
+from ext_core.train.stopping import StopSignal
+from ext_core.train.trainer import Trainer
 from studies.sameness import difference
 
 PROJECT = Path(__file__).resolve().parents[2]

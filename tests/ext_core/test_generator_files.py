@@ -22,9 +22,9 @@ from generator_zoo import (
 from safetensors.torch import save_file
 
 from ext_core.errors import UserError
-from ext_core.generators.export import metadata_of, save_safetensors, weights_of
-from ext_core.generators.files import open_generator
-from ext_core.generators.recognise import describe
+from ext_core.networks.export import metadata_of, save_safetensors, weights_of
+from ext_core.networks.files import open_generator
+from ext_core.networks.recognise import describe
 from ext_core.options import yaml_safe
 
 

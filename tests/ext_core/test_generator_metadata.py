@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ext_core.errors import UserError
-from ext_core.generators.metadata import PREFIX, Metadata, from_strings, option_hash, training_sets
+from ext_core.networks.metadata import PREFIX, Metadata, from_strings, option_hash, training_sets
 
 NETWORK = {'type': 'EDSR', 'num_in_ch': 3, 'rgb_mean': [0.4, 0.4, 0.4], 'img_range': 255.0}
 FIGURES = {'Set5': {'psnr': {'best': 30.5, 'iter': 4000, 'last': 30.25}}}

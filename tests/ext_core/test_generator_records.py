@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ext_core.generators.records import figures_of, iteration_of
+from ext_core.networks.records import figures_of, iteration_of
 
 LOG = """2026-01-01 10:00:00,000 INFO: [exp..][epoch:  0, iter:     200, lr:(1.000e-04,)] l_g_pix: 1.0e-02
 2026-01-01 10:00:01,000 INFO: Validation Set5

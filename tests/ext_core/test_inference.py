@@ -10,11 +10,11 @@ from inference_tools import Same, network, noise, repeated
 from PIL import Image
 
 from ext_core.errors import UserError
-from ext_core.inference import batch as inference
-from ext_core.inference.batch import enlarge_files, failures, summary
-from ext_core.inference.enlarge import Enlarger
-from ext_core.inference.files import Naming, plan
-from ext_core.inference.photographs import read_photograph
+from ext_core.use import batch as inference
+from ext_core.use.batch import enlarge_files, failures, summary
+from ext_core.use.enlarge import Enlarger
+from ext_core.use.image_names import Naming, plan
+from ext_core.use.photographs import read_photograph
 from ext_data.decoding import ImageError
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ext_core.errors import UserError
-from ext_core.inference.files import Naming, plan
+from ext_core.use.image_names import Naming, plan
 
 
 @pytest.fixture

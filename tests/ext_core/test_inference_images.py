@@ -12,8 +12,8 @@ from inference_tools import Repeat, Same, network, noise, repeated
 from PIL import Image, ImageCms, ImageOps
 
 from ext_core.errors import UserError
-from ext_core.inference.enlarge import Enlarger
-from ext_core.inference.photographs import Photograph, encode, read_photograph
+from ext_core.use.enlarge import Enlarger
+from ext_core.use.photographs import Photograph, encode, read_photograph
 from ext_data.decoding import ImageError, decode
 
 
@@ -334,7 +334,7 @@ def test_exhausted_memory_leads_to_smaller_tiles(monkeypatch):
 
 
 def test_automatic_tiles_follow_the_free_memory(monkeypatch):
-    from ext_core.inference import enlarge as inference_enlarge
+    from ext_core.use import enlarge as inference_enlarge
 
     tiles: list[int] = []
     enlarger = Enlarger(network(), tell=lambda done, total: tiles.append(total))

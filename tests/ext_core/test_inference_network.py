@@ -9,9 +9,9 @@ from inference_tools import CPU, Repeat, Same, network, noise, repeating_onnx, s
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.images.tiles import in_tiles, reach_of
-from ext_core.inference.enlarge import MAX_OVERLAP, free_bytes, is_out_of_memory, padded, self_ensemble
-from ext_core.inference.network import MULTIPLES, PROBE, LiveBytes, open_network, ready
+from ext_core.use.enlarge import MAX_OVERLAP, free_bytes, is_out_of_memory, padded, self_ensemble
+from ext_core.use.network import MULTIPLES, PROBE, LiveBytes, open_network, ready
+from ext_core.use.tiles import in_tiles, reach_of
 
 COLOUR = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8}
 GREY = {**COLOUR, 'num_in_ch': 1, 'num_out_ch': 1}

@@ -8,11 +8,11 @@ from generator_zoo import DSGAN, ZOO, first, image, name_of, output, scale_of, t
 from skimage import data
 
 from ext_core.errors import UserError
-from ext_core.generators.export import metadata_of
-from ext_core.generators.files import GeneratorFile
-from ext_core.generators.metadata import from_strings
-from ext_core.generators.onnx_export import OPSETS, differences, export, session_of, with_metadata
-from ext_core.generators.recognise import multiple_of, reduces
+from ext_core.networks.export import metadata_of
+from ext_core.networks.files import GeneratorFile
+from ext_core.networks.metadata import from_strings
+from ext_core.networks.onnx_export import OPSETS, differences, export, session_of, with_metadata
+from ext_core.networks.recognise import multiple_of, reduces
 
 PHOTOGRAPHS = [('cat', data.chelsea()[60:96, 96:156] / 255), ('face', data.astronaut()[40:89, 200:225] / 255)]
 

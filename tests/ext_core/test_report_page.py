@@ -13,10 +13,10 @@ from browser_session import Session, session
 from report_experiments import make_experiment, options, save_picture, step_line, write_curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ext_core.report import page as report_page
-from ext_core.report.experiment import Experiment, plots_of, read_experiments
-from ext_core.report.page import page, write_plots
-from ext_core.report.pictures import Limits, pictures, sources
+from ext_core.use import report_page
+from ext_core.use.experiments import Experiment, plots_of, read_experiments
+from ext_core.use.report_page import page, write_plots
+from ext_core.use.report_pictures import Limits, pictures, sources
 
 EVIL = '</script><img src=x onerror=alert(1)>&"'
 LOG = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: 0\n' + step_line(10, 10, '2e-4', '')

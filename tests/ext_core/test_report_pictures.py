@@ -7,8 +7,8 @@ import numpy as np
 from basicsr.utils.matlab_functions import imresize
 from report_experiments import make_experiment, options, save_picture
 
-from ext_core.report.experiment import read_experiments
-from ext_core.report.pictures import Limits, pictures, sources
+from ext_core.use.experiments import read_experiments
+from ext_core.use.report_pictures import Limits, pictures, sources
 
 
 def decoded(address: str) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 from report_experiments import make_experiment, options, step_line, validation_lines, write_curves
 
 from ext_core.errors import UserError
-from ext_core.generators.records import read_logs
-from ext_core.report.experiment import heading_of, option_table, plots_of, read_experiments
-from ext_core.report.page import duration
+from ext_core.networks.records import read_logs
+from ext_core.use.experiments import heading_of, option_table, plots_of, read_experiments
+from ext_core.use.report_page import duration
 
 START = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: {}\n'
 END = '2026-01-02 03:05:30,000 INFO: End of training. Time consumed: 90 s\n'

@@ -7,8 +7,8 @@ import torch
 from compat_tools import process_group
 
 from ext_core.errors import UserError
-from ext_core.saving.checkpoint import atomic_save, write_manifest
-from ext_core.saving.resume import load_resume_state
+from ext_core.train.checkpoint import atomic_save, write_manifest
+from ext_core.train.resume import load_resume_state
 
 
 @pytest.fixture

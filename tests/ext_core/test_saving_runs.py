@@ -12,9 +12,9 @@ from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
 from ext_core.options import yaml_safe
-from ext_core.saving.checkpoint import verify
-from ext_core.training.models import checkpoint_networks
-from ext_core.training.trainer import Trainer
+from ext_core.train.checkpoint import verify
+from ext_core.train.models import checkpoint_networks
+from ext_core.train.trainer import Trainer
 
 data = check_recipes.data
 

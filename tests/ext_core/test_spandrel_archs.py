@@ -6,9 +6,9 @@ import torch
 from generator_zoo import ESRGAN, OURS, SILENT, ZOO, first, image, name_of, output, saved, scale_of, tiny
 
 from ext_core.errors import UserError
-from ext_core.generators import spandrel_archs
-from ext_core.generators.export import metadata_of, save_safetensors, weights_of
-from ext_core.generators.files import open_generator
+from ext_core.networks import spandrel_archs
+from ext_core.networks.export import metadata_of, save_safetensors, weights_of
+from ext_core.networks.files import open_generator
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ext_core.benchmark import timing
+from ext_core.use import timing
 
 
 def test_order_rotates_and_the_first_round_is_not_counted(monkeypatch):

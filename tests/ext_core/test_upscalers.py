@@ -12,7 +12,13 @@ import torch
 from benchmark_images import make_experiment, make_set
 from inference_tools import repeating_onnx
 
-from ext_core.benchmark.methods import (
+from ext_core.errors import UserError
+from ext_core.networks.export import metadata_of, save_safetensors, weights_of
+from ext_core.networks.files import open_generator
+from ext_core.networks.onnx_export import export
+from ext_core.options import yaml_safe
+from ext_core.use.evaluation import read
+from ext_core.use.methods import (
     ImageFolder,
     Nearest,
     NetworkFile,
@@ -23,12 +29,6 @@ from ext_core.benchmark.methods import (
     require_names,
     upscaler_of,
 )
-from ext_core.errors import UserError
-from ext_core.generators.export import metadata_of, save_safetensors, weights_of
-from ext_core.generators.files import open_generator
-from ext_core.generators.onnx_export import export
-from ext_core.inference.evaluation import read
-from ext_core.options import yaml_safe
 
 fresh_caches = benchmark_images.fresh_caches
 

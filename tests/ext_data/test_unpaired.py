@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, problems, section
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.training.loaders import TrainingBatches, evaluation_loaders
+from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_data.samples import SeededDataset, SeededSampler
 
 

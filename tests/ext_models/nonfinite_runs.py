@@ -11,8 +11,8 @@ from recipes import PIXEL, batches, options
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ext_core.saving.resume import load_resume_state
-from ext_core.training.trainer import Trainer
+from ext_core.train.resume import load_resume_state
+from ext_core.train.trainer import Trainer
 
 SGD = {'type': 'SGD', 'lr': 0.1, 'momentum': 0.9}
 

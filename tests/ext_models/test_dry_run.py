@@ -7,8 +7,8 @@ import pytest
 from recipes import PIXEL, batches, options
 
 from ext_core.errors import UserError
-from ext_core.training import dry_run
-from ext_core.training.models import build_model
+from ext_core.train import dry_run
+from ext_core.train.models import build_model
 
 GAN = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
 MSE = {'type': 'MSELoss', 'loss_weight': 1.0, 'reduction': 'mean'}

@@ -7,7 +7,7 @@ import torch
 from recipes import PIXEL, batches, build, options, run
 from torch import nn
 
-from ext_core.saving.checkpoint import atomic_save, load_checkpoint
+from ext_core.train.checkpoint import atomic_save, load_checkpoint
 from ext_models.ema import WeightAverage
 from ext_models.lr_schedulers import LinearDecayLR
 

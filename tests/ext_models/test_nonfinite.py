@@ -13,7 +13,7 @@ from nonfinite_runs import SGD, assert_same, data_of, poisoned, run_options, sta
 from recipes import FEATURE, PIXEL
 
 from ext_core.errors import UserError
-from ext_core.training import nonfinite
+from ext_core.train import nonfinite
 
 ROOT_LOSS = {'pixel_opt': {'type': 'RootAtZero'}}
 GAN = {
@@ -144,7 +144,7 @@ def test_finite_numbers_are_not_touched(tmp_path):
             ended(tmp_path / f'{number}{action}', data, {'action': action, 'every': 3}, **kwargs)
             for action in ('stop', 'skip', 'rollback')
         ]
-        with mock.patch('ext_core.training.nonfinite.FiniteWatch.watch'):
+        with mock.patch('ext_core.train.nonfinite.FiniteWatch.watch'):
             plain = ended(tmp_path / f'{number}', data, **kwargs)
         for state in watched:
             assert_same(state, plain)
@@ -307,7 +307,7 @@ def test_models_of_basicsr_stop_as_before(tmp_path):
 
 def stopped_after(trainer, iteration: int) -> int:
     agreed = mock.Mock(side_effect=lambda: signal.SIGTERM if trainer.batches.batches_in_epoch >= iteration else None)
-    with mock.patch('ext_core.training.trainer.StopSignal.agreed', agreed):
+    with mock.patch('ext_core.train.trainer.StopSignal.agreed', agreed):
         return trainer.run()
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from golden import GOLDEN
 
-from ext_core.generators.files import open_generator
-from ext_core.saving import manifest
+from ext_core.networks.files import open_generator
+from ext_core.train import checkpoint as manifest
 
 RUNS = sorted(path.parent.name for path in GOLDEN.glob('*/options.yml'))
 MADE_WITH = json.loads((GOLDEN / 'made_with.json').read_text())

@@ -20,14 +20,6 @@ ORDER = (
     ('errors', 'ext_core'),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
-# packages of ext_core by the package that they become
-BECOMES = {
-    'training': 'train', 'saving': 'train',
-    'config': 'options', 'check': 'options', 'schema': 'options',
-    'generators': 'networks',
-    'inference': 'use', 'benchmark': 'use', 'report': 'use', 'images': 'use',
-    'studies': 'studies', 'torture': 'studies', 'upstream': 'studies',
-}  # fmt: skip
 # only to be shortened: an arrow that has gone must leave the list
 STILL_WRONG = {
     'compat -> train',
@@ -42,7 +34,7 @@ def package(module: str) -> str | None:
     top, _, rest = module.partition('.')
     if top == 'ext_core':
         name = rest.partition('.')[0] or 'ext_core'
-        return BECOMES.get(name, name)
+        return name
     return top if top in (*COMPONENTS, 'scripts', 'studies') else None
 
 

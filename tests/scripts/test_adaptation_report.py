@@ -9,8 +9,8 @@ import torch
 from basicsr.archs import build_network
 from script_loader import load_script
 
-from ext_core.inference.evaluation import Method, measure, read, upscale
 from ext_core.options import yaml_safe
+from ext_core.use.evaluation import Method, measure, read, upscale
 from ext_data.preparation.demo import ensure_demo_data
 
 report = load_script('adaptation_report')

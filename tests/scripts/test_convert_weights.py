@@ -9,7 +9,7 @@ from basicsr.archs import build_network
 from safetensors import safe_open
 from script_loader import load_script
 
-from ext_core.generators.files import open_generator
+from ext_core.networks.files import open_generator
 from ext_core.options import yaml_safe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))

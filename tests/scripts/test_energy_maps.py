@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from ext_arch.pretrained import load_feature_weights
 from ext_core.errors import UserError
-from ext_core.images import corruptions
-from ext_core.inference.evaluation import Method
 from ext_core.options import yaml_safe
+from ext_core.use import corruptions
+from ext_core.use.evaluation import Method
 from ext_data.preparation.demo import ensure_demo_data
 
 script = load_script('energy_maps')

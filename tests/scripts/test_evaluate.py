@@ -119,7 +119,7 @@ def test_malformed_arguments_end_with_the_usage(root, capsys, arguments):
 
 
 def test_ctrl_c_keeps_what_is_done(root, monkeypatch, capsys):
-    from ext_core.benchmark.methods import Nearest
+    from ext_core.use.methods import Nearest
 
     def stop(self, place):
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from script_loader import load_script
 
-from ext_core.generators.metadata import from_strings
+from ext_core.networks.metadata import from_strings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))
 from generator_zoo import first, saved

@@ -15,11 +15,11 @@ from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from script_loader import SCRIPTS, load_script
 
-from ext_core.generators.weight_files import experiment_files
-from ext_core.inference import synthesis
-from ext_core.inference.degrading import load_degrader
-from ext_core.inference.synthesis import identity_of
+from ext_core.networks.weight_files import experiment_files
 from ext_core.options import yaml_safe
+from ext_core.use import synthesis
+from ext_core.use.degrading import load_degrader
+from ext_core.use.synthesis import identity_of
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_models.degrading import low_resolution
 

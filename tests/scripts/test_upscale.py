@@ -51,9 +51,9 @@ def test_folder(place, capsys):
 
 def test_same_picture_as_the_evaluation_has(place):
     """Beside a plain call of the network, with BasicSR's conversions."""
-    from ext_core.generators.files import open_generator
-    from ext_core.inference.evaluation import Method, read
-    from ext_core.inference.evaluation import upscale as plain
+    from ext_core.networks.files import open_generator
+    from ext_core.use.evaluation import Method, read
+    from ext_core.use.evaluation import upscale as plain
 
     upscale('--suffix', '_x2', '--tile', '16')
     expected = plain(Method('net', 2, open_generator('net.pth').net), read(Path('in/a.png')))
@@ -118,7 +118,7 @@ def test_without_gpu(place, capsys):
 
 
 def test_interruption(place, capsys, monkeypatch):
-    from ext_core.inference import batch as inference
+    from ext_core.use import batch as inference
 
     def stop(*arguments):
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_project import fake_project
 
-from ext_core.generators.records import read_curves
+from ext_core.networks.records import read_curves
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from studies import gan_stability as study

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from ext_core.generators.records import read_curves
+from ext_core.networks.records import read_curves
 from studies import gan_stability
 from studies.gan_stability import Course, Divergence, divergence, figures, gradient_curves, output_gap, stopped_by
 

@@ -1,1 +1,0 @@
-"""Upscalers measured on test sets."""

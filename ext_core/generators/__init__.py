@@ -1,1 +1,0 @@
-"""Generators as files: recognised, opened, described, exported."""

@@ -1,1 +1,0 @@
-"""Trained networks at work on files: enlarging photographs, degrading images."""

@@ -1,0 +1,1 @@
+"""Trained networks as files: recognised, opened, described, exported."""

@@ -1,0 +1,125 @@
+"""Write an opened generator into a file for others, with what is known of it."""
+
+import argparse
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ext_core.errors import UserError
+from ext_core.networks.files import GeneratorFile, bound_arguments, open_generator
+from ext_core.networks.metadata import (
+    MARK,
+    Metadata,
+    is_plain,
+    looks_like_path,
+    mark_of,
+    option_hash,
+    product,
+    training_sets,
+)
+from ext_core.networks.records import figures_of, iteration_of
+from ext_core.train.checkpoint import atomic_write_bytes
+
+_UNMARKED = ('RRDBNet',)  # its shapes show all, and tools without our adapter open it, which a mark could hinder
+_KEYS = ('params_ema', 'params')
+
+
+def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
+    """What scripts that convert a generator take: IN, OUT and how IN is to be read.
+
+    Args:
+        parser (ArgumentParser): Gets the arguments.
+        output (str): The suffixes that OUT can have, for ``--help``.
+    """
+    parser.add_argument('input', type=Path, metavar='IN', help='.pth, .safetensors, or an experiment')
+    parser.add_argument('output', type=Path, metavar='OUT', help=output)
+    parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')
+    parser.add_argument('--scale', type=int, metavar='N', help='where neither the weights nor an option file show it')
+    parser.add_argument('--key', choices=_KEYS, default=_KEYS[0], help=f'of the weights in IN; default: {_KEYS[0]}')
+    parser.add_argument('--force', action='store_true', help='overwrite OUT')
+
+
+def opened_input(args: argparse.Namespace, suffixes: tuple[str, ...]) -> GeneratorFile:
+    """The generator that the arguments of :func:`add_arguments` name; OUT is looked at first.
+
+    Raises:
+        UserError: If it cannot be opened, or OUT not be written.
+    """
+    path: Path = args.output
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f'{path}: the output must end in {" or ".join(suffixes)}.')
+    if not path.parent.is_dir():
+        raise UserError(f'{path}: there is no folder {path.parent}. Make it first.')
+    if path.exists() and not args.force:
+        raise UserError(f'{path} is there already. Name another file, or overwrite it with --force.')
+    opened = open_generator(args.input, options=args.options, scale=args.scale, key=args.key)
+    if opened.doubt:
+        print(opened.doubt, 'repeat with --options.')
+    return opened
+
+
+def metadata_of(opened: GeneratorFile) -> Metadata:
+    """All that is known of a generator: from its file, its option file, and the experiment that it lies in.
+
+    Args:
+        opened (GeneratorFile): Of a network that BasicSR has.
+
+    Raises:
+        UserError: If an argument of the network is a path, or otherwise cannot be told in a file.
+    """
+    arguments = bound_arguments(opened.network)
+    for name, value in arguments.items():
+        if not is_plain(value) or (isinstance(value, str) and looks_like_path(value)):
+            raise UserError(
+                f"{opened.path}: the argument '{name}' of {opened.type}, {str(value)[:60]!r}, belongs to this "
+                'machine and cannot be told to others. Set it to ~ in the option file if the network works without it.'
+            )
+    network = {'type': opened.type, **arguments}
+    known = opened.metadata or Metadata(network, opened.scale)
+    if opened.options is not None:
+        known = dataclasses.replace(
+            known,
+            iteration=iteration_of(opened.path) if known.iteration is None else known.iteration,
+            datasets=known.datasets or training_sets(opened.options),
+            metrics=known.metrics or figures_of(opened.path),
+            option_hash=known.option_hash or option_hash(opened.options),
+        )
+    return dataclasses.replace(known, network=network, scale=opened.scale, product=product(), extra={})
+
+
+def weights_of(opened: GeneratorFile, half: bool) -> 'OrderedDict[str, torch.Tensor]':
+    """The state dict under BasicSR's names, in float32 or float16.
+
+    Raises:
+        UserError: If float16 cannot hold a weight.
+    """
+    weights = cast('OrderedDict[str, torch.Tensor]', opened.net.state_dict())
+    for name, value in weights.items():
+        if value.is_floating_point():
+            weights[name] = value.to(torch.float16 if half else torch.float32).contiguous()
+            if half and not torch.equal(weights[name].isfinite(), value.isfinite()):
+                raise UserError(f'{opened.path}: {name} has values that float16 cannot hold. Leave out --half.')
+    return weights
+
+
+def save_safetensors(weights: Mapping[str, torch.Tensor], metadata: Metadata | None, path: Path) -> None:
+    """A .safetensors file with metadata; for networks that spandrel does not know, with a mark beside the weights.
+
+    Raises:
+        UserError: If it cannot be written, or safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise UserError(f'{path} needs the package safetensors. Install it with: pip install safetensors') from error
+    strings = {'format': 'pt'}
+    tensors: dict[str, Any] = dict(weights)
+    if metadata is not None:
+        strings |= metadata.to_strings()
+        if metadata.network['type'] not in _UNMARKED:
+            tensors[MARK] = mark_of(metadata.network)
+    atomic_write_bytes(save(tensors, strings), path)

@@ -1,0 +1,251 @@
+"""Open a generator from a file: the one place where a file becomes a network with weights.
+
+What the network is, is found out in this order: from an option file that is named; from what a .safetensors file says
+of itself; from the option file of the experiment that the file lies in; from the names and shapes of the weights, for
+the networks of BasicSR and ours; by spandrel, for some forty more.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ext_core.errors import UserError
+from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
+from ext_core.networks.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
+from ext_core.networks.weight_files import Stored, experiment_files, options_beside, read_weights
+from ext_core.options import loading as option_files
+from ext_models.weights import weights_problem
+
+SPANDREL = 'spandrel:'  # before the type of networks that only spandrel has
+# ends of names that discriminators have and generators have not: spectral norm, batch norm, VGG-UAE
+_DISCRIMINATORS = ('.weight_orig', '.running_mean', 'encoder_sha256')
+
+
+@dataclass
+class GeneratorFile:
+    """A generator that was opened.
+
+    Args:
+        path (Path): The file of its weights.
+        net (Module): On the CPU, in evaluation mode, in float32.
+        network (dict[str, Any]): As ``network_g`` of an option file: type and arguments. For networks that BasicSR does
+            not have, the type is 'spandrel:<name>', without arguments.
+        scale (int): SR size / LR size; where ``reduces``, size of the input / size of the output.
+        num_in_ch (int): Channels of its input. See ``takes_colour``.
+        key (str | None): Under which the weights stood: 'params_ema', 'params'; None for a bare state dict.
+        source (str): What told the network: 'options', 'metadata', 'weights' or 'spandrel'.
+        metadata (Metadata | None): What the file says of itself.
+        options (dict[str, Any] | None): The option file that told the network or lies beside.
+        assumed (dict[str, Any]): Arguments that neither the file nor an option file shows, as they were assumed.
+        multiple (int): Sides of the input must be multiples of this.
+        reduces (bool): Whether it makes LR of HR images.
+    """
+
+    path: Path
+    net: nn.Module
+    network: dict[str, Any]
+    scale: int
+    num_in_ch: int
+    key: str | None
+    source: str
+    metadata: Metadata | None = None
+    options: dict[str, Any] | None = None
+    assumed: dict[str, Any] = field(default_factory=dict)
+    multiple: int = 1
+    reduces: bool = False
+
+    @property
+    def type(self) -> str:
+        """Of the network."""
+        return str(self.network['type'])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the network, those of the option file or of the weights; defaults may be missing."""
+        return {name: value for name, value in self.network.items() if name != 'type'}
+
+    @property
+    def doubt(self) -> str | None:
+        """For people: what was assumed, if anything was."""
+        values = ', '.join(f'{name} {value}' for name, value in self.assumed.items())
+        return f'The weights do not show {values}: assumed. If it was trained otherwise,' if values else None
+
+    @property
+    def takes_colour(self) -> bool:
+        """Whether it takes RGB images: networks for luminance do, see ``ext_arch.luma``."""
+        return self.num_in_ch == 3 or (self.num_in_ch == 1 and hasattr(self.net, 'restore'))
+
+
+# ---------------------------------------------------------------------- the way in
+def open_generator(
+    path: str | Path,
+    *,
+    options: str | Path | None = None,
+    scale: int | None = None,
+    key: str = 'params_ema',
+) -> GeneratorFile:
+    """Open a generator. ``ext_core.registration.register_all`` must have been called.
+
+    Args:
+        path (str | Path): A .pth or .safetensors file, or the folder of a finished experiment.
+        options (str | Path | None): Option file with ``network_g`` and ``scale``; wins over what the file says.
+        scale (int | None): For networks whose weights do not show it (SRCNN, FSRCNN, VDSR, DegradationNet), where
+            nothing else tells it. Otherwise it must be the scale of the network.
+        key (str): Of the weights in a .pth file; where the file lacks it, they are under 'params' or at the root.
+
+    Raises:
+        UserError: If the file cannot be read, its network is not recognised, or file and options do not fit together.
+    """
+    path = Path(path)
+    option_file = None if options is None else Path(options)
+    if path.is_dir():
+        beside, path = experiment_files(path)
+        option_file = option_file or beside
+    stored = read_weights(path, key)
+    if option_file is None and stored.metadata is None:
+        option_file = options_beside(path)
+    if option_file is not None:
+        opened = _by_options(stored, option_file)
+    elif stored.metadata is not None:
+        opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
+    else:
+        opened = _by_weights(stored, scale)
+    if scale not in (None, opened.scale):
+        raise UserError(f'{path} is a {opened.type} of scale {opened.scale}, not {scale}. Correct the scale.')
+    return opened
+
+
+# ---------------------------------------------------------------------- recognising
+def _by_options(stored: Stored, option_file: Path) -> GeneratorFile:
+    opt = option_files.load(option_file)
+    scale, network = opt.get('scale'), opt.get('network_g')
+    if not isinstance(scale, int) or not isinstance(network, dict):
+        raise UserError(f'{option_file} does not describe a generator: it needs scale, a number, and network_g.')
+    return _opened(stored, network, scale, 'options', options=opt)
+
+
+def _by_weights(stored: Stored, scale: int | None) -> GeneratorFile:
+    weights = with_basicsrs_names(stored.weights)
+    described = describe(weights, scale)
+    if described is None:
+        return _by_spandrel(stored)
+    if described.scale is None:
+        raise UserError(
+            f'{stored.path} holds the weights of {described.network["type"]}, which do not show the scale, and no '
+            'option file lies beside. Name the option file, or give the scale.'
+        )
+    stored = dataclasses.replace(stored, weights=weights)
+    return _opened(stored, described.network, described.scale, 'weights', assumed=described.assumed)
+
+
+def _by_spandrel(stored: Stored) -> GeneratorFile:
+    """Of a network that neither BasicSR nor this project has."""
+    try:
+        import spandrel
+
+        model = spandrel.MAIN_REGISTRY.load(dict(stored.weights))
+    except Exception as error:  # weights of a network that only begins like one that spandrel knows fail in many ways
+        if isinstance(error, ImportError):
+            why = 'which knows forty more: not installed. Install it with: pip install spandrel'
+        else:
+            unknown = isinstance(error, spandrel.UnsupportedModelError)
+            why = 'unknown to it' if unknown else f'{type(error).__name__}: {error}'.splitlines()[0]
+        names = [str(name) for name in stored.weights]
+        lines = [
+            f'{stored.path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
+            '  an option file: none is given, and none lies beside',
+            f"  the file's metadata: none of {product().split()[0]}",
+            f'  names and shapes of the weights: none of {", ".join(KINDS)}',
+            f'  spandrel{", " if isinstance(error, ImportError) else ": "}{why}',
+            f'Its first weights are {", ".join(names[:4])}. Name its option file, or another file.',
+        ]
+        raise UserError('\n'.join(lines)) from error
+    name = model.architecture.name
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.purpose not in ('SR', 'Restoration'):
+        raise UserError(f'{stored.path} is a {name} for {model.purpose}, no generator of super-resolution.')
+    return GeneratorFile(
+        stored.path,
+        model.model.float().eval(),
+        {'type': f'{SPANDREL}{name}'},
+        model.scale,
+        model.input_channels,
+        stored.key,
+        'spandrel',
+        multiple=model.size_requirements.multiple_of,
+    )
+
+
+def _suspicion(names: Iterable[str]) -> str:
+    return ' It looks like a discriminator.' if any(name.endswith(_DISCRIMINATORS) for name in names) else ''
+
+
+def _opened(
+    stored: Stored,
+    network: dict[str, Any],
+    scale: int,
+    source: str,
+    options: dict[str, Any] | None = None,
+    assumed: dict[str, Any] | None = None,
+) -> GeneratorFile:
+    """Build the network and load the weights.
+
+    Raises:
+        UserError: If the network cannot be built, or the weights are those of another.
+    """
+    weights = {str(name).removeprefix('module.'): value for name, value in without_mark(stored.weights).items()}
+
+    def built() -> nn.Module:
+        from basicsr.archs import build_network
+
+        try:
+            net = build_network(dict(network))
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
+        remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
+        problem = weights_problem(net, weights, str(stored.path), 'g', remedy)
+        if problem:
+            raise UserError(problem)
+        return net
+
+    if source == 'metadata':  # first without memory: the file may ask for a network of any size
+        with torch.device('meta'), contextlib.suppress(RuntimeError):  # networks that compute what they build cannot
+            built()
+    net = built()
+    net.load_state_dict(weights)
+    arguments = bound_arguments(network)
+    return GeneratorFile(
+        stored.path,
+        net.eval(),
+        network,
+        scale,
+        int(arguments.get('num_in_ch', arguments.get('in_chans', 3))),
+        stored.key,
+        source,
+        stored.metadata,
+        options,
+        assumed or {},
+        multiple=multiple_of(network, scale),
+        reduces=reduces(network),
+    )
+
+
+def bound_arguments(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a registered network, those given and the defaults of others; sequences as lists.
+
+    Defaults that no option file can hold, such as a class, are left out: they are the same wherever it is built.
+    """
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    parameters = inspect.signature(ARCH_REGISTRY.get(network['type'])).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    arguments = {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty}
+    arguments = {name: value for name, value in arguments.items() if is_plain(value)}
+    arguments |= {name: value for name, value in network.items() if name != 'type'}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}

@@ -1,0 +1,241 @@
+"""Which network a state dict belongs to, and with which arguments.
+
+The arguments are read from the shapes of the weights. They are believed if a network that is built with them has
+exactly these names and shapes. Some arguments leave no trace in shapes, such as the scale of SRCNN or ``res_scale`` of
+EDSR: they come from what the file says of itself (``metadata.said_of``), else from the caller, else they are assumed,
+and reported as such.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ext_core.networks.metadata import said_of, without_mark
+
+Shapes = Mapping[str, tuple[int, ...]]
+Arguments = dict[str, Any]
+SCALES = (2, 3, 4)  # of the networks whose shapes do not show it
+_MEAN = {'img_range': 255.0, 'rgb_mean': [0.4488, 0.4371, 0.4040]}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A network as ``network_g`` of an option file has it: type and arguments.
+
+    ``scale`` is None, and missing in ``network``, where neither the file nor the caller tells it. ``assumed`` are the
+    arguments that the file does not show.
+    """
+
+    network: dict[str, Any]
+    scale: int | None
+    assumed: Arguments = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------- what shapes show, and what they do not
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Different numbers in names that begin with a pattern."""
+    return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
+
+
+def _ends(shapes: Shapes, first: str = 'conv_first', last: str = 'conv_last') -> Arguments:
+    begin = shapes[f'{first}.weight']
+    return {'num_in_ch': begin[1], 'num_out_ch': shapes[f'{last}.weight'][0], 'num_feat': begin[0]}
+
+
+def _shuffled(shapes: Shapes, pattern: str, num_feat: int) -> int:
+    """Scale of the convolutions before pixel shuffles."""
+    return math.prod(math.isqrt(shape[0] // num_feat) for name, shape in shapes.items() if re.fullmatch(pattern, name))
+
+
+def _msrresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    ends = _ends(shapes)
+    upscale = _shuffled(shapes, r'upconv\d\.weight', ends['num_feat'])
+    return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'upscale': upscale}, {}
+
+
+def _edsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    ends, blocks = _ends(shapes), _count(shapes, r'body\.(\d+)\.')
+    upscale = _shuffled(shapes, r'upsample\.\d+\.weight', ends['num_feat'])
+    large = (ends['num_feat'], blocks) == (256, 32)  # the published one
+    return {**ends, 'num_block': blocks, 'upscale': upscale}, {'res_scale': 0.1 if large else 1, **_MEAN}
+
+
+def _rcan(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    ends = _ends(shapes)
+    squeezed = shapes['body.0.residual_group.0.rcab.3.attention.1.weight'][0]
+    seen = {
+        **ends,
+        'num_group': _count(shapes, r'body\.(\d+)\.'),
+        'num_block': _count(shapes, r'body\.0\.residual_group\.(\d+)\.'),
+        'squeeze_factor': ends['num_feat'] // squeezed,
+        'upscale': _shuffled(shapes, r'upsample\.\d+\.weight', ends['num_feat']),
+    }
+    return seen, {'res_scale': 1, **_MEAN}
+
+
+def _rrdbnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    ends, growth = _ends(shapes), shapes['body.0.rdb1.conv1.weight'][0]
+    # at scale 2 and 1 the input is folded: 4 and 16 times its channels
+    scale = {4: 2, 16: 1}.get(ends['num_in_ch'] // ends['num_out_ch'], 4)
+    ends['num_in_ch'] //= (4 // scale) ** 2
+    return {**ends, 'scale': scale, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'num_grow_ch': growth}, {}
+
+
+def _three(shapes: Shapes) -> tuple[Arguments, list[tuple[int, ...]]]:
+    """Arguments of three convolutions, and their shapes."""
+    found = [shapes[f'conv{number}.weight'] for number in (1, 2, 3)]
+    channels = found[0][1]
+    return {'num_in_ch': channels, 'num_out_ch': channels, 'num_feat': [found[0][0], found[1][0]]}, found
+
+
+def _srcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    seen, found = _three(shapes)
+    return {**seen, 'kernel_sizes': [shape[2] for shape in found]}, {'upscale': None, 'pre_upsampled': 'never'}
+
+
+def _espcn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    seen, found = _three(shapes)
+    return {**seen, 'upscale': math.isqrt(found[2][0] // seen['num_in_ch'])}, {}
+
+
+def _fsrcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    first, shrunk = shapes['extract.0.weight'], shapes['shrink.0.weight']
+    seen = {'num_in_ch': first[1], 'num_out_ch': shapes['deconv.weight'][1], 'd': first[0], 's': shrunk[0]}
+    return {**seen, 'm': _count(shapes, r'mapping\.(\d+)\.')}, {'upscale': None}
+
+
+def _vdsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    number = _count(shapes, r'body\.(\d+)\.')
+    seen = {**_ends(shapes, 'body.0', f'body.{2 * number - 2}'), 'num_conv': number, 'bias': 'body.0.bias' in shapes}
+    return seen, {'upscale': None, 'pre_upsampled': 'never'}
+
+
+def _degradation(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    kernels = [shapes[f'body.{number}.weight'][2] for number in (0, 2, 4, 6)]
+    shared = shapes['body.1.weight'] == (1,)
+    if set(kernels) == {3} and not shared:
+        raise ValueError('a small Real-ESRGAN (SRVGGNetCompact) has these names too')
+    seen = {**_ends(shapes, 'body.0', 'body.6'), 'kernel_sizes': kernels, 'prelu': 'shared' if shared else 'channel'}
+    return seen, {'scale': None, 'output_act': 'none'}
+
+
+def _dsgan(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    return {**_ends(shapes, 'head.0', 'tail'), 'num_block': _count(shapes, r'body\.(\d+)\.')}, {}
+
+
+# by type: what reads the arguments, and which of them is the scale
+KINDS: dict[str, tuple[Callable[[Shapes], tuple[Arguments, Arguments]], str]] = {
+    'MSRResNet': (_msrresnet, 'upscale'),
+    'EDSR': (_edsr, 'upscale'),
+    'RCAN': (_rcan, 'upscale'),
+    'RRDBNet': (_rrdbnet, 'scale'),
+    'ESPCN': (_espcn, 'upscale'),
+    'SRCNN': (_srcnn, 'upscale'),
+    'FSRCNN': (_fsrcnn, 'upscale'),
+    'VDSR': (_vdsr, 'upscale'),
+    'DegradationNet': (_degradation, 'scale'),
+    'DSGANGenerator': (_dsgan, ''),  # its output has the size of its input
+}
+
+
+def arguments_of(kind: str, state: Mapping[str, Any]) -> tuple[Arguments, Arguments] | None:
+    """The arguments that the shapes show, and the assumed values of others (None: the scale, which is never assumed).
+
+    Args:
+        kind (str): One of :data:`KINDS`.
+        state (Mapping[str, Any]): Names and tensors, perhaps with a mark.
+
+    Returns:
+        tuple | None: None where the weights are not those of such a network.
+    """
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    weights = without_mark(state)
+    if not all(torch.is_tensor(value) for value in weights.values()):
+        return None
+    shapes = {str(name): tuple(value.shape) for name, value in weights.items()}
+    read, scale_name = KINDS[kind]
+    try:
+        seen, hidden = read(shapes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    silent = scale_name in hidden
+    for scale in SCALES if silent else (None,):
+        told = hidden | ({scale_name: scale} if silent else {})
+        try:
+            with torch.device('meta'):  # without memory
+                built = ARCH_REGISTRY.get(kind)(**seen, **told).state_dict()
+        except Exception:  # shapes of another network lead to arguments that constructors refuse in many ways
+            continue
+        if {name: tuple(value.shape) for name, value in built.items()} == shapes:
+            return seen, hidden
+    return None
+
+
+def describe(state: Mapping[str, Any], scale: int | None = None) -> Described | None:
+    """The network of a state dict, or None where it is none of :data:`KINDS`.
+
+    Args:
+        state (Mapping[str, Any]): Names and tensors, perhaps with a mark.
+        scale (int | None): Where neither the shapes nor the file tell it.
+    """
+    for kind, (_, scale_name) in KINDS.items():
+        found = arguments_of(kind, state)
+        if found is None:
+            continue
+        seen, hidden = found
+        said = {name: value for name, value in said_of(state).items() if name in hidden}
+        if not isinstance(said.get(scale_name, 1), int):
+            del said[scale_name]
+        if scale_name in hidden and scale_name not in said and scale is not None:
+            said[scale_name] = scale
+        assumed = {name: value for name, value in hidden.items() if name not in said and value is not None}
+        network = {'type': kind, **seen, **assumed, **said}
+        return Described(network, network.get(scale_name) if scale_name else 1, assumed)
+    return None
+
+
+def multiple_of(network: Mapping[str, Any], scale: int) -> int:
+    """What the sides of a network's input must be multiples of."""
+    if network['type'] == 'RRDBNet':  # folds its input at scales 2 and 1
+        return 4 // scale if scale < 4 else 1
+    return scale if reduces(network) else 1
+
+
+def reduces(network: Mapping[str, Any]) -> bool:
+    """Whether a network makes LR of HR images."""
+    return network['type'] == 'DegradationNet'
+
+
+# ---------------------------------------------------------------------- older names of RRDBNet
+_OLDER = (
+    (r'model\.0\.', 'conv_first.'),  # the first ESRGAN
+    (r'model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.', r'body.\1.rdb\2.conv\3.'),
+    (r'model\.1\.sub\.\d+\.', 'conv_body.'),
+    (r'model\.3\.', 'conv_up1.'),  # two enlargements by 2, at scale 2 and 1 too, where the input is folded first
+    (r'model\.6\.', 'conv_up2.'),
+    (r'model\.8\.', 'conv_hr.'),
+    (r'model\.10\.', 'conv_last.'),
+    (r'RRDB_trunk\.(\d+)\.RDB(\d)\.', r'body.\1.rdb\2.'),  # ESRGAN, RealSR and BSRGAN after it
+    (r'trunk_conv\.', 'conv_body.'),
+    (r'upconv(\d)\.', r'conv_up\1.'),
+    (r'HRconv\.', 'conv_hr.'),
+)
+
+
+def with_basicsrs_names(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights of an ESRGAN under the names of BasicSR's RRDBNet; others as they are."""
+    if not {'model.1.sub.0.RDB1.conv1.0.weight', 'RRDB_trunk.0.RDB1.conv1.weight'} & weights.keys():
+        return weights
+    renamed = {}
+    for name, value in weights.items():
+        for old, new in _OLDER:
+            if re.match(old, name):
+                name = re.sub(f'^{old}', new, name)
+                break
+        renamed[name] = value
+    return renamed

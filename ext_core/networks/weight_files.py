@@ -1,0 +1,100 @@
+"""Files with weights, and where they and their option files lie; without building a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ext_core.errors import UserError
+from ext_core.networks.metadata import Metadata, from_strings
+from ext_core.train.checkpoint import load_checkpoint
+from ext_models.weights import select_weights
+
+SUFFIXES = ('.pth', '.pt', '.safetensors')
+
+
+@dataclass
+class Stored:
+    """Weights as a file has them: names without the prefix of DistributedDataParallel."""
+
+    path: Path
+    weights: Mapping[str, Any]
+    key: str | None = None
+    metadata: Metadata | None = None
+
+
+def experiment_files(folder: Path) -> tuple[Path, Path]:
+    """Option file and last generator of a finished experiment.
+
+    Raises:
+        UserError: If one of them is missing.
+    """
+    options, weights = _option_file(folder), folder / 'models' / 'net_g_latest.pth'
+    earlier = sorted(weights.parent.glob('net_g_*.pth'), key=lambda path: path.stat().st_mtime)
+    if options and not weights.is_file() and earlier:
+        raise UserError(
+            f'{folder} has not finished, and has no {weights.name}. Name a checkpoint, the newest is {earlier[-1]}.'
+        )
+    if options is None or not weights.is_file():
+        raise UserError(
+            f'{folder} is not a finished experiment: its option file (.yml) or models/net_g_latest.pth is missing. '
+            'Train it first.'
+        )
+    return options, weights
+
+
+def options_beside(weights: Path) -> Path | None:
+    """The option file of the experiment whose folder ``models`` a checkpoint lies in."""
+    models = weights.resolve().parent
+    return _option_file(models.parent) if models.name == 'models' else None
+
+
+def _option_file(folder: Path) -> Path | None:
+    """That of an experiment, which training copied into it. BasicSR keeps the name that the file had, and an archived
+    or copied experiment's has the name that the folder had before: so it may be called otherwise, if it is alone."""
+    own, found = folder / f'{folder.resolve().name}.yml', list(folder.glob('*.yml'))
+    if own.is_file():
+        return own
+    return found[0] if len(found) == 1 else None
+
+
+def read_weights(path: Path, key: str = 'params_ema') -> Stored:
+    """The weights of a file, without building a network.
+
+    Raises:
+        UserError: If the file is missing, damaged, of another kind, or holds no weights.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise UserError(f'{path} does not exist. Name a {" or ".join(SUFFIXES)} file, or the folder of an experiment.')
+    if suffix == '.safetensors':
+        try:
+            from safetensors import safe_open
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise UserError(
+                f'{path} needs the package safetensors. Install it with: pip install safetensors'
+            ) from error
+        try:
+            with safe_open(path, 'pt') as file:
+                strings = file.metadata() or {}
+            tensors = load_file(path)
+        except Exception as error:  # the package has a type of its own, and lets others out
+            raise UserError(
+                f'{path} cannot be read as a .safetensors file: {error}. Download or convert it again.'
+            ) from error
+        return Stored(path, _bare(tensors), metadata=from_strings(strings, str(path)))
+    if suffix not in SUFFIXES:
+        raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
+    content = load_checkpoint(path)
+    if {'optimizers', 'schedulers'} <= content.keys():
+        raise UserError(f'{path} is a training state, which holds no network. Name a file in the folder models.')
+    used, weights = select_weights(content, key, str(path))
+    return Stored(path, _bare(weights), used)
+
+
+def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the prefix of DistributedDataParallel; what torch notes beside the weights is kept."""
+    if not any(str(name).startswith('module.') for name in weights):
+        return weights
+    return {str(name).removeprefix('module.'): value for name, value in weights.items()}

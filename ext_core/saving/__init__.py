@@ -1,1 +1,0 @@
-"""Checkpoints: written whole or not at all, named by a manifest, found again, and loaded."""

@@ -1,0 +1,204 @@
+"""The option file of a two-stage domain adaptation, which names two recipes and, once, the images; and the stages' own
+options, which come from it."""
+
+import inspect
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+
+from ext_core.errors import UserError
+from ext_core.options import loading as options
+from ext_core.options import yaml_safe
+from ext_core.options.problems import did_you_mean, look_up
+from ext_core.use.hr_sources import pictures_of
+
+NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
+SECTIONS = ('shared', 'stage1_options', 'stage2_options')
+KEYS = (*NEEDED, 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
+HAND_OVERS = ('lmdb', 'on_the_fly')
+DEMO_OVERLAY = Path('options') / 'overlays' / 'demo_adaptation.yml'
+NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}}
+
+
+# ---------------------------------------------------------------------- the option file
+def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The option file of a two-stage training; ``options/train_domain_adaptation.yml`` explains its keys.
+
+    Args:
+        path (Path): The file. It may inherit others by ``_base_``.
+        overrides (Sequence[str]): ``key=value`` or ``key:key=value``, of keys that it has.
+
+    Returns:
+        dict[str, Any]: With ``stage1`` and ``stage2`` as paths from the current folder.
+
+    Raises:
+        UserError: If a key is missing or unknown, or a value is not one that it takes.
+    """
+    opt = options.load(path)
+    options.override(opt, list(overrides))
+    for key in opt:
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS) or ' What belongs to a recipe goes into shared, or stage1_options.'
+            raise UserError(f'{path}: unknown key {key}.{hint}')
+    for key in NEEDED:
+        if not isinstance(opt.get(key), str):
+            raise UserError(f'{path}: {key} must be given, as text. options/train_domain_adaptation.yml explains it.')
+    for key in ('val_gt', 'val_hr'):
+        if not isinstance(opt.get(key), str | None):
+            raise UserError(f"{path}: {key} must be the path of a folder or LMDB, or ~, but is '{opt[key]}'.")
+    for key in SECTIONS:
+        if not isinstance(opt.setdefault(key, None) or {}, dict):
+            raise UserError(f'{path}: {key} must be a section of options of a recipe, or ~.')
+    opt.setdefault('hand_over', HAND_OVERS[0])
+    if opt['hand_over'] not in HAND_OVERS:
+        raise UserError(f"{path}: hand_over must be {' or '.join(HAND_OVERS)}, but is '{opt['hand_over']}'.")
+    opt['val_hr'] = opt.get('val_hr') or opt.get('val_gt') or opt['hr']
+    for first, second in (('hr', 'real_lq'), ('val_hr', 'val_lq')):
+        if kind(opt[first]) != kind(opt[second]):
+            raise UserError(
+                f'{path}: {first} ({opt[first]}) and {second} ({opt[second]}) must both be folders, or both be LMDBs '
+                '(*.lmdb). scripts/prepare_data.py makes LMDBs.'
+            )
+    for key in ('stage1', 'stage2'):
+        opt[key] = shown(path.parent / opt[key])
+    return opt
+
+
+def kind(place: str) -> str:
+    """BasicSR's name for where images lie."""
+    return 'lmdb' if place.rstrip('/').endswith('.lmdb') else 'disk'
+
+
+def shown(path: Path) -> str:
+    """A path from the current folder where it lies below it, else as it is."""
+    path = Path(os.path.normpath(Path.cwd() / path))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+# ---------------------------------------------------------------------- the stages' options
+def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any]:
+    """A stage's recipe with the images, the scale, and the options of the user merged over it, in this order.
+
+    Of stage 2 without what the hand-over gives: its training images are HR images alone.
+
+    Args:
+        opt (dict): From :func:`load`.
+        number (int): 1 or 2.
+        demo (bool): Also shrink it, and take embedded photographs.
+    """
+    merged = options.load(Path(opt[f'stage{number}']))
+    merged['name'] = f'{opt["name"]}_stage{number}'
+    if opt.get('scale'):
+        merged = _scaled(merged, opt['scale'])
+    for part in (_images(opt, number), opt['shared'], opt[f'stage{number}_options']):
+        merged = options.merge(merged, part or {})
+    merged, _ = resolve(merged, ['--demo'] if demo else [], Path())
+    if demo:
+        overlay = yaml_safe.read(Path(__file__).resolve().parents[2] / DEMO_OVERLAY)
+        options.apply_overlay(merged, overlay[f'stage{number}'])
+        merged = _scaled(merged, merged['scale'])
+    if merged.get('manual_seed') is None:
+        merged['manual_seed'] = 0  # a part that is resumed has to know the seed
+    if number == 2:
+        _prepare_stage_2(merged)
+    return merged
+
+
+def _scaled(opt: dict, scale: int) -> dict:
+    """Options of another scale: also that of the generator, whatever it calls it."""
+    network = {key: scale for key in ('scale', 'upscale') if key in (opt.get('network_g') or {})}
+    return options.merge(opt, {'scale': scale, 'network_g': network})
+
+
+def _images(opt: dict[str, Any], number: int) -> dict[str, Any]:
+    """Where the images lie, as options of a stage."""
+    backend: dict[str, dict] = {key: {'_delete_': True, 'type': kind(opt[key])} for key in ('hr', 'val_lq')}
+    train: dict[str, Any] = {'name': Path(opt['hr']).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend['hr']}
+    val: dict[str, Any] = {'name': Path(opt['val_lq']).stem, 'io_backend': backend['val_lq']}
+    if number == 1:
+        train['dataroot_real_lq'] = opt['real_lq']
+        val |= {'dataroot_gt': opt['val_hr'], 'dataroot_real_lq': opt['val_lq']}
+    elif opt.get('val_gt'):
+        val |= {'dataroot_gt': opt['val_gt'], 'dataroot_lq': opt['val_lq']}
+    else:
+        backend['val_lq'].pop('_delete_')  # of a section that is replaced as a whole
+        val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
+    return {'datasets': {'train': train, 'val': val}}
+
+
+def _prepare_stage_2(opt: dict) -> None:
+    """Training images without LR ones; metrics that fit validation images without HR ones."""
+    train = opt['datasets']['train']
+    for key in ('dataroot_lq', 'filename_tmpl', 'meta_info_file'):
+        train.pop(key, None)
+    train['type'] = 'HRImageDataset'
+    for key in [key for key in opt if key.startswith('network_degrade')]:
+        del opt[key]
+    if opt['datasets']['val']['type'] == 'SingleImageDataset' and isinstance(opt.get('val'), dict):
+        metrics = opt['val'].get('metrics') or {}
+        opt['val']['metrics'] = {name: value for name, value in metrics.items() if not needs_gt(value)} or NIQE
+
+
+def needs_gt(metric: dict) -> bool:
+    """Whether a metric of ``val:metrics`` compares with a true image."""
+    found = look_up(METRIC_REGISTRY, metric.get('type'))
+    return found is None or 'img2' in inspect.signature(found).parameters
+
+
+def resolve(opt: dict, arguments: list[str], root: Path) -> tuple[dict, dict]:
+    """``ext_core.options.options.resolve`` of options that are not in a file yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'options.yml'
+        file.write_text(yaml_safe.dump(opt), encoding='utf-8')
+        args = options.parse_arguments(['-opt', str(file), *arguments], is_train=True)
+        return options.resolve(args, root, is_train=True)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Where the hand-over writes; ``hr`` is also written where ``own_hr``, else it is the source."""
+
+    source: str
+    hr: str
+    lr: str
+    own_hr: bool
+
+
+def pairs_of(stage2: dict, folder: Path) -> Pairs:
+    """HR images in a folder, or of sizes that the scale does not divide, are copied into an LMDB: LR images as LMDB
+    need such a partner."""
+    source = stage2['datasets']['train']['dataroot_gt']
+    sizes = [picture.size for picture in pictures_of(Path(source))]
+    uneven = any(side % stage2['scale'] for size in sizes if size for side in size)
+    own = kind(source) == 'disk' or uneven
+    return Pairs(source, shown(folder / 'HR.lmdb') if own else source, shown(folder / 'LR.lmdb'), own)
+
+
+def with_pairs(stage2: dict, pairs: Pairs) -> dict:
+    """Stage 2 that trains on written pairs."""
+    place: dict[str, Any] = {
+        'dataroot_gt': pairs.hr,
+        'dataroot_lq': pairs.lr,
+        'io_backend': {'_delete_': True, 'type': 'lmdb'},
+    }
+    return options.merge(stage2, {'datasets': {'train': {'type': 'PairedImageDataset', **place}}})
+
+
+def with_network(stage2: dict, stage1: dict, weights: Path) -> dict:
+    """Stage 2 that degrades each batch.
+
+    Raises:
+        UserError: If its model cannot.
+    """
+    if not hasattr(look_up(MODEL_REGISTRY, stage2.get('model_type')), 'net_degrade'):
+        raise UserError(
+            f'hand_over: on_the_fly: {stage2.get("model_type")} of stage 2 cannot degrade images itself. Use '
+            'hand_over: lmdb, or model_type: DomainAdaptationSRModel.'
+        )
+    path = {'pretrain_network_degrade': shown(weights), 'ignore_resume_networks': ['network_degrade']}
+    return options.merge(stage2, {'network_degrade': stage1['network_g'], 'path': path})

@@ -1,0 +1,156 @@
+"""``--dry-run``: everything is checked and built, two iterations of each phase run, their cost is reported, nothing is
+left behind."""
+
+import contextlib
+import math
+import resource
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ext_core.errors import UserError
+from ext_core.train.loaders import TrainingBatches, evaluation_loaders
+from ext_core.train.models import build_model, explaining_first_step, networks_of
+
+
+class Phase(NamedTuple):
+    """A part of a training whose iterations do the same, and the one or two of them that are tried."""
+
+    name: str
+    iterations: range
+
+
+@dataclass
+class Cost:
+    """What a phase takes.
+
+    Args:
+        phase (Phase): The phase.
+        seconds (list[float]): Of each iteration that was tried.
+        process_memory (float): The peak so far, in MiB; of former phases, too, as the system keeps one peak only.
+        gpu_memory (float | None): The peak in this phase, in MiB; None without a GPU.
+    """
+
+    phase: Phase
+    seconds: list[float]
+    process_memory: float
+    gpu_memory: float | None
+
+    def __str__(self) -> str:
+        tried = ', '.join(map(str, self.phase.iterations))
+        first = f' (first, with warm-up: {self.seconds[0]:.3f})' if len(self.seconds) > 1 else ' (with warm-up)'
+        gpu = '' if self.gpu_memory is None else f', peak GPU memory: {self.gpu_memory:,.0f} MiB'
+        return (
+            f'{self.phase.name}, iterations {tried}: seconds per iteration: {self.seconds[-1]:.3f}{first}{gpu}, '
+            f'peak process memory: {self.process_memory:,.0f} MiB'
+        )
+
+
+def run(opt: dict) -> int:
+    """Try a recipe, and print what it takes.
+
+    Args:
+        opt (dict): Resolved and checked options, after ``launch.join_processes``.
+
+    Returns:
+        int: Exit status.
+    """
+    from ext_core.networks.complexity import multiply_adds, parameter_count
+
+    with tempfile.TemporaryDirectory(prefix='basicsr_ext_dry_run_') as folder:
+        opt['path'].update(
+            dict.fromkeys(('experiments_root', 'models', 'log', 'training_states', 'visualization'), folder)
+        )
+        model, costs = iterate(opt)
+    if opt['rank'] != 0:
+        return 0
+    lines = ['', f'Dry run of {opt["name"]}: options, data, networks and losses are in order.']
+    inputs = {'net_g': model.lq, 'net_d': model.gt}
+    for name, net in sorted(networks_of(model).items()):
+        line = f'{name:6} {type(net).__name__}: {parameter_count(net):,} parameters'
+        if name in inputs:
+            shape = tuple(inputs[name].shape[1:])
+            try:
+                line += f', {multiply_adds(net, shape) / 1e9:.2f} GFLOPs (multiply-adds) for one {shape} image'
+            except Exception as error:  # an operation that the counter does not know must not fail the dry run
+                line += f', FLOPs unknown ({type(error).__name__})'
+        lines.append(line)
+    print('\n'.join([*lines, *map(str, costs)]))
+    return 0
+
+
+def phases_of(model: Any, total_iter: int) -> list[Phase]:
+    """The phases of a training, each with two neighbouring iterations to try.
+
+    A model of ours may say by ``phase_ends()`` what comes before its last phase (name: last iteration), and by
+    ``step_period`` after how many iterations of the last one its steps repeat: what not every iteration does, such as a
+    generator's step with ``net_d_iters`` 5, is in the multiples, and the second one is such a multiple.
+    """
+    if hasattr(model, 'phase_ends'):
+        ends = model.phase_ends()
+    else:
+        ends = {'discriminator alone': getattr(model, 'net_d_init_iters', 0)}
+    period = getattr(model, 'step_period', getattr(model, 'net_d_iters', 1))
+    found: list[Phase] = []
+    done = 0
+    for name, end in ends.items():
+        end = min(int(end), total_iter)
+        if end > done:
+            found.append(Phase(name, range(done + 1, min(done + 2, end) + 1)))
+            done = end
+    if done < total_iter:
+        second = min(math.ceil((done + 2) / period) * period, total_iter)
+        name = 'adversarial' if getattr(model, 'net_d', None) is not None else 'training'
+        found.append(Phase(name, range(max(second - 1, done + 1), second + 1)))
+    return found
+
+
+def iterate(opt: dict) -> tuple[Any, list[Cost]]:
+    """Build everything and run two iterations of each phase.
+
+    Returns:
+        tuple[Any, list[Cost]]: The model, and what each phase took.
+
+    Raises:
+        UserError: If a step fails, or a loss is not finite.
+    """
+    training = TrainingBatches(opt)
+    for loader in evaluation_loaders(opt):
+        next(iter(loader))
+    model = build_model(opt)
+    on_gpu = torch.cuda.is_available()
+    costs = []
+    with contextlib.closing(iter(training)) as batches:
+        for phase in phases_of(model, int(opt['train']['total_iter'])):
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            first = phase.iterations[0]
+            if first > 1:
+                # Schedules stand as before this iteration. Those that multiply from step to step keep their present
+                # rate, which changes no cost.
+                for scheduler in model.schedulers:
+                    scheduler.last_epoch = first - 2
+            seconds = []
+            for iteration in phase.iterations:
+                batch = next(batches)
+                started = time.perf_counter()
+                model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
+                step = 'the first training step' if first == 1 else f'iteration {iteration}, of phase {phase.name!r},'
+                with explaining_first_step(model, first=True, step=step):
+                    model.feed_data(batch)
+                    model.optimize_parameters(iteration)
+                values = model.get_current_log()  # waits for the device
+                seconds.append(time.perf_counter() - started)
+                bad = [name for name, value in values.items() if not math.isfinite(value)]
+                if bad:
+                    raise UserError(
+                        f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} '
+                        f'(phase: {phase.name}).'
+                    )
+            process_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
+            costs.append(Cost(phase, seconds, process_memory, gpu_memory))
+    return model, costs

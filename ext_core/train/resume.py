@@ -1,0 +1,169 @@
+"""What a run continues from: the state, the experiment's folder, and TensorBoard's curves.
+
+BasicSR is imported where it is needed: who only reads curves can do without.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ext_core.errors import UserError
+from ext_core.train.checkpoint import load_checkpoint, manifest_file, numbered, verify
+
+
+def load_resume_state(opt: dict, say: Callable[[str], object] = print) -> dict | None:
+    """The training state of ``--auto_resume`` or ``path:resume_state``, with the options pointed to its weights.
+
+    ``--auto_resume`` takes the newest whole iteration, and says which it had to skip: all files that its manifest names
+    have their checksums; or, where BasicSR or an earlier version of ours wrote no manifest, state and weights load. The
+    first process chooses for all: checksums are read once, and no two can choose differently.
+
+    Args:
+        opt (dict): Resolved options; ``path`` is changed as BasicSR's ``check_resume`` does.
+        say (Callable[[str], object]): Gets a line for each broken checkpoint.
+
+    Returns:
+        dict | None: The state, or None where there is nothing to continue from.
+
+    Raises:
+        UserError: If states exist but none can be loaded, or ``path:resume_state`` cannot.
+    """
+    from basicsr.utils import check_resume
+
+    path_opt = opt['path']
+    choose = _newest_whole if opt['auto_resume'] else _named
+    if not opt.get('dist'):
+        state = choose(opt, say)
+    else:
+        state, problem = None, None
+        if opt['rank'] == 0:
+            try:
+                state = choose(opt, say)
+            except UserError as error:
+                problem = str(error)
+        answer = [path_opt.get('resume_state') if state is not None else None, problem]
+        dist.broadcast_object_list(answer)
+        path, problem = answer
+        if problem is not None:
+            raise UserError(problem)
+        if opt['rank'] != 0 and path is not None:
+            path_opt['resume_state'] = path
+            state = load_checkpoint(path)
+    if state is None:
+        return None
+    own_models = path_opt['models']
+    # the weights stand beside the state, also where that is another experiment's
+    path_opt['models'] = str(Path(path_opt['resume_state']).resolve().parents[1] / 'models')
+    check_resume(opt, state['iter'])
+    path_opt['models'] = own_models
+    # what the options say of the pretrained weights' layers and key does not hold for the run's own checkpoints
+    for suffix in _saved_networks(opt):
+        path_opt.pop(f'strict_load_{suffix}_except', None)
+        if path_opt.get(f'param_key_{suffix}', '') is None:
+            path_opt[f'param_key_{suffix}'] = 'params'
+    return state
+
+
+def _saved_networks(opt: dict) -> list[str]:
+    """The networks ('g', 'd') whose weights a resumed run loads, as BasicSR's ``check_resume`` has it."""
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    sections = [key for key in opt if key.startswith('network_') and opt[key] is not None and key not in ignored]
+    return [key.removeprefix('network_') for key in sections]
+
+
+def _named(opt: dict, say: Callable[[str], object]) -> dict | None:
+    """The state of ``path:resume_state``."""
+    path = opt['path'].get('resume_state')
+    if not path:
+        return None
+    states, name = Path(path).parent, Path(path).stem
+    if name.isdecimal() and manifest_file(states, int(name)).is_file():
+        try:
+            verify(states, int(name))
+        except UserError as error:
+            raise UserError(
+                f'path:resume_state: {error} Name the state of another iteration, or put the files back.'
+            ) from error
+    return load_checkpoint(path)
+
+
+def _newest_whole(opt: dict, say: Callable[[str], object]) -> dict | None:
+    """The state that ``--auto_resume`` finds; ``path:resume_state`` names it then."""
+    folder = Path(opt['path']['training_states'])
+    for iteration in numbered(folder, '.state', '.json'):
+        path = folder / f'{iteration}.state'
+        weights = [Path(opt['path']['models']) / f'net_{name}_{iteration}.pth' for name in _saved_networks(opt)]
+        try:
+            if manifest_file(folder, iteration).is_file():
+                verify(folder, iteration, weights)
+            state = load_checkpoint(path)
+            if state.get('iter') != iteration:
+                raise UserError(f'{path} is the state of iteration {state.get("iter")}.')
+            for file in weights:
+                load_checkpoint(file)
+        except UserError as error:
+            say(f'--auto_resume: skipping iteration {iteration}: {error}')
+            continue
+        opt['path']['resume_state'] = str(path)
+        return state
+    if states := numbered(folder, '.state'):
+        raise UserError(
+            f'--auto_resume: none of the {len(states)} states in {folder} can be loaded. Move the '
+            'folder away to start afresh, or put a whole checkpoint back.'
+        )
+    return None
+
+
+def make_folders(opt: dict, state: dict | None) -> bool:
+    """Make the experiment's folders, on rank 0.
+
+    An experiment of that name is moved to ``<name>_archived_<time>`` unless this run continues it. With
+    ``--auto_resume``, one that has not come to its first checkpoint is taken over: so torchrun's restarts leave no row
+    of archived folders behind.
+
+    Returns:
+        bool: Whether this run goes on in what was there, its log and curves included; the same on all ranks.
+    """
+    from basicsr.utils import make_exp_dirs
+
+    root = Path(opt['path']['experiments_root'])
+    checkpoints = [*root.glob('models/*.pth'), *root.glob('training_states/*.state')]
+    takes_over = opt['auto_resume'] and root.is_dir() and not checkpoints
+    if opt['dist']:
+        dist.barrier()  # all have looked
+    if state is None and not takes_over:
+        make_exp_dirs(opt)
+    elif opt['rank'] == 0:
+        for key in ('experiments_root', 'models', 'training_states', 'visualization'):
+            os.makedirs(opt['path'][key], exist_ok=True)  # resumed from another experiment's state
+    if opt['dist']:
+        dist.barrier()
+    return state is not None or takes_over
+
+
+def forget_from(tb_logger: Any, step: int) -> None:
+    """Let TensorBoard drop what was written so far of this step and later ones, because they are trained again.
+
+    The files keep it: readers (TensorBoard, its ``EventAccumulator``) skip it when they meet the mark that this writes,
+    the same that ``SummaryWriter(purge_step=...)`` writes into a new file.
+
+    Args:
+        tb_logger (SummaryWriter | None): None writes nothing.
+        step (int): First iteration to be trained again.
+    """
+    if tb_logger is None:
+        return
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    tb_logger.file_writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)), step)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(iteration, value) of every scalar that TensorBoard shows of a run, in the order of its files, by tag."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={'scalars': 0}).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()['scalars']}

@@ -1,0 +1,377 @@
+"""The training loop: it drives any model of BasicSR's registry and ours."""
+
+import contextlib
+import json
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import AvgTimer, MessageLogger, set_random_seed
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ext_core.errors import UserError
+from ext_core.train.checkpoint import (
+    Written,
+    atomic_save,
+    atomic_write_bytes,
+    atomic_write_text,
+    on_cpu,
+    remove_leftovers,
+    remove_older,
+    rng_state,
+    set_rng_state,
+    write_manifest,
+)
+from ext_core.train.loaders import TrainingBatches, evaluation_loaders
+from ext_core.train.models import build_model, checkpoint_networks, evaluate, explaining_first_step
+from ext_core.train.nonfinite import REMEDY, FiniteWatch
+from ext_core.train.resume import forget_from, load_resume_state
+from ext_core.train.stopping import StopSignal
+
+_BEST = 'net_g_best'
+
+
+class Trainer:
+    """One run, from its options to its last checkpoint.
+
+    Args:
+        opt (dict): Resolved options.
+        logger (logging.Logger): BasicSR's root logger.
+        tb_logger (SummaryWriter | None): TensorBoard, on rank 0.
+        resume_state (dict | None): A training state to continue from.
+    """
+
+    def __init__(self, opt: dict, logger: logging.Logger, tb_logger: Any = None, resume_state: dict | None = None):
+        self.opt = opt
+        self.logger = logger
+        self.tb_logger = tb_logger
+        self.total_iter = int(opt['train']['total_iter'])
+        self.iteration = 0
+        self.saved_at = self.validated_at = -1
+        self.batches = TrainingBatches(opt)
+        self.evaluation = evaluation_loaders(opt)
+        self.model = build_model(opt)
+        self.finite = FiniteWatch(opt, logger)
+        self.models, self.states = Path(opt['path']['models']), Path(opt['path']['training_states'])
+        # what the options name, such as the state that is resumed, is not removed by logger:keep_last
+        self.in_use = [Path(value) for value in opt['path'].values() if isinstance(value, str)]
+        if opt['rank'] == 0:
+            for folder in (self.models, self.states):
+                remove_leftovers(folder)
+        logger.info(
+            'Training statistics:'
+            f'\n\tTraining images: {len(self.batches.loader.dataset)}'  # type: ignore[arg-type]
+            f'\n\tDataset enlarge ratio: {opt["datasets"]["train"].get("dataset_enlarge_ratio", 1)}'
+            f'\n\tBatch: {self.batches.loader.batch_size} on each of {opt["world_size"]} processes'
+            f'\n\tIterations per epoch: {self.batches.per_epoch}'
+            f'\n\tIterations: {self.total_iter}, epochs: {math.ceil(self.total_iter / self.batches.per_epoch)}'
+        )
+        if 'save_in_background' in opt['logger']:
+            logger.info('logger:save_in_background has no effect any more: the training loop itself saves.')
+        if resume_state is not None:
+            self._resume(resume_state)
+        self.messages = MessageLogger(opt, self.iteration, tb_logger)
+        self.messages.max_iters = self.total_iter + 1  # its ETA counts one iteration too few, and ends below zero
+
+    # ------------------------------------------------------------------ the loop
+    def run(self) -> int:
+        """Train to the end or until a signal asks to stop.
+
+        Returns:
+            int: Exit status: 0, or 128 + the signal's number.
+
+        Raises:
+            UserError: If a loss or gradient is not finite and ``train:nonfinite`` has no way on, or a checkpoint cannot
+                be written.
+        """
+        self.logger.info(f'Start training from epoch: {self.batches.epoch}, iter: {self.iteration}')
+        started = time.time()
+        trained = self.iteration < self.total_iter
+        self.finite.watch(self.model, self.iteration)
+        with StopSignal() as stop:
+            with self._progress() as bar, contextlib.closing(iter(self.batches)) as batches:
+                # closing ends the workers, whatever happens
+                received = self._loop(batches, stop, bar) if trained else None
+            if received is not None:
+                if self.saved_at != self.iteration:
+                    self.save()
+                self.logger.info(
+                    f'Stopped by {signal.Signals(received).name} after iteration {self.iteration}, which is saved in '
+                    f'{self.states / f"{self.iteration}.state"}. Continue with --auto_resume.'
+                )
+                if self.opt['dist']:
+                    torch.distributed.barrier()  # once one has left with this status, torchrun ends those that save
+                return 128 + received
+            self.logger.info(f'End of training. Time consumed: {time.time() - started:.0f} s')
+            if trained and self.saved_at != self.iteration:
+                self.save()
+            self.logger.info('Save the latest model.')
+            self._write_networks('latest')
+        if self.opt.get('val') is not None and self.validated_at != self.iteration:
+            self.validate()
+            if trained:
+                self.save()  # once more, now that the state can say that this is done and how good it was
+        return 0
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[tqdm]:
+        """A progress line with the time left where a person is watching; in a pipe or a file BasicSR's log lines do."""
+        shown = sys.stderr.isatty() and self.opt['rank'] == 0
+        bar = tqdm(
+            total=self.total_iter,
+            initial=self.iteration,
+            unit='it',
+            dynamic_ncols=True,
+            smoothing=0.05,
+            desc=str(self.opt['name'])[:24],
+            disable=not shown,
+        )
+        with logging_redirect_tqdm(loggers=[self.logger] if shown else []), bar:
+            yield bar
+
+    def _loop(self, batches: Iterator[dict], stop: StopSignal, bar: tqdm) -> int | None:
+        data_timer, iter_timer = AvgTimer(), AvgTimer()
+        for batch in batches:
+            data_timer.record()
+            self._train_on(batch)
+            iter_timer.record()
+            if self.messages.start_iter + 1 == self.iteration:
+                self.messages.reset_start_time()  # the first iteration's warm-up would spoil the ETA
+            good = self._settle()
+            bar.update(self.iteration - bar.n)
+            if good:  # else training has gone back to an iteration whose log line and checkpoint are there
+                log, validate, save = self._due()
+                if log:
+                    self._log(iter_timer.get_avg_time(), data_timer.get_avg_time())
+                if validate:  # before saving, so that the state holds this iteration's best metrics
+                    self.validate()
+                if save:
+                    self.save()
+            received = stop.agreed()
+            if good and (received is not None or self.iteration >= self.total_iter) and self._settle(now=True):
+                return received
+            data_timer.start()
+            iter_timer.start()
+        raise AssertionError('the stream of training batches is endless')
+
+    def _train_on(self, batch: dict) -> None:
+        """One iteration."""
+        self.finite.start()
+        self.iteration += 1
+        self.model.update_learning_rate(self.iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
+        with explaining_first_step(self.model, first=self.messages.start_iter + 1 == self.iteration):
+            self.model.feed_data(batch)
+            self.model.optimize_parameters(self.iteration)
+        self.finite.note(self.iteration, batch)
+
+    def _due(self) -> tuple[bool, bool, bool]:
+        """Whether this iteration is logged, validated, saved."""
+        frequencies = (
+            self.opt['logger']['print_freq'],
+            (self.opt.get('val') or {}).get('val_freq'),
+            self.opt['logger']['save_checkpoint_freq'],
+        )
+        log, validate, save = (every is not None and self.iteration % int(every) == 0 for every in frequencies)
+        return log, validate, save
+
+    def _log(self, iteration_time: float, data_time: float) -> None:
+        values = {'epoch': self.batches.epoch, 'iter': self.iteration, 'lrs': self.model.get_current_learning_rate()}
+        self.messages(values | {'time': iteration_time, 'data_time': data_time} | self.check_losses())
+
+    # ------------------------------------------------------------------ numbers that are not finite
+    def check_losses(self) -> dict[str, float]:
+        """The current losses.
+
+        Raises:
+            UserError: If one is NaN or infinite. Nothing is saved then; earlier checkpoints are untouched.
+        """
+        values = dict(self.model.get_current_log())
+        bad = sorted(name for name, value in values.items() if not math.isfinite(value))
+        if bad:
+            raise UserError(
+                f'Iteration {self.iteration}: loss {", ".join(bad)} is not finite, so training stops here; checkpoints '
+                f'already in {self.models} are untouched. {REMEDY}'
+            )
+        return values
+
+    def _settle(self, now: bool = False) -> bool:
+        """Where it is time, see to it that no iteration so far was bad; False if one had to be undone."""
+        if now or self.finite.due(self.iteration) or self.iteration >= self.total_iter or any(self._due()):
+            return self.finite.settle(self._train_on, self._go_back)
+        return True
+
+    def _go_back(self, iteration: int) -> None:
+        """To an iteration whose state is about to be restored, or, where none is kept, to the newest whole checkpoint.
+
+        The stream of batches goes on from where it is: the checkpoint's own would lead to the same end again.
+        """
+        if self.finite.policy.action == 'skip':
+            self.iteration = iteration
+            return
+        if self.opt['dist']:
+            torch.distributed.barrier()  # the first rank's checkpoint is on the disk
+        position = self.batches.epoch, self.batches.batches_in_epoch
+        state = load_resume_state(self.opt | {'auto_resume': True}, say=self.logger.warning)
+        if state is None:
+            raise UserError(
+                f'train:nonfinite: there is no checkpoint to go back to in {self.states}. '
+                'Lower logger:save_checkpoint_freq, or use action: skip.'
+            )
+        del self.model
+        set_random_seed(self.opt['manual_seed'] + self.opt['rank'])  # as at the start, for what no checkpoint holds
+        self.model = build_model(self.opt)
+        self._resume(state)
+        self.batches.set_position(*position)
+        self.finite.watch(self.model, self.iteration)
+        forget_from(self.tb_logger, self.iteration + 1)
+
+    # ------------------------------------------------------------------ validating, saving, resuming
+    def validate(self) -> None:
+        """Run every validation set, and keep the network if it is the best so far by ``val:save_best``.
+
+        Its best value is part of the training state, so a resumed run goes on comparing. As everywhere in BasicSR,
+        equal is as good as better.
+        """
+        for loader in self.evaluation:
+            evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+        self.validated_at = self.iteration
+        metric = self.opt['val'].get('save_best')
+        if metric is None or not self.evaluation or self.opt['rank'] != 0:
+            return
+        dataset = self.evaluation[0].dataset.opt['name']  # type: ignore[attr-defined]
+        results = getattr(self.model, 'best_metric_results', {}).get(dataset, {})
+        if metric not in results or results[metric]['iter'] != self.iteration:
+            return
+        value = float(results[metric]['val'])
+        ((file, written),) = self._write_networks('best', only='net_g').items()
+        figures = {'file': file.name, 'iter': self.iteration, 'dataset': dataset, 'metric': metric, 'value': value}
+        atomic_write_text(json.dumps(figures | written._asdict(), indent=1) + '\n', file.with_suffix('.json'))
+        self.logger.info(f'Best {metric} on {dataset} so far, {value:.4f}: saved as {file.name}.')
+
+    def save(self) -> None:
+        """Save weights and state of this iteration, unless a loss has gone bad.
+
+        Raises:
+            UserError: If a loss is not finite, or a file cannot be written. What was saved before is complete.
+        """
+        self.check_losses()
+        if self.tb_logger:
+            self.tb_logger.flush()  # a run that is killed and continues here has no gap in its curves
+        self.logger.info('Saving models and training states.')
+        state = {
+            'epoch': self.batches.epoch,
+            'iter': self.iteration,
+            'optimizers': [optimizer.state_dict() for optimizer in self.model.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.model.schedulers],
+            'ext': self._extra_state(),
+        }
+        self.saved_at = self.iteration
+        if self.opt['rank'] != 0:
+            return
+        file = self.states / f'{self.iteration}.state'
+        written = self._write_networks(self.iteration)
+        written[file] = atomic_save(on_cpu(state), file)
+        write_manifest(self.states, self.iteration, written)
+        if self.opt['logger'].get('keep_last') is not None:
+            remove_older(self.states, self.opt['logger']['keep_last'], self.iteration, self.in_use)
+
+    def _write_networks(self, name: int | str, only: str | None = None) -> dict[Path, Written]:
+        """Write ``net_g_<name>.pth`` and its kin, on rank 0."""
+        if self.opt['rank'] != 0:
+            return {}
+        written = {}
+        for label, nets in checkpoint_networks(self.model).items():
+            if only in (None, label):
+                file = self.models / f'{label}_{name}.pth'
+                written[file] = atomic_save({key: on_cpu(net.state_dict()) for key, net in nets.items()}, file)
+        return written
+
+    def _extra_state(self) -> dict:
+        """What BasicSR's training state lacks, as it is now. Called on all ranks when a state is saved."""
+        own = rng_state(), self.batches.samples.bad
+        ranks: list = [own]
+        step_states: list = []  # what the next step depends on, on the CPU: of each process, on the first one
+        if hasattr(self.model, 'step_state'):
+            step_states = [on_cpu(self.model.step_state())]
+        if self.opt['dist']:
+            ranks = [None] * self.opt['world_size']
+            torch.distributed.all_gather_object(ranks, own)
+            if step_states:
+                (mine,) = step_states
+                step_states = [None] * self.opt['world_size']
+                # not to all, as the pool of a RealESRGANModel is large
+                torch.distributed.gather_object(mine, step_states if self.opt['rank'] == 0 else None)
+        bad = sorted({index for _, indices in ranks for index in indices})
+        self.batches.samples.expect_bad(bad)  # one budget for all processes
+        precision = getattr(self.model, 'precision', None)
+        best = {  # without NumPy's numbers, which a safe load of the state would refuse
+            dataset: {
+                metric: {'better': result['better'], 'val': float(result['val']), 'iter': int(result['iter'])}
+                for metric, result in results.items()
+            }
+            for dataset, results in getattr(self.model, 'best_metric_results', {}).items()
+        }
+        return {
+            'manual_seed': self.opt['manual_seed'],
+            'batches_in_epoch': self.batches.batches_in_epoch,
+            'bad_samples': bad,
+            'validated_at': self.validated_at,
+            'nonfinite': self.finite.state_dict(),
+            'rng': [generators for generators, _ in ranks],
+            'scaler': precision.scaler.state_dict() if precision else {},
+            'model': step_states,
+            'best': best,
+        }
+
+    def _resume(self, state: dict) -> None:
+        extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
+        rank, world_size = self.opt['rank'], self.opt['world_size']
+        try:
+            self.model.resume_training(state)
+            if saved := extra.get('model'):
+                saved = [saved] if isinstance(saved, dict) else saved  # former versions saved that of the first process
+                # the first one's, where another number of processes saved
+                self.model.load_step_state(saved[rank if len(saved) == world_size else 0])
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
+                'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
+            ) from error
+        self.iteration = self.saved_at = state['iter']
+        self.validated_at = extra.get('validated_at', -1)
+        self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
+        self.batches.samples.expect_bad(extra.get('bad_samples', []))
+        if extra.get('scaler'):
+            self.model.precision.scaler.load_state_dict(extra['scaler'])
+        self.finite.load_state_dict(extra.get('nonfinite', {}))
+        # the best metrics, as far as the options still ask for them
+        val = self.opt.get('val') or {}
+        wanted = {*(val.get('metrics') or {}), *getattr(self.model, 'VALIDATION_FIGURES', ())}
+        for dataset, results in extra.get('best', {}).items():
+            if kept := {name: result for name, result in results.items() if name in wanted}:
+                self.model._initialize_best_metric_results(dataset)
+                self.model.best_metric_results[dataset].update(kept)
+        if rank == 0 and val.get('save_best') and not (self.models / f'{_BEST}.pth').is_file():
+            # a run that continues from the state of another experiment brings its best network along
+            for suffix in ('.pth', '.json'):
+                file = Path(self.opt['path']['resume_state']).resolve().parents[1] / 'models' / f'{_BEST}{suffix}'
+                if file.is_file():
+                    atomic_write_bytes(file.read_bytes(), self.models / file.name)
+        if len(extra.get('rng', [])) == world_size:
+            set_rng_state(extra['rng'][rank])
+        elif extra:
+            self.logger.warning(
+                f'The state was saved by {len(extra["rng"])} processes, now there are {world_size}: the training goes '
+                'on, but not as it would have without the interruption.'
+            )
+        self.logger.info(
+            f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}. '
+            'What earlier logs of this run say of later iterations is void.'
+        )

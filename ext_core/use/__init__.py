@@ -1,0 +1,1 @@
+"""Trained networks at work: enlarging, degrading, measuring, and pages of results."""

@@ -1,0 +1,173 @@
+"""Enlarge many files: reading and writing go on in the background, and a bad file does not stop the others."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tqdm import tqdm
+
+from ext_core.errors import UserError, refusal
+from ext_core.train.checkpoint import atomic_write_bytes
+from ext_core.use.enlarge import Enlarger
+from ext_core.use.image_names import Job
+from ext_core.use.photographs import Photograph, encode, is_deep_format, read_photograph
+
+
+@dataclass
+class Outcome:
+    """What became of one image.
+
+    Args:
+        source (str), target (str): The files.
+        status (str): 'made', 'there' (from before) or 'failed'.
+        size (tuple[int, int] | None): (width, height) of the image.
+        result_size (tuple[int, int] | None): (width, height) of the result.
+        seconds (float | None): In the network, without reading and writing.
+        seconds_per_megapixel (float | None): Of the result.
+        notes (list[str]): What could not be kept.
+        error (str | None): Why it failed.
+    """
+
+    source: str
+    target: str
+    status: str = 'made'
+    size: tuple[int, int] | None = None
+    result_size: tuple[int, int] | None = None
+    seconds: float | None = None
+    seconds_per_megapixel: float | None = None
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    def fail(self, error: BaseException) -> None:
+        self.status = 'failed'
+        text = str(error).strip() or type(error).__name__
+        self.error = text if refusal(error) is not None else f'{type(error).__name__}: {text}'
+
+
+def enlarge_files(
+    jobs: Sequence[Job], enlarger: Enlarger, quality: int = 95, overwrite: bool = False, workers: int = 2
+) -> list[Outcome]:
+    """Enlarge files, one after the other.
+
+    Args:
+        jobs (Sequence[Job]): From :func:`ext_core.use.image_names.plan`.
+        enlarger (Enlarger): Its ``say`` and ``tell`` are set here, to the progress line.
+        quality (int): Of JPEG and WebP. Default: 95.
+        overwrite (bool): Make those again whose results are there. Default: False.
+        workers (int): Threads that read, and as many that write; so many images are held besides that in work. 0 for
+            none. Default: 2.
+
+    Returns:
+        list[Outcome]: In the order of the jobs.
+    """
+    outcomes = {job: Outcome(str(job.source), str(job.target)) for job in jobs}
+    todo = [job for job in jobs if overwrite or not job.target.is_file()]
+    for job in set(jobs) - set(todo):
+        outcomes[job].status = 'there'
+    readers, writers = (ThreadPoolExecutor(max(workers, 1)) for _ in range(2))
+    reading: deque[tuple[Job, Future[Photograph]]] = deque()
+    writing: deque[tuple[Outcome, Future]] = deque()
+
+    def submit(pool: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> Future:
+        if workers:
+            return pool.submit(call, *arguments)
+        future: Future = Future()
+        try:
+            future.set_result(call(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def finish(most: int) -> None:
+        """Wait until no more than so many are being written."""
+        while len(writing) > most:
+            outcome, future = writing.popleft()
+            if not future.cancelled() and (error := future.exception()) is not None:
+                outcome.fail(error)
+
+    # disable=None: no line where nobody watches, in a pipe or a file
+    bar = tqdm(total=len(todo), unit='image', dynamic_ncols=True, smoothing=0.1, disable=None)
+    enlarger.say = bar.write
+    enlarger.tell = lambda done, total: bar.set_postfix_str(f'tile {done}/{total}') if total > 1 else None
+    rest, stopped = iter(todo), True
+    try:
+        while True:
+            for job in islice(rest, workers + 1 - len(reading)):
+                reading.append((job, submit(readers, read_photograph, job.source)))
+            if not reading:
+                break
+            job, photograph = reading.popleft()
+            outcome = outcomes[job]
+            bar.set_description_str(job.source.name[:24])
+            try:
+                result = _enlarged(enlarger, photograph.result(), job, outcome)
+                writing.append((outcome, submit(writers, _write, result, job, quality)))
+                finish(workers)
+            except Exception as error:  # one bad file does not stop the rest, whatever is the matter with it
+                outcome.fail(error)
+            bar.set_postfix_str('')
+            bar.update()
+        stopped = False
+    finally:  # files that are being written are finished, after Ctrl-C too
+        for pool in (readers, writers):
+            pool.shutdown(wait=True, cancel_futures=stopped)
+        finish(0)
+        bar.close()
+    return list(outcomes.values())
+
+
+def _enlarged(enlarger: Enlarger, photograph: Photograph, job: Job, outcome: Outcome) -> Photograph:
+    deep = photograph.deep and is_deep_format(job.target.suffix)
+    if photograph.deep and not deep:
+        photograph.notes.append(f'16 bits reduced to 8, because {job.target.suffix} has no more')
+    outcome.notes = photograph.notes
+    outcome.size = photograph.pixels.shape[1], photograph.pixels.shape[0]
+    started = time.perf_counter()
+    result = enlarger(photograph, deep)  # its result is on the CPU, so that a GPU has finished
+    outcome.seconds = time.perf_counter() - started
+    width, height = result.pixels.shape[1], result.pixels.shape[0]
+    outcome.result_size = width, height
+    outcome.seconds_per_megapixel = outcome.seconds / (width * height / 1e6)
+    return result
+
+
+def _write(photograph: Photograph, job: Job, quality: int) -> None:
+    content = encode(photograph, job.target.suffix, quality)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(content, job.target)
+
+
+# ---------------------------------------------------------------------- words
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """What was done, for people."""
+    made = [outcome for outcome in outcomes if outcome.status == 'made']
+    counts = [f'{len(made)} images made']
+    if made:
+        seconds = sum(outcome.seconds or 0 for outcome in made)
+        size = sum((outcome.result_size or (0, 0))[0] * (outcome.result_size or (0, 0))[1] for outcome in made) / 1e6
+        counts[0] += f' in {seconds:.1f} s ({seconds / max(size, 1e-9):.2f} s for each megapixel of the results)'
+    there = sum(outcome.status == 'there' for outcome in outcomes)
+    if there:
+        counts.append(f'{there} there before (--overwrite makes them again)')
+    lines = [', '.join(counts) + '.']
+    lines += [f'  {outcome.source}: {note}' for outcome in made for note in outcome.notes]
+    return '\n'.join(lines)
+
+
+def failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise an error that names what failed, if anything did.
+
+    Raises:
+        UserError: If something failed.
+    """
+    lines = []
+    for outcome in outcomes:
+        if outcome.status == 'failed':
+            error = outcome.error or ''
+            lines.append(f'  {error}' if error.startswith(outcome.source) else f'  {outcome.source}: {error}')
+    if lines:
+        raise UserError('\n'.join([f'{len(lines)} of {len(outcomes)} images could not be enlarged:', *lines]))

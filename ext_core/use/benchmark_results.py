@@ -1,0 +1,384 @@
+"""Results of a benchmark: tables as CSV, Markdown and one HTML page that needs no network, and crops side by side."""
+
+import math
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ext_core.errors import UserError
+from ext_core.train.checkpoint import atomic_write_text
+from ext_core.use.benchmark import Benchmark
+from ext_core.use.cost import Cost, machine
+from ext_core.use.crops import detail, png_data_uri, strongest_window
+from ext_core.use.evaluation import read
+from ext_core.use.methods import Nearest, Place, TestSet
+from ext_core.use.tables import Row, lower_is_better, mean, table_text, write_csv
+
+COST_COLUMNS = {
+    'parameters': 'parameters',
+    'multiply_adds': 'multiply-adds, 1280 × 720',
+    'seconds': 's per image',
+    'megapixel': 's per megapixel',
+    'time_ratio': 'time ratio',
+}
+_ZOOM = 3  # of crops on the page
+_OVERVIEW = 240  # px, width of the picture that shows where the crop is
+_TILE = 2.3  # inches of a crop in the PNG file
+
+
+@dataclass
+class Report:
+    """All that is said of a benchmark.
+
+    Args:
+        benchmark (Benchmark): After its run.
+        costs (Mapping[tuple[str, int], Cost]): By method and scale.
+        left_out (Mapping[str, str]): Metrics that cannot be computed here, and why.
+        notes (Sequence[str]): How it was measured, a sentence each.
+    """
+
+    benchmark: Benchmark
+    costs: Mapping[tuple[str, int], Cost]
+    left_out: Mapping[str, str]
+    notes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Rows, one for each set and method, set by set: means over images, and costs.
+
+        A mean stands only where every image has a value, or is too small for the metric: means over other images than
+        those of the other methods would mislead.
+        """
+        self.images = self.benchmark.results()
+        self.rows: list[Row] = []
+        for test_set in self.benchmark.sets:
+            for upscaler in self.benchmark.upscalers:
+                images = self.images.get((upscaler.name, test_set.name))
+                if images is None:
+                    continue
+                row: Row = {'set': test_set.name, 'scale': test_set.scale, 'method': upscaler.name}
+                row['images'] = len(images)
+                for metric in self.benchmark.metrics:
+                    complete = all(metric in values for values in images.values())
+                    row[metric] = mean(values[metric] for values in images.values()) if complete else None
+                cost = self.costs.get((upscaler.name, test_set.scale), {})
+                self.rows.append(row | {key: cost.get(key) for key in COST_COLUMNS})
+        metrics = {
+            name: f'{name} {"↓" if lower_is_better(options) else "↑"}'
+            for name, options in self.benchmark.metrics.items()
+        }
+        # key to title, of the columns with figures that any row has
+        self.headings = {
+            k: t for k, t in (metrics | COST_COLUMNS).items() if any(row[k] is not None for row in self.rows)
+        }
+
+
+def notes(metrics: Mapping[str, Mapping[str, Any]], border: int | None, timed: bool) -> list[str]:
+    """How it was measured."""
+    where = 'RGB' if metrics.get('psnr', metrics.get('ssim', {})).get('test_y_channel') is False else 'luminance'
+    cut = 'as many pixels as the scale' if border is None else f'{border} pixels'
+    lpips = ', LPIPS none' if 'lpips' in metrics else ''
+    text = [f'PSNR and SSIM are of {where}. Metrics leave out a border of {cut}{lpips}.']
+    text.append('Multiply-adds of one pass for a result of 1280 × 720, scaled from a small image by area.')
+    if timed:
+        text.append(
+            f'Times of the image of median size on {machine()}: they hold for this machine only. Methods alternated; '
+            'the ratio is to the first method with a time that was named, else to bicubic.'
+        )
+    return text
+
+
+def shown(key: str, value: Any) -> str:
+    """A cell's text; '–' for None."""
+    if value is None:
+        return '–'
+    if key == 'parameters':
+        return f'{value:,}'
+    if key == 'multiply_adds':
+        return f'{value / 1e9:.2f} G'
+    if key in COST_COLUMNS:
+        return f'{value:.3g}'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)
+
+
+def failure_lines(benchmark: Benchmark) -> list[str]:
+    """What went wrong, a line each."""
+    failures = benchmark.failures.items()
+    return [f'{what}, {metric}: {reason}' for what, failed in failures for metric, reason in failed.items()]
+
+
+# ---------------------------------------------------------------------- tables
+def write(report: Report, output: Path, command: Sequence[str]) -> str:
+    """``results.csv``, ``images.csv`` and ``results.md``; returns the last one's text."""
+    write_csv(report.rows, output / 'results.csv')
+    of_images = [
+        {'set': set_name, 'method': method, 'image': image}
+        | {metric: values.get(metric) for metric in report.benchmark.metrics}
+        for (method, set_name), images in report.images.items()
+        for image, values in images.items()
+    ]
+    write_csv(of_images, output / 'images.csv')
+    text = markdown(report, command)
+    atomic_write_text(text, output / 'results.md')
+    return text
+
+
+def markdown(report: Report, command: Sequence[str] = ()) -> str:
+    """A table for each set, how it was measured, and what is missing."""
+    lines: list[str] = []
+    for test_set in report.benchmark.sets:
+        rows = [row for row in report.rows if row['set'] == test_set.name]
+        columns = {key: title for key, title in report.headings.items() if any(row[key] is not None for row in rows)}
+        cells = [[row['method'], *(shown(key, row[key]) for key in columns)] for row in rows]
+        lines += [f'## {test_set.name} ×{test_set.scale}, {len(test_set.places)} images', '']
+        lines += [table_text([['method', *columns.values()], *cells]), '']
+    lines += [' '.join(report.notes), '']
+    lines += [f'- {name} is left out: {reason.splitlines()[0]}' for name, reason in report.left_out.items()]
+    lines += [f'- missing: {text}' for text in failure_lines(report.benchmark)]
+    if command:
+        lines += ['', '```sh', shlex.join(command), '```']
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+# ---------------------------------------------------------------------- crops
+@dataclass(frozen=True)
+class Crop:
+    """A square of ``size`` pixels; ``corner`` is its left and top, None for where methods differ most."""
+
+    size: int
+    corner: tuple[int, int] | None = None
+
+    def fits(self, place: Place) -> bool:
+        """Whether it lies inside of an image."""
+        left, top = self.corner or (0, 0)
+        return left + self.size <= place.size[0] and top + self.size <= place.size[1]
+
+
+def require_crop(crop: Crop, sets: Sequence[TestSet]) -> None:
+    """Refuse a crop that is in none of the images.
+
+    Raises:
+        UserError: If so.
+    """
+    if not any(crop.fits(place) for test_set in sets for place in test_set.places):
+        raise UserError('--crop lies in none of the images. Choose a smaller one.')
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The same square of an image as several methods made it.
+
+    Args:
+        place (Place): The image.
+        left (int), top (int), size (int): The square, in HR pixels.
+        whole (np.ndarray): The true image, uint8 BGR (h, w, 3).
+        images (dict[str, np.ndarray]): The square by method, uint8 BGR; 'HR' is the true one.
+        captions (dict[str, str]): The image's metrics by method; empty where there are none.
+    """
+
+    place: Place
+    left: int
+    top: int
+    size: int
+    whole: np.ndarray
+    images: dict[str, np.ndarray]
+    captions: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """What and where it is."""
+        where = f'{self.size} × {self.size} pixels at x {self.left}, y {self.top}'
+        return f'{self.place.set_name}: {self.place.name}, {where}'
+
+
+def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
+    """Of the images where the methods differ most: where the standard deviation over methods is largest.
+
+    Args:
+        report (Report): What was measured.
+        crop (Crop): What is cut out of images.
+        pictures (int): How many of each set, at most.
+    """
+    benchmark, size = report.benchmark, crop.size
+    pieces = []
+    for test_set in benchmark.sets:
+        found = []
+        for place in filter(crop.fits, test_set.places):
+            files, compared = {}, []
+            for upscaler in benchmark.upscalers:
+                if not (upscaler.pictured and upscaler.takes(test_set)):
+                    continue
+                kept = benchmark.output / 'runs' / upscaler.name / test_set.name / f'{place.name}.png'
+                path = kept if upscaler.kept else next(iter(upscaler.sources(place)))
+                if path.is_file():
+                    files[upscaler.name] = path
+                    if not isinstance(upscaler, Nearest):  # which differs everywhere
+                        compared.append(read(path))
+            if not files:
+                continue
+            if len(compared) > 1:
+                weight = np.stack(compared).astype(np.float32).std(axis=0).mean(axis=-1)
+            else:
+                weight = detail(read(next(iter(files.values()))))
+            if crop.corner is None:
+                top, left, difference = strongest_window(weight, size)
+            else:
+                left, top = crop.corner
+                difference = float(weight[top : top + size, left : left + size].sum())
+            found.append((difference, place, left, top, files))
+        found.sort(key=lambda entry: -entry[0])
+        for _, place, left, top, files in found[:pictures]:
+            truth = read(place.gt)[: place.size[1], : place.size[0]]
+            images = {'HR': truth} | {name: read(path) for name, path in files.items()}
+            captions = {}
+            for name in images:
+                values = report.images.get((name, place.set_name), {}).get(place.name, {})
+                captions[name] = ', '.join(f'{metric} {shown(metric, value)}' for metric, value in values.items())
+            cut = {name: image[top : top + size, left : left + size] for name, image in images.items()}
+            pieces.append(Piece(place, left, top, size, truth, cut, captions))
+    return pieces
+
+
+def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
+    """All pieces as one PNG, for documents that hold no HTML: below one another, the methods of each side by side.
+
+    Args:
+        pieces (Sequence[Piece]): At least one.
+        columns (int): Most methods in a row; the others follow below, in rows of about equal length. Default: 7.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    most = max(len(piece.images) for piece in pieces)
+    columns = math.ceil(most / math.ceil(most / columns))
+    lines = [math.ceil(len(piece.images) / columns) for piece in pieces]
+    size = (_TILE * columns, (_TILE + 0.5) * sum(lines) + 0.3 * len(pieces))
+    figure = plt.figure(figsize=size, layout='constrained')
+    blocks = figure.subfigures(len(pieces), 1, squeeze=False, height_ratios=lines)[:, 0]
+    for block, piece, rows in zip(blocks, pieces, lines, strict=True):
+        block.suptitle(piece.title, fontsize=10)
+        axes = block.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, (name, image) in zip(axes, piece.images.items(), strict=False):
+            axis.imshow(image[..., ::-1], interpolation='nearest')
+            axis.set_title('\n'.join([name, *textwrap.wrap(piece.captions[name], 34)]), fontsize=8)
+    file = BytesIO()
+    figure.savefig(file, format='png', dpi=100)
+    plt.close(figure)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------------- page
+_STYLE = f"""
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right }}
+th.text, td.text {{ text-align: left }}
+th button {{ font: inherit; font-weight: bold; border: 0; background: none; padding: 0; cursor: pointer }}
+th[aria-sort=ascending] button::after {{ content: ' ▲' }}
+th[aria-sort=descending] button::after {{ content: ' ▼' }}
+td.best {{ font-weight: bold }}
+.row {{ display: flex; gap: .8em }}
+.crops {{ display: flex; flex-wrap: wrap; align-content: flex-start; gap: .8em }}
+figure {{ margin: 0 }}
+figcaption {{ font-size: 12px }}
+img.crop {{ image-rendering: pixelated }}
+img.overview {{ width: {_OVERVIEW}px }}
+"""
+_SCRIPT = """
+for (const head of document.querySelectorAll('#results th')) {
+  head.querySelector('button').addEventListener('click', () => {
+    const column = head.cellIndex;
+    const descending = head.getAttribute('aria-sort') === 'ascending';
+    for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
+    head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
+    const key = row => row.cells[column].dataset.value;
+    const compare = head.classList.contains('text')
+      ? (a, b) => key(a).localeCompare(key(b), undefined, {numeric: true})
+      : (a, b) => Number(key(a)) - Number(key(b));
+    const body = document.querySelector('#results tbody');
+    body.append(...[...body.rows].sort((a, b) => {
+      if (key(a) === '' || key(b) === '') return (key(a) === '') - (key(b) === '');
+      return descending ? compare(b, a) : compare(a, b);
+    }));
+  });
+}
+"""
+
+
+def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
+    """The page: a table that sorts itself, notes, and for each piece the whole image and the crops of all methods.
+
+    Args:
+        report (Report): What it shows.
+        pieces (Sequence[Piece]): From :func:`pieces_of`.
+        title (str): Its heading.
+    """
+    comparable = {upscaler.name for upscaler in report.benchmark.upscalers if upscaler.only is None}
+    best: dict[tuple[str, str], float] = {}  # by set and metric, of the methods that all metrics have a meaning for
+    for metric, options in report.benchmark.metrics.items():
+        choose = min if lower_is_better(options) else max
+        for row in report.rows:
+            if row[metric] is not None and row['method'] in comparable:
+                of = row['set'], metric
+                best[of] = choose(best.get(of, row[metric]), row[metric])
+
+    def cell(text: object, value: object, kind: str = '') -> str:
+        data = '' if value is None else 'Infinity' if value == math.inf else escape(str(value))
+        return f'<td class="{kind}" data-value="{data}">{escape(str(text))}</td>'
+
+    titles = {'set': 'set', 'method': 'method', 'scale': 'scale', **report.headings}
+    heads = [
+        f'<th class="{"text" if key in ("set", "method") else ""}"><button type="button">{escape(name)}</button></th>'
+        for key, name in titles.items()
+    ]
+    rows = []
+    for row in report.rows:
+        cells = [cell(row['set'], row['set'], 'text'), cell(row['method'], row['method'], 'text')]
+        cells.append(cell(row['scale'], row['scale']))
+        for key in report.headings:
+            kind = 'best' if row[key] is not None and row[key] == best.get((row['set'], key)) else ''
+            cells.append(cell(shown(key, row[key]), row[key], kind))
+        rows.append(f'<tr>{"".join(cells)}</tr>')
+    parts = [
+        f'<h1>{escape(title)}</h1>\n<table id="results"><thead><tr>{"".join(heads)}</tr></thead>',
+        f'<tbody>{"".join(rows)}</tbody></table>\n<p>A click on a heading sorts. Bold: the best of a set.</p>',
+    ]
+    parts += [f'<p>{escape(note)}</p>' for note in report.notes]
+    missing = [f'{name} is left out: {reason}' for name, reason in report.left_out.items()]
+    missing += [f'missing: {line}' for line in failure_lines(report.benchmark)]
+    if missing:
+        parts.append('<ul>' + ''.join(f'<li>{escape(line)}</li>' for line in missing) + '</ul>')
+    for piece in pieces:
+        factor = min(1.0, _OVERVIEW / piece.whole.shape[1])
+        small = cv2.resize(piece.whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        x, y, size = (round(value * factor) for value in (piece.left, piece.top, piece.size))
+        cv2.rectangle(small, (x, y, size, size), (0, 255, 255), 1)
+        side = piece.size * _ZOOM
+        figures = [
+            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" '
+            f'src="{png_data_uri(image)}">'
+            f'<figcaption>{escape(name)}<br>{escape(piece.captions[name])}</figcaption></figure>'
+            for name, image in piece.images.items()
+        ]
+        parts.append(
+            f'<h2>{escape(piece.title)}</h2>\n<div class="row"><figure><img class="overview" alt="HR, whole" '
+            f'src="{png_data_uri(small)}"><figcaption>HR</figcaption></figure>'
+            f'<div class="crops">{"".join(figures)}</div></div>'
+        )
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    body = '\n'.join(parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
+        f'<body>{body}\n<script>{_SCRIPT}</script></body></html>\n'
+    )

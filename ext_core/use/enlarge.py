@@ -1,0 +1,246 @@
+"""Enlarge photographs with a network: tiles, alpha, grey, 16 bits, the final size."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ext_core.errors import UserError
+from ext_core.use.network import PROBE, Network, Run
+from ext_core.use.photographs import Photograph
+from ext_core.use.tiles import in_tiles, reach_of, spans
+
+MAX_OVERLAP = 32  # LR pixels; docs/upscale.md has what it was measured to do
+ALIGN = 16  # px; windows of transformers lie alike in all tiles
+UNKNOWN_TILE = 512  # px, where the memory of a network is not known
+LEAST_TILE = 32
+SHARE = 0.5  # of the free memory; the rest is for workspaces of convolutions and for the images themselves
+UNKNOWN_BYTES = 2**32  # where the system does not say what is free
+_LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
+_CGROUP = Path('/sys/fs/cgroup')
+
+
+@dataclass
+class Enlarger:
+    """Makes large photographs of small ones.
+
+    Args:
+        network (Network): From :func:`ext_core.use.network.open_network`.
+        tile (int | None): Longest side of a tile in LR pixels, 0 for whole images, None for what fits into half of the
+            free memory. Default: None.
+        overlap (int | None): Frame of a tile in LR pixels; None for the reach of the network, at most ``MAX_OVERLAP``.
+            Default: None.
+        ensemble (bool): Mean over eight rotations and reflections. Default: False.
+        outscale (float | None): Size of the result / size of the image; None for the network's. Default: None.
+        alpha (str): 'network' or 'bicubic', by which transparency is enlarged. Default: 'network'.
+        say (Callable): Gets lines for people.
+        tell (Callable): Gets (tiles done, tiles in all) of the image in work.
+    """
+
+    network: Network
+    tile: int | None = None
+    overlap: int | None = None
+    ensemble: bool = False
+    outscale: float | None = None
+    alpha: str = 'network'
+    say: Callable[[str], object] = print
+    tell: Callable[[int, int], object] = lambda done, total: None
+    _limit: float = field(default=math.inf, init=False)  # of tiles, since the memory was exhausted once
+    _reach: int | None = field(default=None, init=False)
+
+    def __call__(self, photograph: Photograph, deep: bool) -> Photograph:
+        """Enlarge one photograph.
+
+        Args:
+            photograph (Photograph): Of 8 or 16 bits.
+            deep (bool): Whether the result has 16 bits.
+
+        Raises:
+            UserError: If the network gives no numbers, or the memory does not suffice for the smallest tile.
+        """
+        pixels = self._enlarge(photograph.pixels, deep)
+        alpha = None
+        if photograph.alpha is not None:
+            alpha = self._enlarge_alpha(photograph.alpha[..., None], deep)[..., 0]
+        return replace(photograph, pixels=pixels, alpha=alpha)
+
+    # ------------------------------------------------------------------ planes
+    def _enlarge(self, image: np.ndarray, deep: bool) -> np.ndarray:
+        """(h, w, 1 or 3), uint8 or uint16, to the final size."""
+        height, width, channels = image.shape
+        size = self._size(height, width)
+        scale = self.network.scale
+        direct = size == (height * scale, width * scale)
+        run = self_ensemble(self.network.run) if self.ensemble else self.network.run
+
+        def process(piece: Tensor) -> Tensor:
+            made = run(piece.to(self.network.device))
+            if not bool(made.isfinite().all()):
+                raise UserError(
+                    f'{self.network.name} gives values that are no numbers. Leave out --half, or train it anew.'
+                )
+            if channels == 1:  # luma: networks for colour tint grey images a little
+                weights = torch.tensor(_LUMA, dtype=made.dtype, device=made.device)
+                made = (made * weights[:, None, None]).sum(dim=1, keepdim=True)
+            # rounded tile by tile, so that a large result is held as bytes only
+            return (_levels(made, deep) if direct else made).cpu()
+
+        made = self._in_tiles(process, _tensor(padded(image, self.network.multiple)))
+        made = made[..., : height * scale, : width * scale]
+        return _array(made if direct else _levels(resized(made, *size), deep))
+
+    def _enlarge_alpha(self, alpha: np.ndarray, deep: bool) -> np.ndarray:
+        size = self._size(*alpha.shape[:2])
+        if alpha.min() == alpha.max():
+            return np.broadcast_to(_array(_levels(_tensor(alpha[:1, :1], 1), deep)), (*size, 1))
+        if self.alpha == 'network':
+            return self._enlarge(alpha, deep)
+        return _array(_levels(resized(_tensor(alpha, 1), *size), deep))
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the result."""
+        factor = self.outscale or self.network.scale
+        return max(round(height * factor), 1), max(round(width * factor), 1)
+
+    # ------------------------------------------------------------------ tiles
+    def _in_tiles(self, process: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        """``process(image)``, in smaller tiles again where the memory does not suffice."""
+        align = math.lcm(self.network.multiple, ALIGN)
+        longest = max(image.shape[-2:])
+        while True:
+            tile = self._tile(*image.shape[-2:])
+            overlap = self._overlap() if tile and longest > tile else 0
+            total = math.prod(sum(1 for _ in spans(side, tile, overlap, align)) for side in image.shape[-2:])
+            done = 0
+
+            def counted(piece: Tensor, total: int = total) -> Tensor:
+                nonlocal done
+                made = process(piece)
+                done += 1
+                self.tell(done, total)
+                return made
+
+            try:
+                return in_tiles(counted, image, tile, overlap, (1, self.network.scale), align)
+            except (RuntimeError, MemoryError) as error:
+                side = min(tile or math.inf, longest) / 2
+                if not is_out_of_memory(error):
+                    raise
+                if side < LEAST_TILE:
+                    raise UserError('the memory does not suffice. End other programs, or use --device cpu.') from error
+            self._limit = side
+            if self.network.device.type == 'cuda':
+                torch.cuda.empty_cache()
+            self.say(f'The memory does not suffice: going on with tiles of {int(side)} pixels.')
+
+    def _tile(self, height: int, width: int) -> int:
+        """Side of tiles, 0 for the whole image."""
+        tile = self.tile or 0
+        if self.tile is None and self.network.bytes_per_pixel is None:
+            tile = UNKNOWN_TILE
+        elif self.tile is None and self.network.bytes_per_pixel is not None:
+            pixels = SHARE * free_bytes(self.network.device) / self.network.bytes_per_pixel
+            tile = 0 if height * width <= pixels else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
+        limited = min(tile or math.inf, self._limit)
+        return int(limited) if limited < math.inf else 0
+
+    def _overlap(self) -> int:
+        """Frame of tiles."""
+        if self.overlap is not None:
+            return self.overlap
+        if self._reach is None:
+            network = self.network
+            cells = (1, network.scale)
+            found = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, cells, network.multiple)
+            self._reach = found or MAX_OVERLAP
+            if network.pools:
+                self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
+        return self._reach
+
+
+# ---------------------------------------------------------------------- memory
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be taken: on a CPU the least of what the machine and the container say."""
+    if device.type == 'cuda':
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    amounts = [UNKNOWN_BYTES]
+    with contextlib.suppress(OSError, KeyError, ValueError):  # not Linux
+        lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+        amounts = [int(lines['MemAvailable'].split()[0]) * 1024]
+    with contextlib.suppress(OSError, ValueError):  # no container, or without a limit: 'max'
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
+        amounts.append(int(limit) - int(used))
+    return min(amounts)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so: PyTorch has a type for it on GPUs only."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ('not enough memory', "can't allocate memory", 'out of memory')
+    )
+
+
+# ---------------------------------------------------------------------- images
+def self_ensemble(run: Run) -> Run:
+    """The mean of what a network makes of the eight rotations and reflections of an image, each turned back.
+
+    Reference: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017 (EDSR+).
+    """
+
+    def mean(image: Tensor) -> Tensor:
+        total: Any = 0
+        for mirrored in (False, True):
+            source = image.flip(-1) if mirrored else image
+            for turns in range(4):
+                made = run(torch.rot90(source, turns, (-2, -1)).contiguous())
+                made = torch.rot90(made, -turns, (-2, -1))
+                total = total + (made.flip(-1) if mirrored else made)
+        return total / 8
+
+    return mean
+
+
+def padded(image: np.ndarray, multiple: int) -> np.ndarray:
+    """Continued at the bottom and the right by its mirror image, to multiples and at least ``PROBE`` pixels.
+
+    Args:
+        image (np.ndarray): (h, w, c), of any size from 1 x 1.
+        multiple (int): Of both sides.
+    """
+    height, width = (-(-max(side, PROBE) // multiple) * multiple for side in image.shape[:2])
+    # unlike torch's, NumPy's reflection may be longer than the image
+    return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='reflect')
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic with antialiasing, (n, c, h, w), as MATLAB's except for a frame of two pixels."""
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    return F.interpolate(image, size=(height, width), mode='bicubic', antialias=True, align_corners=False)
+
+
+def _tensor(image: np.ndarray, channels: int = 3) -> Tensor:
+    """(h, w, c) of 8 or 16 bits to (1, channels, h, w), float32, [0, 1]."""
+    top = np.float32(np.iinfo(image.dtype).max)
+    return torch.from_numpy(image.astype(np.float32) / top).permute(2, 0, 1)[None].expand(-1, channels, -1, -1)
+
+
+def _array(image: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+
+
+def _levels(image: Tensor, deep: bool) -> Tensor:
+    """[0, 1] to the nearest of 256 or 65536 levels."""
+    if deep:
+        return (image.clamp(0, 1) * 65535).round().to(torch.int32).to(torch.uint16)
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)

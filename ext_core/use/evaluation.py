@@ -1,0 +1,180 @@
+"""Measure the generators of finished experiments on folders of images."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ext_core.errors import UserError
+from ext_core.networks.files import open_generator
+from ext_core.networks.weight_files import experiment_files
+from ext_data.decoding import IMAGE_SUFFIXES, ImageError, decode_file
+
+METRICS: dict[str, dict[str, Any]] = {
+    'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
+    'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
+    'niqe': {'type': 'calculate_niqe', 'better': 'lower'},
+    'lpips': {'type': 'calculate_lpips', 'better': 'lower'},
+}
+Folders = tuple[Path, Path]  # of a test set: HR, LR
+
+
+@dataclass
+class Method:
+    """A name, a generator (None: bicubic), its mask's options, and the metrics of its images."""
+
+    name: str
+    scale: int
+    net: torch.nn.Module | None = None
+    mask_opt: dict = field(default_factory=lambda: {'type': 'ErrorMask'})
+    values: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
+
+
+# ---------------------------------------------------------------------- experiments
+def load_experiment(folder: Path) -> tuple[Method, dict]:
+    """The generator of a finished experiment, with its EMA weights where it has them, and its options.
+
+    Raises:
+        UserError: If the folder lacks its option file or ``models/net_g_latest.pth``, or they do not fit together.
+    """
+    option_file, weights = experiment_files(folder)
+    opened = open_generator(weights, options=option_file)
+    opt = opened.options or {}
+    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
+    return Method(folder.name, opened.scale, opened.net, mask_opt), opt
+
+
+# ---------------------------------------------------------------------- images
+def validation_sets(opt: dict) -> dict[str, Folders]:
+    """(HR, LR) folders of the validation sets in an option file, by their names."""
+    return {
+        str(section.get('name', key)): (Path(section['dataroot_gt']), Path(section['dataroot_lq']))
+        for key, section in (opt.get('datasets') or {}).items()
+        if key.startswith('val') and {'dataroot_gt', 'dataroot_lq'} <= section.keys()
+    }
+
+
+def image_pairs(folders: Iterable[Folders]) -> list[tuple[Path, Path]]:
+    """(LR, HR) files of (HR, LR) folders.
+
+    Raises:
+        UserError: If there are none, or an HR file has no LR file of its name, or two differ in their ending only.
+    """
+    folders = list(folders)
+    found = [
+        (lq / path.name, path)
+        for gt, lq in folders
+        for path in sorted(gt.glob('*'))
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
+    ]
+    missing = [str(low) for low, _ in found if not low.is_file()]
+    if not found or missing:
+        shown = missing or [f'{gt} and {lq}' for gt, lq in folders]
+        raise UserError(f'no pairs of equally named images: {", ".join(shown)}.')
+    endings: dict[Path, str] = {}
+    for _, path in found:
+        if endings.setdefault(path.with_suffix(''), path.suffix) != path.suffix:
+            raise UserError(f'{path}: there is another image of that name in the folder. Remove or rename one of them.')
+    return found
+
+
+def pairs(opt: dict, gt: Path | None, lq: Path | None) -> list[tuple[Path, Path]]:
+    """(LR, HR) files of the folders given, or of the experiment's validation sets."""
+    if bool(gt) != bool(lq):
+        raise UserError('--gt and --lq belong together: give both folders, or none for the validation sets.')
+    return image_pairs([(gt, lq)] if gt and lq else validation_sets(opt).values())
+
+
+def read(path: Path) -> np.ndarray:
+    """A file as uint8 BGR (h, w, 3), see :func:`ext_data.decoding.decode`."""
+    try:
+        return decode_file(path)
+    except ImageError as error:
+        raise UserError(f'{error}. Replace it, or remove it from the set.') from error
+
+
+@torch.inference_mode()
+def upscale(method: Method, low: np.ndarray) -> np.ndarray:
+    """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3), on the device of the generator."""
+    from basicsr.utils import img2tensor, tensor2img
+    from basicsr.utils.matlab_functions import imresize
+
+    low = low.astype(np.float32) / 255
+    if method.net is None:
+        return (imresize(low, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
+    device = next(method.net.parameters()).device
+    return tensor2img([method.net(img2tensor(low)[None].to(device))])
+
+
+# ---------------------------------------------------------------------- metrics
+def measure(
+    image: np.ndarray, gt: np.ndarray, border: int, metrics: Mapping[str, Mapping[str, Any]] = METRICS
+) -> dict[str, float]:
+    """All metrics of one image; NaN where one cannot be computed for so small an image.
+
+    Args:
+        image (np.ndarray): uint8 BGR (h, w, 3).
+        gt (np.ndarray): The true image, of the same shape.
+        border (int): ``crop_border`` of the metrics that do not say theirs, in pixels.
+        metrics (Mapping): As ``val:metrics`` in an option file. Default: PSNR-Y, SSIM-Y, NIQE, LPIPS.
+    """
+    from basicsr.metrics import calculate_metric
+
+    return {
+        name: float(calculate_metric({'img': image, 'img2': gt}, {'crop_border': border, **options}))
+        for name, options in metrics.items()
+    }
+
+
+def usable_metrics(metrics: Mapping[str, dict]) -> tuple[dict[str, dict], dict[str, str]]:
+    """Metrics that can be computed here, and why the others cannot (a package or weights are missing).
+
+    Raises:
+        UserError: If a metric is not registered.
+    """
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    usable, reasons = {}, {}
+    for name, options in metrics.items():
+        arguments = {key: value for key, value in options.items() if key != 'type'}
+        try:
+            check = getattr(METRIC_REGISTRY.get(options['type']), 'check_ready', None)
+        except KeyError as error:
+            raise UserError(f'val:metrics:{name}: {error}. Correct its type.') from error
+        try:
+            if check:
+                check(**arguments)
+            usable[name] = options
+        except (UserError, ValueError, OSError) as error:
+            reasons[name] = str(error)
+    return usable, reasons
+
+
+def evaluate(
+    method: Method, sets: Mapping[str, Folders], metrics: Mapping[str, dict]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Metrics of every image: set, then metric, then file name. None where an image is too small for a metric."""
+    results: dict[str, dict[str, dict[str, float | None]]] = {}
+    for set_name, folders in sets.items():
+        values: dict[str, dict[str, float | None]] = {metric: {} for metric in metrics}
+        for low_path, gt_path in image_pairs([folders]):
+            low, gt = read(low_path), read(gt_path)
+            gt = gt[: low.shape[0] * method.scale, : low.shape[1] * method.scale]
+            for metric, value in measure(upscale(method, low), gt, method.scale, metrics).items():
+                values[metric][gt_path.name] = None if np.isnan(value) else value
+        results[set_name] = values
+    return results
+
+
+# ---------------------------------------------------------------------- command line
+def named_folders(text: str) -> tuple[str, Folders]:
+    """``NAME=GT_DIR:LQ_DIR`` of a command line."""
+    name, _, folders = text.partition('=')
+    gt, _, lq = folders.partition(':')
+    if not (name and gt and lq):
+        raise argparse.ArgumentTypeError(f'expected NAME=GT_DIR:LQ_DIR, but got {text!r}')
+    return name, (Path(gt), Path(lq))

@@ -1,0 +1,273 @@
+"""Everything that one training's folder tells, whole or not: state, curves, options, figures."""
+
+import copy
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ext_core.errors import UserError
+from ext_core.networks.complexity import parameter_count
+from ext_core.networks.records import Curve, Curves, TrainingLog, read_curves, read_logs
+from ext_core.options import yaml_safe
+from ext_core.use.tables import lower_is_better
+
+ABSENT = '–'
+Point = tuple[int, float]  # iteration and value
+_FRESH = 300  # seconds without a new line after which an unfinished training counts as stopped
+_DIGITS = 'where they have five digits'
+
+
+@dataclass
+class Experiment:
+    """One training.
+
+    Args:
+        folder (Path): ``experiments/NAME`` or ``results/NAME``.
+        name (str): How the page calls it.
+        options (dict | None): Content of its option file.
+        curves (dict): TensorBoard's, completed from the log.
+        log (TrainingLog): Its text.
+        running (bool): The training has not ended, and its files were written to a moment ago.
+        parameters (int | None): Of ``network_g``; None where it cannot be built.
+        notes (list[str]): What is missing or damaged, as sentences.
+    """
+
+    folder: Path
+    name: str
+    options: dict[str, Any] | None = None
+    curves: Curves = field(default_factory=dict)
+    log: TrainingLog = field(default_factory=TrainingLog)
+    running: bool = False
+    parameters: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """The last iteration that anything was written of."""
+        return max((step for curve in self.curves.values() for step in curve), default=0)
+
+    @property
+    def total(self) -> int | None:
+        """``train:total_iter``."""
+        return _integer(self.section('train').get('total_iter'))
+
+    @property
+    def model_type(self) -> str | None:
+        """As the option file names it."""
+        found = (self.options or {}).get('model_type')
+        return None if found is None else str(found)
+
+    @property
+    def state(self) -> str:
+        """How far it is, in words."""
+        if self.log.finished or (not self.log.files and self.total and self.done >= self.total):
+            return 'finished'
+        if self.running:
+            return 'perhaps running'
+        return 'not finished' if self.curves else 'no training'
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the option file; empty where there is none."""
+        found = (self.options or {}).get(name)
+        return found if isinstance(found, dict) else {}
+
+    def figures(self) -> dict[str, tuple[Point | None, Point]]:
+        """Best (None where it is not known what is better) and last value of each metric, by ``set/metric``."""
+        from basicsr.utils.registry import MODEL_REGISTRY
+
+        from ext_core.options.problems import look_up
+
+        metrics = self.section('val').get('metrics')
+        own = getattr(look_up(MODEL_REGISTRY, self.model_type), 'VALIDATION_FIGURES', {})  # of the model itself
+        found: dict[str, tuple[Point | None, Point]] = {}
+        for tag, curve in self.curves.items():
+            if not tag.startswith('metrics/'):
+                continue
+            name = tag.rsplit('/', 1)[1]
+            options = metrics.get(name) if isinstance(metrics, dict) else None
+            if isinstance(options, dict):
+                choose: Any = min if lower_is_better(options) else max
+            else:
+                choose = {'lower': min, 'higher': max}.get(str(own.get(name)))
+            finite = {step: value for step, value in curve.items() if math.isfinite(value)}
+            best = choose(finite, key=finite.__getitem__) if choose and finite else None  # the first of equal ones
+            last = max(curve)
+            found[tag.removeprefix('metrics/')] = (None if best is None else (best, finite[best])), (last, curve[last])
+        return found
+
+
+def read_experiments(folders: list[Path]) -> list[Experiment]:
+    """Experiments in the order of their folders; folders of one name are told apart by those above.
+
+    Raises:
+        UserError: If a folder does not exist, is named twice, or nothing is in any of them.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(
+                f'{folder} is no folder. Name the folder of an experiment, such as experiments/train_esrgan.'
+            )
+    real = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, path in zip(folders, real, strict=True) if real.count(path) > 1]
+    if twice:
+        raise UserError(f'{twice[0]} is named twice. Name each experiment once.')
+    experiments = []
+    for folder, path in zip(folders, real, strict=True):
+        alike = sum(other.name == path.name for other in real) > 1  # experiments/a in two projects
+        experiments.append(_read(folder, str(Path(*path.parts[-3:])) if alike else path.name))
+    pictured = any(any((folder / 'visualization').glob('*/*.png')) for folder in folders)
+    if not pictured and not any(experiment.curves or experiment.options for experiment in experiments):
+        raise UserError(
+            f'There is no training in {", ".join(map(str, folders))}: no option file, no train_*.log, no TensorBoard '
+            'files in tb_logger/, and no pictures in visualization/. Name folders that training left in experiments/.'
+        )
+    return experiments
+
+
+def _read(folder: Path, name: str) -> Experiment:
+    experiment = Experiment(folder, name)
+    notes, real = experiment.notes, folder.resolve()
+    tested = any(folder.glob('test_*.log'))  # a folder of results: tests copy no option file
+    own = folder / f'{real.name}.yml'  # an archived experiment's option file has the name that it had before
+    option_file = next(iter([own] if own.is_file() else sorted(folder.glob('*.yml'))), None)
+    if option_file is None and not tested:
+        notes.append(f'{folder} has no option file: its options and what is best are unknown.')
+    if option_file is not None:
+        try:
+            experiment.options = yaml_safe.read(option_file)
+        except (UserError, UnicodeDecodeError) as error:
+            notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
+
+    log = experiment.log = read_logs(folder, _integer(experiment.section('val').get('val_freq')))
+    tensorboard = real.parent.parent / 'tb_logger' / real.name
+    tensorboard = tensorboard if tensorboard.is_dir() else real
+    curves: Curves = {}
+    if any(tensorboard.glob('events.out.tfevents.*')):
+        try:
+            curves = read_curves(tensorboard)
+        except Exception as error:  # the package promises no kinds; damaged files end in many
+            notes.append(f'TensorBoard files in {tensorboard} cannot be read: {type(error).__name__}: {error}')
+    # what only the log has: learning rates, and what damaged or missing files lack
+    experiment.curves, lacking = dict(curves), 0
+    for tag, curve in log.curves.items():
+        missing = {step: value for step, value in curve.items() if step not in curves.get(tag, {})}
+        if missing:
+            experiment.curves[tag] = dict(sorted({**curves.get(tag, {}), **missing}.items()))
+            lacking += 0 if re.fullmatch(r'lr(_\d+)?', tag) else len(missing)
+    if lacking and not curves:
+        notes.append(f'There are no curves in TensorBoard files; these are from the log, {_DIGITS}.')
+    elif lacking:
+        notes.append(
+            f'TensorBoard files are damaged or lag behind. Values that are from the log instead, {_DIGITS}: {lacking}.'
+        )
+    elif not curves and not log.curves and experiment.options:
+        notes.append('There are no curves: neither TensorBoard files nor a log with iterations.')
+
+    files = [
+        path for place in (folder, tensorboard) for kind in ('train_*.log', 'events.*') for path in place.glob(kind)
+    ]
+    lately = any(time.time() - path.stat().st_mtime < _FRESH for path in files)
+    experiment.running = experiment.state != 'finished' and lately
+    if not log.files and not tested:
+        notes.append(f'{folder} has no train_*.log: there is no learning rate and no training time.')
+    if experiment.running:
+        notes.append(
+            'It was written to less than five minutes ago and has not ended: perhaps the training is running. Make the '
+            'page again for what comes.'
+        )
+    elif experiment.curves and log.files and not log.finished:
+        notes.append(f'The training stopped at iteration {experiment.done:,} or later, before its end.')
+
+    if network := experiment.section('network_g'):
+        from basicsr.archs import build_network
+
+        try:
+            experiment.parameters = parameter_count(build_network(copy.deepcopy(network)))
+        except Exception as error:  # a network's constructor may raise anything
+            notes.append(f'network_g cannot be built, so its parameters are not counted: {error}')
+    return experiment
+
+
+def _integer(value: Any) -> int | None:
+    """An option that should be a number above zero; options were written by people."""
+    return int(value) if isinstance(value, int | float) and 1 <= value < math.inf else None
+
+
+# ---------------------------------------------------------------------- curves by heading
+@dataclass(frozen=True)
+class Plot:
+    """One tag's curves, by the number of the experiment."""
+
+    tag: str
+    curves: dict[int, Curve]
+
+
+_HEADINGS = {  # the first pattern that a tag begins with counts, after that of the MMD, which may stand anywhere
+    'Validation': r'metrics/',
+    'Maximum mean discrepancy': r'.*mmd',
+    'Gap to real images': r'gap/',
+    'Losses of the generator': r'l_(?!d_)',
+    'Losses of the discriminator': r'l_d_',
+    "Discriminator's outputs": r'out_d_',
+    'Energies': r'energy|margin',
+    'Mask': r'mask_',
+    'Norms of gradients': r'grad_',
+    'Learning rate': r'lr(_\d+)?$',
+    'Others': r'',
+}
+_MMD = 'Maximum mean discrepancy'
+
+
+def heading_of(tag: str) -> str:
+    """The heading that a tag comes under."""
+    return next(title for title in (_MMD, *_HEADINGS) if re.match(_HEADINGS[title], tag))
+
+
+def plots_of(experiments: Sequence[Curves]) -> dict[str, list[Plot]]:
+    """Plots by heading, in the order that a reader wants them; tags in the order in which they appear."""
+    found: dict[str, list[Plot]] = {title: [] for title in _HEADINGS}
+    for tag in dict.fromkeys(tag for curves in experiments for tag in curves):
+        curves = {number: curves[tag] for number, curves in enumerate(experiments) if curves.get(tag)}
+        if curves:
+            found[heading_of(tag)].append(Plot(tag, curves))
+    return {title: plots for title, plots in found.items() if plots}
+
+
+# ---------------------------------------------------------------------- options side by side
+def option_table(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Each option of any experiment and its value in all of them, as YAML writes it; names of experiments are left out.
+
+    An option that an experiment does not have is :data:`ABSENT`, which is not the same as ``~`` (null).
+    """
+
+    def shown(value: Any) -> str:
+        if value is None:
+            return '~'
+        if isinstance(value, str):
+            return value or "''"
+        if isinstance(value, list | tuple):
+            return f'[{", ".join(map(shown, value))}]'
+        if isinstance(value, Mapping):
+            return f'{{{", ".join(f"{key}: {shown(entry)}" for key, entry in value.items())}}}'
+        return yaml_safe.dump({'value': value}).removeprefix('value: ').strip()
+
+    def flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, str]:
+        found: dict[str, str] = {}
+        for key, value in options.items():  # an empty section is a value
+            nested = isinstance(value, Mapping) and value
+            found |= flat(value, f'{prefix}{key}:') if nested else {f'{prefix}{key}': shown(value)}
+        return found
+
+    columns = [flat(options) for options in experiments]
+    keys = [key for key in dict.fromkeys(key for column in columns for key in column) if key != 'name']
+    ranks: dict[str, int] = {}  # of sections and options, by where they come first: a section stays together
+
+    def rank(key: str) -> list[int]:
+        parts = key.split(':')
+        return [ranks.setdefault(':'.join(parts[:depth]), len(ranks)) for depth in range(1, len(parts) + 1)]
+
+    return [(key, [column.get(key, ABSENT) for column in columns]) for key in sorted(keys, key=rank)]

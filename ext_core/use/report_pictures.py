@@ -1,0 +1,192 @@
+"""Crops of the images that trainings and tests saved, for comparison."""
+
+import itertools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ext_core.errors import UserError
+from ext_core.use.crops import detail, png_data_uri, strongest_window
+from ext_core.use.evaluation import read
+from ext_core.use.experiments import Experiment
+
+_TRUTH = 'true image'
+_MARGIN = 8  # LR pixels around a crop, so that bicubic interpolation sees what it would see in the whole image
+_TOLERANCE = 8  # pixels that images of one name may differ in size, for borders that were cut off
+
+
+@dataclass(frozen=True)
+class Source:
+    """One version of an image: a file, or what is interpolated from one.
+
+    Args:
+        scale (int): The file is an LR image, to be enlarged by this; 1: it is shown as it is.
+    """
+
+    label: str
+    path: Path
+    scale: int = 1
+
+
+@dataclass
+class Picture:
+    """One image: its crop in all versions, as data URIs by their labels; the first two are shown first."""
+
+    name: str
+    left: int
+    top: int
+    size: tuple[int, int]
+    crops: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What of the pictures goes onto a page.
+
+    Args:
+        images (int): At most.
+        crop (int): Side of a crop in pixels.
+        iterations (int): Versions of one image from one experiment, at most: first, last, and others evenly between.
+        characters (int): Of all data URIs together.
+    """
+
+    images: int = 8
+    crop: int = 192
+    iterations: int = 4
+    characters: int = 18_000_000
+
+
+# ---------------------------------------------------------------------- files
+def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, list[Source]]:
+    """Versions of each image that was saved, by the image's name; those that most experiments have come first.
+
+    The last iterations of all experiments come first, then the others in turn, then the true image and the bicubic one.
+    """
+    found: dict[str, list[list[Source]]] = {}
+    for experiment in experiments:
+        for name, versions in _saved(experiment, iterations).items():
+            found.setdefault(name, []).append(versions)
+    names = sorted(found, key=lambda name: (-len(found[name]), name))
+    in_turn = {name: [s for rank in itertools.zip_longest(*found[name]) for s in rank if s] for name in names}
+    return {name: [*in_turn[name], *_originals(experiments, name)] for name in names}
+
+
+def _saved(experiment: Experiment, iterations: int) -> dict[str, list[Source]]:
+    """Trainings have ``visualization/IMAGE/IMAGE_ITERATION.png``, tests ``visualization/SET/IMAGE_SUFFIX.png``."""
+    trained: dict[str, list[tuple[int, Path]]] = {}
+    found: dict[str, list[Source]] = {}
+    suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
+    for path in sorted((experiment.folder / 'visualization').glob('*/*.png')):
+        step = re.fullmatch(rf'{re.escape(path.parent.name)}_(\d+)', path.stem)
+        if step:
+            trained.setdefault(path.parent.name, []).append((int(step.group(1)), path))
+        else:
+            name = path.stem.removesuffix(f'_{suffix}')
+            found.setdefault(name, []).append(Source(f'{experiment.name}, {path.parent.name}', path))
+    for name, versions in trained.items():
+        versions.sort(reverse=True)
+        kept = np.unique(np.linspace(0, len(versions) - 1, min(iterations, len(versions))).round().astype(int))
+        chosen = [Source(f'{experiment.name}, iteration {versions[i][0]:,}', versions[i][1]) for i in kept]
+        found.setdefault(name, []).extend(chosen)
+    return found
+
+
+def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
+    """The true image, and the LR image for bicubic interpolation, where a validation set has files of the name."""
+    for experiment in experiments:
+        scale = (experiment.options or {}).get('scale')
+        root = experiment.folder.resolve().parent.parent  # BasicSR was started there, and folders are named from there
+        for key, section in experiment.section('datasets').items():
+            if not str(key).startswith(('val', 'test')) or not isinstance(section, dict):
+                continue
+            template = str(section.get('filename_tmpl') or '{}')  # makes LR names of HR names
+            found = []
+            for side, naming in (('dataroot_gt', template), ('dataroot_lq', '{}')):
+                option = section.get(side)
+                folder = root / os.path.expanduser(os.path.expandvars(option)) if isinstance(option, str) else None
+                if folder is None or not folder.is_dir() or folder.suffix == '.lmdb':
+                    continue
+                files = [path for path in sorted(folder.iterdir()) if naming.replace('{}', path.stem) == name]
+                file = next((path for path in files if path.is_file()), None)
+                if file is not None and side == 'dataroot_gt':
+                    found.append(Source(_TRUTH, file))
+                elif file is not None and isinstance(scale, int) and scale > 1:
+                    found.append(Source(f'bicubic ×{scale}', file, scale))
+            if found:
+                return found
+    return []
+
+
+# ---------------------------------------------------------------------- crops
+def pictures(found: Mapping[str, Sequence[Source]], limits: Limits) -> tuple[list[Picture], list[str]]:
+    """Crops of images, at most as many as are allowed, and what was left out, as sentences."""
+    made: list[Picture] = []
+    notes: list[str] = []
+    room = limits.characters
+    for number, (name, versions) in enumerate(found.items()):
+        left_out = f'{len(found) - number} of {len(found)} images are left out'
+        if len(made) == limits.images:
+            notes.append(f'{left_out}: --images {limits.images}.')
+            break
+        picture = _picture(name, versions, limits.crop, notes)
+        if picture is None:
+            continue
+        room -= sum(map(len, picture.crops.values()))
+        if room < 0:
+            notes.append(
+                f'{left_out}, because the page would exceed its size (--megabytes). Smaller crops (--crop) make room.'
+            )
+            break
+        made.append(picture)
+    return made, notes
+
+
+def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str]) -> Picture | None:
+    """One image in all versions that can be read and fit together; what does not is noted."""
+    images = []
+    for source in versions:
+        try:
+            images.append((source, read(source.path)))
+        except UserError as error:
+            notes.append(str(error))
+    if not images:
+        return None
+    truth = next((image for source, image in images if source.label == _TRUTH), None)
+    if truth is None:  # the first one of the size that most have
+        shapes = [image.shape for source, image in images if source.scale == 1] or [images[0][1].shape]
+        truth = next(image for _, image in images if image.shape == max(shapes, key=shapes.count))
+    height, width = truth.shape[:2]
+    scale = max(source.scale for source, _ in images)
+    side = max(min(side, height, width) // scale, 1) * scale  # crops of LR images are whole pixels
+    top, left, _ = strongest_window(detail(truth), min(side, height, width))
+    top, left = top // scale * scale, left // scale * scale
+    picture = Picture(name, left, top, (min(side, width - left), min(side, height - top)))
+    for source, image in images:
+        size = image.shape[1] * source.scale, image.shape[0] * source.scale
+        if max(abs(size[0] - width), abs(size[1] - height)) > _TOLERANCE:
+            notes.append(f'{name}: {source.label} has {size[0]} × {size[1]} pixels instead of {width} × {height}.')
+            continue
+        crop = _cut(image, picture, source.scale)
+        if crop.shape[:2] == picture.size[::-1]:
+            picture.crops[source.label] = png_data_uri(crop)
+    if len(picture.crops) < 2:
+        notes.append(f'{name} is left out: there is nothing to compare it with.')
+        return None
+    return picture
+
+
+def _cut(image: np.ndarray, picture: Picture, scale: int) -> np.ndarray:
+    (width, height), left, top = picture.size, picture.left, picture.top
+    if scale == 1:
+        return image[top : top + height, left : left + width]
+    from basicsr.utils.matlab_functions import imresize
+
+    x, y = left // scale, top // scale
+    x0, y0 = max(x - _MARGIN, 0), max(y - _MARGIN, 0)
+    low = image[y0 : y + height // scale + _MARGIN, x0 : x + width // scale + _MARGIN].astype(np.float32) / 255
+    large = (imresize(low, scale).clip(0, 1) * 255).round().astype(np.uint8)
+    return large[(y - y0) * scale :, (x - x0) * scale :][:height, :width]

@@ -1,0 +1,39 @@
+"""Rows of results as CSV and as a table in Markdown."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ext_core.train.checkpoint import atomic_write_text
+
+Row = dict[str, Any]
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of the values that are there; None where there is none."""
+    kept = [value for value in values if value is not None]
+    return statistics.fmean(kept) if kept else None
+
+
+def lower_is_better(options: Mapping[str, Any]) -> bool:
+    """Of a metric, as BasicSR's validation takes it."""
+    return options.get('better', 'higher') == 'lower'
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """All rows, with the columns of all; a file that is there is replaced as a whole."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write_text(text.getvalue(), path)
+
+
+def table_text(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first line is its head."""
+    head, *body = lines
+    return '\n'.join(f'| {" | ".join(line)} |' for line in [head, ['---'] * len(head), *body])
