@@ -103,10 +103,10 @@ def _train(root: Path, argv: list[str] | None) -> int:
     from basicsr.train import init_tb_loggers
     from basicsr.utils import mkdir_and_rename
 
+    from ext_core.atomic import atomic_write_text
     from ext_core.options import loading as options
     from ext_core.options.yaml_safe import dump
     from ext_core.train import dry_run
-    from ext_core.train.checkpoint import atomic_write_text
     from ext_core.train.resume import forget_from, load_resume_state, make_folders
     from ext_core.train.trainer import Trainer
 

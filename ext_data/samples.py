@@ -3,7 +3,8 @@
 import math
 import multiprocessing
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,3 +175,41 @@ def _seed_everything(*entropy: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002  # BasicSR's datasets draw from the global generator
     torch.default_generator.manual_seed(int(words[2]))
+
+
+def rng_state() -> dict[str, Any]:
+    """State of every random number generator a training draws from.
+
+    Returns:
+        dict[str, Any]: 'python', 'numpy', 'torch' and, where CUDA is available, 'cuda' (one tensor per device). Only
+        types that ``torch.load(weights_only=True)`` accepts.
+    """
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002, the generator that BasicSR draws from
+    name, keys, position, has_gauss, cached = numpy_state
+    state = {
+        'python': random.getstate(),
+        'numpy': (name, torch.from_numpy(keys.view(np.int32)), int(position), int(has_gauss), float(cached)),
+        'torch': torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Restore what ``rng_state`` returned.
+
+    Args:
+        state (Mapping[str, Any]): Result of ``rng_state``, possibly from a machine with another number of CUDA devices;
+            devices without a saved state keep theirs.
+    """
+    name, keys, position, has_gauss, cached = state['numpy']
+    random.setstate(state['python'])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(state['torch'])
+    if torch.cuda.is_available():
+        for device, device_state in zip(range(torch.cuda.device_count()), state.get('cuda', []), strict=False):
+            torch.cuda.set_rng_state(device_state, device)
+
+
+# ---------------------------------------------------------------------- manifests

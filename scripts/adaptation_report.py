@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import torch
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.options import yaml_safe
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.use.crops import detail, strongest_window
 from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
 from ext_core.use.tables import lower_is_better, mean, table_text
@@ -43,7 +43,7 @@ def samples_of(opt: dict, phase: str) -> Any:
     """The validation images of stage 2, as its training reads them."""
     from basicsr.data import build_dataset
 
-    from ext_core.train.adaptation_options import resolve
+    from ext_core.use.adaptation_options import resolve
 
     _, complete = resolve(opt, [], Path())
     return build_dataset(complete['datasets'][phase])
@@ -63,7 +63,7 @@ def images_of(sample: dict, methods: list[Method]) -> Images:
 
 def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
     """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures."""
-    from ext_core.train.adaptation_options import needs_gt
+    from ext_core.use.adaptation_options import needs_gt
 
     methods = [Method('bicubic', method.scale), method]
     metrics, reasons = usable_metrics((opt.get('val') or {}).get('metrics') or METRICS)
@@ -146,8 +146,8 @@ def markdown(report: dict[str, Any], tables: str) -> str:
 
 def make(folder: Path) -> None:
     """Measure, and write the report into the folder."""
-    from ext_core.train.adaptation import COMMANDS
-    from ext_core.train.adaptation_options import shown
+    from ext_core.use.adaptation import COMMANDS
+    from ext_core.use.adaptation_options import shown
 
     stages = [yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2)]
     experiments = [folder.parent / stage['name'] for stage in stages]

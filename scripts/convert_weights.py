@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_save
 from ext_core.errors import exit_status
 from ext_core.networks.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_save
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

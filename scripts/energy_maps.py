@@ -36,9 +36,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
+from ext_core.networks.weight_files import load_checkpoint
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_write_text, load_checkpoint
 from ext_core.use.corruptions import corruptions
 from ext_core.use.evaluation import (
     Folders,

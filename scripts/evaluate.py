@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_bytes, atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_write_bytes, atomic_write_text
 from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of, positive, run_tasks
 from ext_core.use.benchmark_results import (
     Crop,

@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError, exit_status
 from ext_core.networks import onnx_export
 from ext_core.networks.export import add_arguments, metadata_of, opened_input
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_write_bytes
 from ext_core.use.evaluation import read
 
 TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 grey levels is 0.004

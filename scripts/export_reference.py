@@ -25,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, default=DOCS, metavar='FOLDER', help='default: docs')
     args = parser.parse_args(argv)
     register_all()
+    from ext_core.atomic import atomic_write_text
     from ext_core.options import reference
-    from ext_core.train.checkpoint import atomic_write_text
 
     def write() -> None:
         for name, text in reference.pages().items():

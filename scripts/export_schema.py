@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, default=SCHEMA, metavar='FILE', help='default: options/schema.json')
     args = parser.parse_args(argv)
     register_all()
-    from ext_core.train.checkpoint import atomic_write_text
+    from ext_core.atomic import atomic_write_text
 
     return exit_status(lambda: atomic_write_text(text(), args.output))
 

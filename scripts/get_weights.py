@@ -29,8 +29,8 @@ import numpy as np
 import torch
 
 from ext_core import compat
+from ext_core.atomic import atomic_save
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import atomic_save
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='A:B=C', help='override keys of the option file')
     args = parser.parse_args(argv)
     register_all()
-    from ext_core.train.adaptation import plan
-    from ext_core.train.stages import run_in_order
+    from ext_core.use.adaptation import plan
+    from ext_core.use.stages import run_in_order
 
     rank, torchrun = os.environ.get('RANK', '0'), None
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.train.checkpoint import atomic_write_text
 
 
 def tile_of(text: str) -> int | None:

@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.train.checkpoint import atomic_write_text
+from ext_core.atomic import atomic_write_text
 from ext_core.use.timing import alternate, ratio
 from studies.side_by_side import benchmark_parser, model_options, prepare, shown
 

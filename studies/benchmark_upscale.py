@@ -25,8 +25,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_save, atomic_write_text
 from ext_core.errors import UserError, exit_status
-from ext_core.train.checkpoint import atomic_save, atomic_write_text
 from ext_core.use.timing import alternate, ratio
 from studies.side_by_side import benchmark_parser, prepare, shown
 

@@ -27,9 +27,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
 from ext_core.networks.records import Curve, Curves, read_curves
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.use.tables import Row, table_text, write_csv
 from studies import study as runs_of
 from studies.study import (

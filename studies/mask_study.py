@@ -24,9 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.use.tables import Row, lower_is_better, write_csv
 from studies.study import (
     AS_IS,

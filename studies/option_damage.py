@@ -66,15 +66,15 @@ import torchvision
 from basicsr.utils import logger as basicsr_logger
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
+from ext_core.atomic import atomic_write_text
 from ext_core.options import loading, yaml_safe
 from ext_core.options.check import check_options
 from ext_core.options.metrics import leave_out_metrics
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, section
-from ext_core.train import adaptation, adaptation_options
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.train.dry_run import phases_of
 from ext_core.train.trainer import Trainer
+from ext_core.use import adaptation, adaptation_options
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('options', 'studies/options')

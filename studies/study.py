@@ -27,14 +27,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status, refusal
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
-from ext_core.train.checkpoint import atomic_write_text
-from ext_core.train.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use import evaluation
 from ext_core.use.benchmark import default_processes, positive
+from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use.tables import Row, mean, table_text
 
 AS_IS = 'as_is'  # the setting of recipes that are compared with one another

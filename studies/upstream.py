@@ -26,10 +26,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError, exit_status
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.train.checkpoint import atomic_write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 # our package: BasicSR's, and the suffix of the files that BasicSR imports by themselves

@@ -18,8 +18,7 @@ from torch import nn
 
 from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import load_checkpoint
-from ext_models.weights import loading_problem, option_suffix, select_weights
+from ext_models.weights import load_checkpoint, loading_problem, option_suffix, select_weights
 
 _REAL_ESRGAN = (
     (realesrgan_model, realesrgan_model.RealESRGANModel),

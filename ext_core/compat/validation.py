@@ -11,7 +11,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 
 from ext_core.compat.patch import Patch
-from ext_core.train.checkpoint import rng_state, set_rng_state
+from ext_data.samples import rng_state, set_rng_state
 from ext_models.shared_validation import conclude, image_record, shared
 
 # calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import

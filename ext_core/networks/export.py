@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, bound_arguments, open_generator
 from ext_core.networks.metadata import (
@@ -22,7 +23,6 @@ from ext_core.networks.metadata import (
     training_sets,
 )
 from ext_core.networks.records import figures_of, iteration_of
-from ext_core.train.checkpoint import atomic_write_bytes
 
 _UNMARKED = ('RRDBNet',)  # its shapes show all, and tools without our adapter open it, which a mark could hinder
 _KEYS = ('params_ema', 'params')

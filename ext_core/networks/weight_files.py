@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, with_user_errors
 from ext_core.networks.metadata import Metadata, from_strings
-from ext_core.train.checkpoint import load_checkpoint
+from ext_models import weights
 from ext_models.weights import select_weights
 
+load_checkpoint = with_user_errors(weights.load_checkpoint)
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 

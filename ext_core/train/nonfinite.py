@@ -12,9 +12,9 @@ import torch.distributed as dist
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from torch import Tensor
 
+from ext_core.atomic import atomic_save, atomic_write_text
 from ext_core.errors import UserError
 from ext_core.options.declared import NonFinite
-from ext_core.train.checkpoint import atomic_save, atomic_write_text
 from ext_core.train.models import networks_of
 from ext_core.train.undo import UndoCopy
 from ext_models.precision import StepGradients

@@ -11,7 +11,8 @@ from typing import Any
 import torch.distributed as dist
 
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import load_checkpoint, manifest_file, numbered, verify
+from ext_core.networks.weight_files import load_checkpoint
+from ext_core.train.checkpoint import manifest_file, numbered, verify
 
 
 def load_resume_state(opt: dict, say: Callable[[str], object] = print) -> dict | None:

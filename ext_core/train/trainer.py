@@ -16,24 +16,15 @@ from basicsr.utils import AvgTimer, MessageLogger, set_random_seed
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ext_core.atomic import Written, atomic_save, atomic_write_bytes, atomic_write_text, remove_leftovers
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import (
-    Written,
-    atomic_save,
-    atomic_write_bytes,
-    atomic_write_text,
-    on_cpu,
-    remove_leftovers,
-    remove_older,
-    rng_state,
-    set_rng_state,
-    write_manifest,
-)
+from ext_core.train.checkpoint import on_cpu, remove_older, write_manifest
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, checkpoint_networks, evaluate, explaining_first_step
 from ext_core.train.nonfinite import REMEDY, FiniteWatch
 from ext_core.train.resume import forget_from, load_resume_state
 from ext_core.train.stopping import StopSignal
+from ext_data.samples import rng_state, set_rng_state
 
 _BEST = 'net_g_best'
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ext_core.train.checkpoint import rng_state, set_rng_state
+from ext_data.samples import rng_state, set_rng_state
 
 
 class UndoCopy:

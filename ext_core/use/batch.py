@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError, refusal
-from ext_core.train.checkpoint import atomic_write_bytes
 from ext_core.use.enlarge import Enlarger
 from ext_core.use.image_names import Job
 from ext_core.use.photographs import Photograph, encode, is_deep_format, read_photograph

@@ -20,10 +20,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ext_core.atomic import atomic_write_bytes, atomic_write_text
 from ext_core.errors import UserError, refusal
-from ext_core.train.checkpoint import atomic_write_bytes, atomic_write_text
-from ext_core.train.jobs import fingerprint
 from ext_core.use.evaluation import METRICS, measure, usable_metrics
+from ext_core.use.jobs import fingerprint
 from ext_core.use.methods import Place, TestSet, Upscaler, hash_of
 
 Metrics = dict[str, dict[str, Any]]

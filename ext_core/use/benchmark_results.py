@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.use.benchmark import Benchmark
 from ext_core.use.cost import Cost, machine
 from ext_core.use.crops import detail, png_data_uri, strongest_window

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from ext_core.atomic import atomic_write_text
 from ext_core.networks.complexity import multiply_adds, parameter_count
-from ext_core.train.checkpoint import atomic_write_text
-from ext_core.train.jobs import fingerprint
 from ext_core.use.benchmark import Benchmark
 from ext_core.use.evaluation import read
+from ext_core.use.jobs import fingerprint
 from ext_core.use.methods import Bicubic, Nearest, NetworkFile, hash_of
 from ext_core.use.timing import alternate, ratio
 

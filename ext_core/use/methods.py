@@ -20,8 +20,8 @@ from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
 from ext_core.options import loading as options
-from ext_core.train.jobs import fingerprint
 from ext_core.use.evaluation import Folders, Method, image_pairs, read, upscale
+from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
 

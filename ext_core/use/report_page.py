@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ext_core.train.checkpoint import atomic_write_bytes
+from ext_core.atomic import atomic_write_bytes
 from ext_core.use.experiments import Experiment, Plot, option_table
 from ext_core.use.report_pictures import Picture
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile
-from ext_core.train.checkpoint import atomic_write_text
 from ext_core.use.degrading import low_resolution_in_tiles, reach_of
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_data.decoding import ImageError

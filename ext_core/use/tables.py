@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ext_core.train.checkpoint import atomic_write_text
+from ext_core.atomic import atomic_write_text
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ UNSAVED = 'is not saved|no attribute|CUDA|NVIDIA'  # they cannot even be built w
 
 def _continued(one, other) -> None:
     """Save what ``one`` has learnt, through a file, and let ``other`` go on from it."""
-    from ext_core.train.checkpoint import load_checkpoint
+    from ext_core.networks.weight_files import load_checkpoint
 
     saved = {'networks': {name: getattr(one, name).state_dict() for name in ('net_g', 'net_d') if hasattr(one, name)}}
     saved['optimizers'] = [optimizer.state_dict() for optimizer in one.optimizers]
@@ -26,7 +26,7 @@ def _continued(one, other) -> None:
 
 
 def _resumed_pool(name: str) -> None:
-    from ext_core.train.checkpoint import rng_state, set_rng_state
+    from ext_data.samples import rng_state, set_rng_state
 
     torch.manual_seed(0)
     one, other = real_esrgan(name, queue_size=4), real_esrgan(name, queue_size=4)

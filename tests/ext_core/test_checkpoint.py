@@ -14,16 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from ext_core.atomic import atomic_save, atomic_write_text, remove_leftovers, sum_of
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import (
-    atomic_save,
-    atomic_write_text,
-    load_checkpoint,
-    remove_leftovers,
-    rng_state,
-    set_rng_state,
-    sum_of,
-)
+from ext_core.networks.weight_files import load_checkpoint
+from ext_data.samples import rng_state, set_rng_state
 
 
 @pytest.fixture

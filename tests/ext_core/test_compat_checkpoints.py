@@ -9,8 +9,10 @@ from compat_tools import model
 from torch import nn
 from torch.nn.parallel import DataParallel
 
+from ext_core.atomic import atomic_save
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import atomic_save, load_checkpoint, on_cpu
+from ext_core.networks.weight_files import load_checkpoint
+from ext_core.train.checkpoint import on_cpu
 from ext_core.train.models import checkpoint_networks, networks_of
 
 

@@ -14,10 +14,10 @@ from torch import nn
 
 from ext_core.compat.lmdb_backend import SharedLmdbBackend
 from ext_core.errors import UserError
+from ext_core.networks.weight_files import load_checkpoint
 from ext_core.options import image_files as images
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.train.checkpoint import load_checkpoint
 from ext_core.use.hr_sources import pictures_of
 from ext_models.weights import select_weights, weights_problem, weights_unsound
 

@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ext_core.atomic import atomic_save
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import (
-    atomic_save,
-    manifest_file,
-    numbered,
-    read_manifest,
-    remove_older,
-    verify,
-    write_manifest,
-)
+from ext_core.train.checkpoint import manifest_file, numbered, read_manifest, remove_older, verify, write_manifest
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 import torch
 from compat_tools import process_group
 
+from ext_core.atomic import atomic_save
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import atomic_save, write_manifest
+from ext_core.train.checkpoint import write_manifest
 from ext_core.train.resume import load_resume_state
 
 

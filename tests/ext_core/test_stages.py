@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ext_core.errors import UserError
-from ext_core.train.jobs import Job, Step, fingerprint
-from ext_core.train.stages import Plan, run_in_order
+from ext_core.use.jobs import Job, Step, fingerprint
+from ext_core.use.stages import Plan, run_in_order
 
 WRITE = 'import os; open({!r}, "a").write("{} " + os.environ.get("RANK", "-") + "\\n")'
 VARIABLES = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'TORCHELASTIC_USE_AGENT_STORE')

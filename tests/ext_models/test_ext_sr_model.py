@@ -7,7 +7,8 @@ import torch
 from recipes import PIXEL, batches, build, options, run
 from torch import nn
 
-from ext_core.train.checkpoint import atomic_save, load_checkpoint
+from ext_core.atomic import atomic_save
+from ext_core.networks.weight_files import load_checkpoint
 from ext_models.ema import WeightAverage
 from ext_models.lr_schedulers import LinearDecayLR
 

@@ -9,8 +9,8 @@ from script_loader import load_script
 from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.train import adaptation_options
-from ext_core.train.adaptation import plan
+from ext_core.use import adaptation_options
+from ext_core.use.adaptation import plan
 from ext_data.preparation.demo import ensure_demo_data
 
 PROJECT = Path(__file__).resolve().parents[2]

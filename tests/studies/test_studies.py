@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ext_core.errors import UserError
-from ext_core.train.jobs import Job, Step, fingerprint
+from ext_core.use.jobs import Job, Step, fingerprint
 from studies.study import run_jobs
 
 

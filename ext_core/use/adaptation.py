@@ -8,7 +8,7 @@ from pathlib import Path
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.options.check import find_problems
-from ext_core.train.adaptation_options import (
+from ext_core.use.adaptation_options import (
     Pairs,
     load,
     pairs_of,
@@ -18,8 +18,8 @@ from ext_core.train.adaptation_options import (
     with_network,
     with_pairs,
 )
-from ext_core.train.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
-from ext_core.train.stages import Plan
+from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
+from ext_core.use.stages import Plan
 
 STAGE_1, HAND_OVER, STAGE_2, GAP, REPORT = 'stage 1', 'hand-over', 'stage 2', 'gap', 'report'
 COMMANDS = 'commands.txt'  # in the folder of the whole: what was run, to be read by people

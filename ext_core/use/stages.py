@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.train.checkpoint import atomic_write_text
-from ext_core.train.jobs import Job
+from ext_core.use.jobs import Job
 
 if TYPE_CHECKING:
     from ext_core.train.stopping import StopSignal

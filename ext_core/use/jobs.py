@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.train.checkpoint import atomic_write_text
 
 
 def fingerprint(*parts: object) -> str:
