@@ -44,7 +44,7 @@ class HRImageDataset(HRPool):
         super().__init__(opt)
         self.scale: int = opt['scale']
         if opt['gt_size'] % self.scale:
-            raise ValueError(f'{self.where}:gt_size: {opt["gt_size"]} is no multiple of scale ({self.scale}).')
+            raise ValueError(f'gt_size: {opt["gt_size"]} is no multiple of scale ({self.scale}).')
 
     def __getitem__(self, index: int) -> dict:
         path, opt = self.paths[index], self.opt

@@ -32,14 +32,11 @@ class HRPool(Dataset):
 
     def __init__(self, opt: dict):
         self.opt = opt
-        self.where = f'datasets:{opt["phase"]}'  # for messages
         root = opt['dataroot_gt']
         is_lmdb = opt['io_backend']['type'] == 'lmdb'
         self.paths: list[str] = sorted(paths_from_lmdb(root) if is_lmdb else paths_from_folder(root))
         if not self.paths:
-            raise FileNotFoundError(
-                f'{self.where}:dataroot_gt: no images in {root}. Put images there, or correct the path.'
-            )
+            raise FileNotFoundError(f'dataroot_gt: no images in {root}. Put images there, or correct the path.')
         self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
 
     def __len__(self) -> int:

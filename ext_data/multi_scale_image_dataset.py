@@ -96,7 +96,7 @@ class MultiScaleImageDataset(HRPool):
         self.scales = self._checked_scales()
         self.augment_scales = self._checked_augmentation()
         if opt.get('color', 'rgb') not in ('rgb', 'y'):
-            raise ValueError(f"{self.where}:color must be 'rgb' or 'y', but is '{opt['color']}'.")
+            raise ValueError(f"color must be 'rgb' or 'y', but is '{opt['color']}'.")
         if self.training:
             self.gt_size = self._checked_crop()
         self._kept: dict[tuple[int, float], np.ndarray] = {}
@@ -140,7 +140,7 @@ class MultiScaleImageDataset(HRPool):
         if min(rooms) < 0:
             raise ValueError(
                 f'{path} is {image.shape[1]} x {image.shape[0]} (width x height), smaller than the crop of '
-                f'{self.gt_size}. Remove it, or lower {self.where}:gt_size.'
+                f'{self.gt_size}. Remove it, or lower gt_size.'
             )
         step = 1 if self.enlarge_lq else scale
         top, left = (step * random.randint(0, room // step) for room in rooms)
@@ -170,17 +170,17 @@ class MultiScaleImageDataset(HRPool):
     def _checked_scales(self) -> list[int]:
         scales = self.opt.get('scales') or [self.opt['scale']]
         if not isinstance(scales, list) or any(type(scale) is not int or scale < 2 for scale in scales):
-            raise ValueError(f'{self.where}:scales must be a list of whole numbers of at least 2, but is {scales}.')
+            raise ValueError(f'scales must be a list of whole numbers of at least 2, but is {scales}.')
         if len(scales) > 1 and not (self.training and self.enlarge_lq):
             why = 'with enlarge_lq: false, images of a batch would differ in size' if self.training else 'in validation'
-            raise ValueError(f'{self.where}:scales must be one scale {why}, but is {scales}.')
+            raise ValueError(f'scales must be one scale {why}, but is {scales}.')
         return scales
 
     def _checked_augmentation(self) -> list[float]:
         factors = self.opt.get('augment_scales') or []
         if not isinstance(factors, list) or any(type(f) not in (int, float) or not 0 < f <= 1 for f in factors):
             raise ValueError(
-                f'{self.where}:augment_scales must be a list of factors above 0 and at most 1, such as '
+                f'augment_scales must be a list of factors above 0 and at most 1, such as '
                 f'[0.9, 0.8, 0.7, 0.6], but is {factors}.'
             )
         return [1, *(factor for factor in factors if factor != 1)]
@@ -189,13 +189,12 @@ class MultiScaleImageDataset(HRPool):
         size = self.opt.get('gt_size')
         if type(size) is not int or size < 2 * max(self.scales):
             raise ValueError(
-                f'{self.where}:gt_size must be the side of the crops in pixels, at least twice the scale '
+                f'gt_size must be the side of the crops in pixels, at least twice the scale '
                 f'({max(self.scales)}), but is {size}.'
             )
         if not self.enlarge_lq and size % self.scales[0]:
             raise ValueError(
-                f'{self.where}:gt_size: {size} is no multiple of the scale ({self.scales[0]}). Choose one, or set '
-                'enlarge_lq: true.'
+                f'gt_size: {size} is no multiple of the scale ({self.scales[0]}). Choose one, or set enlarge_lq: true.'
             )
         return size
 

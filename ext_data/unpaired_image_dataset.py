@@ -132,7 +132,7 @@ class UnpairedImageDataset(Dataset):
             except Exception as error:
                 self._report(path, error)
         raise ValueError(
-            f'datasets:train:dataroot_real_lq: {REDRAWS} real LR images in a row cannot be used, the last one is '
+            f'dataroot_real_lq: {REDRAWS} real LR images in a row cannot be used, the last one is '
             f'{path}. Check {self.opt["dataroot_real_lq"]}.'
         )
 
@@ -158,7 +158,6 @@ def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:
     root = Path(opt[key])
     is_lmdb = opt['io_backend']['type'] == 'lmdb'
     listing = root / 'meta_info.txt' if is_lmdb else meta_info_file
-    where = f'datasets:{opt["phase"]}'
     try:
         if listing is None:
             paths = sorted(scandir(str(root), full_path=True))
@@ -170,21 +169,17 @@ def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:
     except OSError as error:
         kind = 'LMDB' if is_lmdb else 'folder'
         raise ValueError(
-            f'{where}:{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
+            f'{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
         ) from error
     if not paths:
-        raise FileNotFoundError(
-            f'{where}:{key}: no images in {listing or root}. Put images there, or correct the path.'
-        )
+        raise FileNotFoundError(f'{key}: no images in {listing or root}. Put images there, or correct the path.')
     return paths
 
 
 def _crop_size(opt: dict) -> int:
     size, scale = opt.get('gt_size'), opt['scale']
     if not isinstance(size, int) or size < scale or size % scale:
-        raise ValueError(
-            f'datasets:train:gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.'
-        )
+        raise ValueError(f'gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.')
     return size
 
 
@@ -201,7 +196,7 @@ def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:
     if min(height, width) < size:
         raise ValueError(
             f'{path} is {width} x {height} (width x height), smaller than the crop of {size}. Remove it, or lower '
-            'datasets:train:gt_size.'
+            'gt_size.'
         )
     top, left = random.randint(0, height - size), random.randint(0, width - size)
     return image[top : top + size, left : left + size].copy()  # augment flips in place

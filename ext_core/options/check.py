@@ -327,6 +327,8 @@ def _unread(opt: dict) -> Iterator[Problem]:
                 text = f'{model.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
                 yield Problem(f'{name}:{key}' if name else key, text)
     yield from datasets.unread(opt)
+    if section(opt, 'logger').get('save_in_background') is not None:
+        yield Problem('logger:save_in_background', 'has no effect: the training loop itself writes checkpoints.')
     for key, value in section(opt, 'path').items():
         match = re.fullmatch(r'(?:strict_load|param_key)_(.+?)(?:_except)?', key)
         if match and value not in (True, 'params', None) and not opt['path'].get(f'pretrain_network_{match[1]}'):

@@ -220,8 +220,6 @@ def _sample(opt: dict, phase: str, data_opt: dict) -> tuple[Problem | None, dict
     except KeyError as missing:
         return Problem(f'{where}:{missing.args[0]}', f'is missing: {kind.__name__} needs it.'), None
     except Exception as error:
-        if str(error).startswith(where):
-            return Problem(where, str(error).removeprefix(where).lstrip(': ')), None
         return Problem(where, refusal(kind.__name__, error)), None
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
@@ -28,7 +29,7 @@ class TrainingBatches:
         if data_opt.get('prefetch_mode') == 'cpu' and not data_opt.get('num_worker_per_gpu'):
             # its thread would draw samples in this process, from the generators that training draws from
             data_opt = data_opt | {'prefetch_mode': None}
-        dataset = build_dataset(data_opt)
+        dataset = _built('train', data_opt)
         if len(dataset) == 0:
             raise UserError(f'datasets:train: no images in {data_opt.get("dataroot_gt")}.')
         self.sampler = SeededSampler(
@@ -91,10 +92,10 @@ def _init_worker(worker_id: int) -> None:
 
 def evaluation_loaders(opt: dict) -> list[DataLoader]:
     """A loader for each of ``datasets:val*`` (training) or ``datasets:test*`` (testing), in the file's order."""
-    sections = [section for key, section in opt['datasets'].items() if key.split('_')[0] in ('val', 'test')]
+    sections = {key: section for key, section in opt['datasets'].items() if key.split('_')[0] in ('val', 'test')}
     loaders = []
-    for section in sections:
-        dataset = build_dataset(section)
+    for phase, section in sections.items():
+        dataset = _built(phase, section)
         if len(dataset) == 0:
             raise UserError(f"datasets: '{section.get('name')}' holds no images.")
         loaders.append(
@@ -103,3 +104,11 @@ def evaluation_loaders(opt: dict) -> list[DataLoader]:
             )
         )
     return loaders
+
+
+def _built(phase: str, section: dict) -> Any:
+    """A dataset; its refusals name the section."""
+    try:
+        return build_dataset(section)
+    except (ValueError, OSError) as error:
+        raise UserError(f'datasets:{phase}: {error}') from error

@@ -241,14 +241,14 @@ def test_scale_of_the_file_is_the_default(pool):
 @pytest.mark.parametrize(
     ('wrong', 'words'),
     [
-        ({'scales': 4}, 'datasets:train:scales must be a list of whole numbers'),
+        ({'scales': 4}, 'scales must be a list of whole numbers'),
         ({'scales': [2, 2.5]}, 'scales must be a list of whole numbers of at least 2'),
         ({'enlarge_lq': False}, 'scales must be one scale with enlarge_lq: false'),
-        ({'phase': 'val'}, 'datasets:val:scales must be one scale in validation'),
+        ({'phase': 'val'}, 'scales must be one scale in validation'),
         ({'augment_scales': [1.1]}, 'augment_scales must be a list of factors above 0 and at most 1'),
         ({'augment_scales': 0.9}, 'augment_scales must be a list'),
         ({'color': 'grey'}, "color must be 'rgb' or 'y', but is 'grey'"),
-        ({'gt_size': None}, 'datasets:train:gt_size must be the side of the crops'),
+        ({'gt_size': None}, 'gt_size must be the side of the crops'),
         ({'gt_size': 7}, r'at least twice the scale \(4\), but is 7'),
         ({'scales': [4], 'enlarge_lq': False}, r'gt_size: 21 is no multiple of the scale \(4\)'),
     ],
@@ -261,7 +261,7 @@ def test_refuses(pool, wrong, words):
 def test_files_that_do_not_serve_are_named(pool, tmp_path):
     with pytest.raises(ValueError, match=r'0\.png is 50 x 60 .* smaller than the crop of 52'):
         draw(dataset(pool, gt_size=52, scales=[2]), 0, 0)
-    with pytest.raises(FileNotFoundError, match='datasets:train:dataroot_gt: no images in'):
+    with pytest.raises(FileNotFoundError, match='dataroot_gt: no images in'):
         build_dataset(section(tmp_path))
     (tmp_path / 'broken.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.png does not decode'):

@@ -13,11 +13,11 @@ from unpaired_pools import coded, problems, section, write_lmdb
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'gt_size': 18}, r'datasets:train:gt_size: 18 is no multiple of scale \(4\)'),
+        ({'gt_size': 18}, r'gt_size: 18 is no multiple of scale \(4\)'),
         ({'gt_size': None}, 'gt_size: None'),
         ({'gt_size': '16'}, 'gt_size: 16 is no multiple'),
-        ({'dataroot_real_lq': 'nowhere'}, 'datasets:train:dataroot_real_lq: the .* nowhere cannot be listed'),
-        ({'dataroot_gt': 'nowhere', 'phase': 'val'}, 'datasets:val:dataroot_gt: the .* nowhere cannot be listed'),
+        ({'dataroot_real_lq': 'nowhere'}, 'dataroot_real_lq: the .* nowhere cannot be listed'),
+        ({'dataroot_gt': 'nowhere', 'phase': 'val'}, 'dataroot_gt: the .* nowhere cannot be listed'),
     ],
 )
 def test_refused_at_construction(backend, changes, words):
@@ -30,7 +30,7 @@ def test_refused_at_construction(backend, changes, words):
 def test_empty_pool(backend, key):
     Path('empty').mkdir()
     Path('empty/meta_info.txt' if backend == 'lmdb' else 'empty/.hidden').write_text('\n')
-    with pytest.raises(FileNotFoundError, match=f'datasets:train:{key}: no images in empty'):
+    with pytest.raises(FileNotFoundError, match=f'{key}: no images in empty'):
         build_dataset(section(backend, **{key: 'empty'}))
 
 
