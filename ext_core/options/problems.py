@@ -11,6 +11,9 @@ LAUNCHER_PATHS = frozenset({'experiments_root', 'results_root', 'models', 'train
 LAUNCHER_DATASETS = frozenset({'phase', 'scale'})
 
 
+_GOES_ON = ('must ', 'is ', 'needs ', 'lists ', 'has no effect')
+
+
 class Problem(NamedTuple):
     """What is wrong with an option.
 
@@ -25,7 +28,8 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         if not self.path:
             return self.text
-        return f'{self.path}{" " if self.text.startswith(("must ", "is ", "needs ")) else ": "}{self.text}'
+        separator = ' ' if self.text.startswith(_GOES_ON) else ': '
+        return f'{self.path}{separator}{self.text}'
 
 
 def did_you_mean(word: Any, candidates: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from tqdm import tqdm
 
 from ext_core.registration import register_all
 from ext_data.preparation import pipeline
@@ -95,12 +97,14 @@ def test_parallel_equals_serial(tmp_path):
     assert_equal_folders(plan_in(tmp_path / 'one').lr_folder, plan_in(tmp_path / 'two').lr_folder)
 
 
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork to start quickly')
 def test_killed_run_is_continued(tmp_path):
     write_noise(tmp_path / 'hr', [f'{i:02d}' for i in range(24)], 240, 320)
     pairs = collect_folders(tmp_path / 'hr', None, '{name}', 4)
     plan = plan_in(tmp_path / 'out')
     ledger = tmp_path / 'out' / '.prepared' / 'HR_x4.jsonl'
-    process = multiprocessing.get_context('spawn').Process(target=prepare, args=(pairs, plan))
+    tqdm.set_lock(threading.RLock())  # the default one is shared with a fork, which may hold it when it is killed
+    process = multiprocessing.get_context('fork').Process(target=prepare, args=(pairs, plan))
     process.start()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not ledger.exists() or ledger.read_text().count('\n') < 4):
