@@ -123,7 +123,8 @@ def recipes(known: set[str]) -> Iterator[tuple[str, str, str | None]]:
         text = path.read_text(encoding='utf-8')
         if '_base_' in yaml_safe.parse(text, name):
             head = re.match(r'(?:#.*\n)*', text)
-            text = f'{head[0] if head else ""}\n{yaml_safe.dump(opt)}'
+            first = {key: opt[key] for key in ('name', 'model_type')}  # as in BasicSR's files
+            text = f'{head[0] if head else ""}\n{yaml_safe.dump(first | opt)}'
         text = without_ours(text)
         loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # what BasicSR makes of numbers
         wanted = yaml_safe.parse(text, name)

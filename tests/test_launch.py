@@ -14,6 +14,7 @@ import torch
 from basicsr.archs import build_network
 
 from ext_core import launch
+from ext_core.options import yaml_safe
 
 PROJECT = Path(__file__).resolve().parents[1]
 PSNR = ['-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo']
@@ -142,8 +143,9 @@ def test_testing_evaluates_trained_weights(train, tmp_path, capfd):
     _, folder = train()
     capfd.readouterr()
     option_file = tmp_path / 'test.yml'
-    text = (PROJECT / 'options' / 'test_mask_esrgan.yml').read_text()
-    option_file.write_text(text.split('    niqe:')[0])
+    metrics = {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}
+    recipe = {'_base_': str(PROJECT / 'options' / 'test_mask_esrgan.yml'), 'val': {'metrics': metrics}}
+    option_file.write_text(yaml_safe.dump(recipe))
     trained = f'path:pretrain_network_g={folder / "models" / "net_g_latest.pth"}'
     assert launch.test(tmp_path, ['-opt', str(option_file), '--demo', '--force_yml', *SMALL[:3], trained]) == 0
     assert capfd.readouterr().err.count('# psnr') == 6  # as many sets
@@ -268,10 +270,9 @@ def test_resumed_run_of_a_random_network_equals_the_uninterrupted_one(train, tmp
     swinir = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'img_range': 1.0, 'depths': [2],
               'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect',
               'drop_path_rate': 0.5}  # fmt: skip
-    text = (PROJECT / 'options' / 'train_rrdb_psnr.yml').read_text()
-    before, _, rest = text.partition('network_g:')
     option_file = tmp_path / 'swinir.yml'
-    option_file.write_text(f'{before}network_g: {swinir}\n\n# path{rest.partition("# path")[2]}')
+    recipe = {'_base_': str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), 'network_g': {'_delete_': True, **swinir}}
+    option_file.write_text(yaml_safe.dump(recipe))
 
     def run(root: Path, total: int, *flags: str) -> dict:
         entries = [*SMALL[3:], f'train:total_iter={total}', f'datasets:train:num_worker_per_gpu={workers}']

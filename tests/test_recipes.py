@@ -195,10 +195,11 @@ def test_nothing_in_a_recipe_is_worth_a_warning(recipe, flags):
 
 @pytest.mark.parametrize('recipe', PAIRS, ids=lambda path: path.stem)
 def test_the_mask_is_the_only_difference(recipe):
-    """Also of the test recipes: the generator's file."""
+    """And the model, which insists on it."""
     plain = options.load(recipe)
     masked = options.load(recipe.with_name(recipe.name.replace('train_', 'train_mask_')))
     assert masked.pop('name') == plain.pop('name').replace('train_', 'train_mask_')
+    assert (masked.pop('model_type'), plain.pop('model_type')) == ('MaskGANModel', 'GANSRModel')
     assert masked['train'].pop('mask_opt') == {'type': 'ErrorMask', 'k': 0.2, 'b': 0.5}
     assert masked == plain
 

@@ -51,7 +51,11 @@ def option_schema() -> dict:
     train['properties']['scheduler'] |= {'$ref': '#/$defs/scheduler'}
     train['properties']['nonfinite'] |= _called(declared.NonFinite)
     val, logger = _section(merged['val']), _section(merged['logger'])
-    val['properties']['metrics'] |= {'properties': DELETE, 'additionalProperties': {'$ref': '#/$defs/metric'}}
+    val['properties']['metrics'] |= {
+        'anyOf': [{'type': 'object'}, {'type': 'null'}],
+        'properties': DELETE,
+        'additionalProperties': {'$ref': '#/$defs/metric'},
+    }
     logger['properties']['wandb'] |= _called(declared.Wandb)
     datasets = {
         'properties': DELETE,

@@ -227,10 +227,10 @@ def test_file_that_is_no_text(tmp_path):
 
 
 def test_demo_needs_a_scale_and_crops_fit_it(tmp_path):
-    text = (ROOT / 'options' / 'train_rrdb_psnr.yml').read_text()
+    text = f'_base_: {ROOT / "options" / "train_rrdb_psnr.yml"}\nscale: '
     with pytest.raises(UserError, match='--demo: scale'):
-        resolve(write(tmp_path, 'x.yml', text.replace('scale: 4', 'scale: 5', 1)), '--demo')
-    _, opt = resolve(write(tmp_path, 'y.yml', text.replace('scale: 4', 'scale: 3', 1)), '--demo')
+        resolve(write(tmp_path, 'x.yml', text + '5'), '--demo')
+    _, opt = resolve(write(tmp_path, 'y.yml', text + '3'), '--demo')
     assert opt['datasets']['train']['gt_size'] == 126
 
 

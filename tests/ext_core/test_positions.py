@@ -107,7 +107,7 @@ def test_the_command_line_is_named(data):
 
 
 def test_the_overlay_of_the_demo_is_named(tmp_path):
-    text = (Path(__file__).resolve().parents[2] / 'options' / 'train_rrdb_psnr.yml').read_text()
+    text = (Path(__file__).resolve().parents[2] / 'options' / 'train_mask_esrgan.yml').read_text()
     _, positions = resolved(write(tmp_path, 'x.yml', text), '--demo')
     assert positions['datasets', 'train', 'dataroot_gt'] == '--demo (options/overlays/demo.yml)'
     assert positions['network_g', 'num_in_ch'].startswith(f'{tmp_path / "x.yml"}:')

@@ -20,7 +20,7 @@ SCRIPTS = ('adaptation_report', 'compare', 'convert_weights', 'domain_gap', 'ene
            'get_weights', 'mask_readings', 'prepare_data', 'report', 'synthesize_lr', 'train_domain_adaptation',
            'upscale')  # fmt: skip
 OVERLAYS = PROJECT / 'options' / 'overlays'
-RECIPES = [path for path in sorted((PROJECT / 'options').rglob('*.yml'))
+RECIPES = [path for folder in ('options', 'studies/options') for path in sorted((PROJECT / folder).rglob('*.yml'))
            if OVERLAYS not in path.parents and 'model_type' in options.load(path)]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def resolved(path: Path) -> dict[str, str]:
     """SHA-256 of the options with everything merged; of the recipes at the top, also with ``--demo``."""
     name = path.relative_to(PROJECT).as_posix()
     found = {name: digest(options.load(path))}
-    if path.parent.name == 'options' and path.name.startswith('t'):
+    if path.parent == PROJECT / 'options':
         is_train = path.name.startswith('train')
         args = options.parse_arguments(['-opt', str(path), '--demo'], is_train=is_train)
         found[f'{name} --demo'] = digest(options.resolve(args, PROJECT, is_train=is_train)[0])

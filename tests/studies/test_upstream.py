@@ -106,7 +106,7 @@ def test_basicsrs_own_command_trains_our_recipe(exported, tmp_path):
     done = run_alone(exported.folder, 'basicsr/train.py', '-opt', recipe, '--force_yml', *changes)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-3000:]
-    for created in ('Model [GANSRModel]', 'Loss [RelativisticAdversarialLoss]', 'Loss [ErrorMask]'):
+    for created in ('Model [MaskGANModel]', 'Loss [RelativisticAdversarialLoss]', 'Loss [ErrorMask]'):
         assert created in said
     first, second, third = (line for line in said.splitlines() if '[epoch:' in line)
     assert 'l_g_pretrain:' in first
