@@ -37,11 +37,11 @@ class LowPassL1Loss(nn.Module):
     ) -> None:
         super().__init__()
         if filter not in ('average', 'gaussian'):
-            raise ValueError(f"LowPassL1Loss: filter must be average or gaussian, but is '{filter}'.")
+            raise ValueError(f"filter must be average or gaussian, but is '{filter}'.")
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f'LowPassL1Loss: kernel_size must be odd and positive, but is {kernel_size}.')
+            raise ValueError(f'kernel_size must be odd and positive, but is {kernel_size}.')
         if not sigma > 0:
-            raise ValueError(f'LowPassL1Loss: sigma must be positive, but is {sigma}.')
+            raise ValueError(f'sigma must be positive, but is {sigma}.')
         self.loss_weight = loss_weight
         self.low_pass = LowPass(filter, kernel_size, sigma, pad='zero')
 

@@ -311,11 +311,12 @@ def log_curves(opt: dict) -> None:
     """Let a training write what the figures are made of; what it learns stays the same."""
     from basicsr.utils.registry import MODEL_REGISTRY
 
+    from ext_core.options.declared import declared
     from ext_core.options.problems import is_number, look_up
 
     logger = opt['logger'] = {**(opt.get('logger') or {}), 'use_tb_logger': True}
-    bases = getattr(look_up(MODEL_REGISTRY, opt['model_type']), '__mro__', ())  # BasicSR's own do not know the key
-    known = any('log_gradient_norms' in vars(base).get('EXTRA_TRAIN_KEYS', ()) for base in bases)
+    # BasicSR's own do not know the key
+    known = 'log_gradient_norms' in declared(look_up(MODEL_REGISTRY, opt['model_type']), 'TrainOptions')
     every = logger.get('print_freq')
     if known and not opt['train'].get('log_gradient_norms') and is_number(every) and every >= 1:
         opt['train']['log_gradient_norms'] = int(every)

@@ -244,7 +244,9 @@ def run_jobs(
             log.close()
             fail(job, f'{job.name}: {step.name} is still at work for another study; see {log.name}')
             return
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        # a step may be `python -m`: it imports the packages beside the study, not those that are installed
+        paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get('PYTHONPATH')])]
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': os.pathsep.join(paths)}
         if count > 1:  # BasicSR would use all of them for one training
             environment['CUDA_VISIBLE_DEVICES'] = gpus[slot % len(gpus)]
         begin = log.seek(0, os.SEEK_END)

@@ -8,9 +8,9 @@ from typing import Any
 from ext_core.errors import UserError, with_user_errors
 from ext_core.networks.metadata import Metadata, from_strings
 from ext_models import weights
-from ext_models.weights import select_weights
 
 load_checkpoint = with_user_errors(weights.load_checkpoint)
+select_weights = with_user_errors(weights.select_weights)
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 

@@ -106,7 +106,7 @@ def unread(opt: dict) -> Iterator[Problem]:
     for phase, data_opt in section(opt, 'datasets').items():
         dataset = look_up(DATASET_REGISTRY, data_opt.get('type'))
         known, training = dataset_keys(dataset, phase == 'train')
-        for key in [key for key, value in data_opt.items() if value not in (None, False, '{}')]:
+        for key in [key for key, value in data_opt.items() if value not in (None, '{}')]:
             if key in known or key in LAUNCHER_DATASETS:
                 continue
             text = f'{dataset.__name__} does not read this key; it has no effect.'

@@ -53,7 +53,7 @@ def raises(function: Callable[[], object], *parts: str) -> None:
     """Assert a UserError whose message holds all ``parts``; every other error passes through."""
     try:
         function()
-    except UserError as error:
+    except (UserError, ValueError, OSError) as error:
         message = str(error)
     else:
         raise AssertionError(f'no error, expected one that names {parts}')

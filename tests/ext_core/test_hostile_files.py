@@ -112,7 +112,7 @@ def test_infinity_is_a_value_that_networks_use():
 
 @pytest.mark.parametrize('content', [{}, {'params': {}}, {'params': 1}, {'params': {'a': 'b'}}, {5: torch.ones(1)}])
 def test_dictionary_without_weights(content):
-    with pytest.raises(UserError, match=r'net\.pth holds no network weights'):
+    with pytest.raises(ValueError, match=r'net\.pth holds no network weights'):
         select_weights(content, 'params', 'net.pth')
 
 

@@ -137,7 +137,7 @@ def test_half_precision_energies_are_averaged_in_float32(dtype):
     ],
 )
 def test_unusable_options_are_refused(option, value):
-    with pytest.raises(ValueError, match=f'gan_opt: {option} must be'):
+    with pytest.raises(ValueError, match=f'{option} must be'):
         make(**{option: value})
 
 

@@ -98,7 +98,7 @@ def test_double_backward_through_the_frozen_encoder(wrt, energy_space):
 
 @pytest.mark.parametrize(('option', 'value'), [('wrt', 'weights'), ('every', 0), ('every', 1.5), ('every', True)])
 def test_unusable_options_are_refused(option, value):
-    with pytest.raises(ValueError, match=f'gp_opt: {option} must be'):
+    with pytest.raises(ValueError, match=f'{option} must be'):
         make(**{option: value})
 
 

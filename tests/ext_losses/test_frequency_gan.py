@@ -133,5 +133,5 @@ def test_filter_options_reach_the_filter():
 
 
 def test_unknown_forms_are_refused():
-    with pytest.raises(ValueError, match='gan_opt: gan_form must be one of nonsaturating, minimax, ragan'):
+    with pytest.raises(ValueError, match='gan_form must be one of nonsaturating, minimax, ragan'):
         make(gan_form='lsgan')

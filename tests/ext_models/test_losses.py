@@ -14,7 +14,7 @@ from two_processes import run_on_two
 
 from ext_core import launch
 from ext_core.options import yaml_safe
-from ext_core.torture.sameness import difference
+from studies.sameness import difference
 
 TERM = {'type': 'SquaredLoss', 'loss_weight': 0.3}
 LOSSES = {

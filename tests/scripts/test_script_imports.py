@@ -9,7 +9,8 @@ SCRIPTS = Path(__file__).resolve().parents[2] / 'scripts'
 LOAD_ALL = """
 import importlib.util, pathlib, sys
 sys.path.insert(0, sys.argv[3])
-for path in sorted(path for folder in sys.argv[1:3] for path in pathlib.Path(folder).glob('*.py')):
+for path in sorted(path for folder in sys.argv[1:3] for path in pathlib.Path(folder).glob('*.py')
+                   if 'register_all()  # what follows imports BasicSR' not in path.read_text()):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
