@@ -11,7 +11,7 @@ from ext_arch.unseen_arguments import NotesArguments
 
 @ARCH_REGISTRY.register()
 class DegradationNet(NotesArguments):
-    """Learnt downscaling: four convolutions, the second of which strides by the scale, with PReLUs between them.
+    """Learnt downscaling: four convolutions with PReLUs between them; the second has the scale as its stride.
 
     conv(num_in_ch, f) PReLU, conv(f, f, stride scale) PReLU, conv(f, f) PReLU, conv(f, num_out_ch),   f = num_feat
 
@@ -40,7 +40,7 @@ class DegradationNet(NotesArguments):
         Output: (n, num_out_ch, h / scale, w / scale).
 
     Raises:
-        ValueError: If an argument is another, or (in ``forward``) h or w is no multiple of scale.
+        ValueError: If an argument has a value that is not listed, or (in ``forward``) h or w is no multiple of scale.
 
     Reference: two-stage domain adaptation, stage 1. Its text gives 56 features, the strided convolution (kernel 5,
     stride 4, padding 2) and PReLU; the other kernels, the sharing of slopes and the linear output are our readings.

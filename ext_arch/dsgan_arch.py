@@ -12,7 +12,7 @@ class DSGANGenerator(nn.Module):
     conv(num_in_ch, f) PReLU, num_block x [y + conv(PReLU(conv(y)))], conv(f, num_out_ch) sigmoid,   f = num_feat,
     all kernels 3 x 3, one slope for each PReLU.
 
-    It sees the bicubic LR image and not the HR image, which ``INPUT`` tells the models and scripts. The sigmoid keeps
+    Its input is the bicubic LR image, not the HR image; ``INPUT`` tells models and scripts so. The sigmoid keeps
     the output in (0, 1); black and white are only approached.
 
     Args:

@@ -52,10 +52,10 @@ def _mixture(bands, weights) -> Tensor:
 
 
 def through_luma(restore: Callable[[Tensor], Tensor], rgb: Tensor, factor: int) -> Tensor:
-    """Colour image of a network for luminance: Y by the network, Cb and Cr by MATLAB's bicubic.
+    """Enlarge a colour image by a network for luminance: Y by the network, Cb and Cr by MATLAB's bicubic.
 
     Args:
-        restore (Callable): Gives Y, (n, 1, factor * h, factor * w), of Y, (n, 1, h, w).
+        restore (Callable): Maps Y, (n, 1, h, w), to Y, (n, 1, factor * h, factor * w).
         rgb (Tensor): Images.
         factor (int): By which ``restore`` enlarges; with 1 Cb and Cr stay as they are.
 
@@ -88,7 +88,7 @@ class LumaNetwork(NotesArguments):
         Where num_in_ch is 1, also (n, 3, h, w) to (n, 3, upscale * h, upscale * w), RGB.
 
     Raises:
-        ValueError: If an argument is another, or (in ``forward``) the image has another number of channels.
+        ValueError: If an argument is not one of these, or (in ``forward``) the image has another number of channels.
     """
 
     UNSEEN: ClassVar[tuple[str, ...]] = ('upscale',)
@@ -107,7 +107,7 @@ class LumaNetwork(NotesArguments):
 
     @property
     def factor(self) -> int:
-        """By which the output is larger than the input."""
+        """Factor by which the output is larger than the input."""
         return self.upscale
 
     def training_problem(self, channels: int) -> str | None:

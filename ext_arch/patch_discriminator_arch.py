@@ -14,7 +14,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 @ARCH_REGISTRY.register()
 class PatchDiscriminator(nn.Module):
-    """One logit for the surroundings of each pixel: three 5 x 5 convolutions and one of 1 x 1, all of stride 1.
+    """One logit for each pixel and its surroundings: three 5 x 5 convolutions and one of 1 x 1, all of stride 1.
 
     conv(num_in_ch, f) LReLU, conv(f, 2f) norm LReLU, conv(2f, 4f) norm LReLU, conv1x1(4f, 1),   f = num_feat,
     LReLU of slope 0.2, borders padded with zeros.
@@ -34,7 +34,7 @@ class PatchDiscriminator(nn.Module):
         Output: (n, 1, h, w), any range.
 
     Raises:
-        ValueError: If norm is another.
+        ValueError: If norm is none of these.
 
     Reference: Fritsche et al., Frequency Separation for Real-World Super-Resolution, ICCVW 2019, whose code ends in a
     sigmoid; here the loss has it. With the defaults, or 'batch', it has 1,030,273 parameters.

@@ -65,8 +65,8 @@ NETWORKS = {
 def find_weights(name: str) -> Path | None:
     """Find the weights of a network on this machine.
 
-    Looked through are ``experiments/pretrained_models`` under the current folder and under the project's, and torch
-    hub's cache; in each our file of convolutions, then torchvision's.
+    It looks in ``experiments/pretrained_models`` under the current folder, then under the project's, then in torch
+    hub's cache; in each for our file of convolutions, then for torchvision's.
 
     Args:
         name (str): ``vgg19``, ``vgg16`` or ``alexnet``.

@@ -14,8 +14,8 @@ class SRCNN(EnlargedInputNetwork):
 
     up(x), conv k1 (f1) ReLU, conv k2 (f2) ReLU, conv k3 (num_out_ch)
 
-    The convolutions are padded with zeros, where the paper's shrink the image: the border of (k1 + k2 + k3 - 3) / 2
-    pixels differs, of which scoring leaves out as many as the scale.
+    The convolutions are padded with zeros, where the paper's shrink the image: a border of (k1 + k2 + k3 - 3) / 2
+    pixels differs. Scoring leaves out as many pixels as the scale.
 
     Args:
         num_in_ch (int), num_out_ch (int): The same number: 1 for luminance, 3 for RGB. Default: 1.

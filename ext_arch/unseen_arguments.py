@@ -6,7 +6,7 @@ from torch import nn
 
 
 class NotesArguments(nn.Module):
-    """Base of networks whose state dict tells such arguments, in what torch notes beside the weights (``_metadata``).
+    """Base of networks that note such arguments in their state dict, in torch's ``_metadata``.
 
     So a checkpoint alone is enough to build the network. Loading ignores the note, and files without it load too.
     Subclasses name the arguments, which they keep as attributes, in ``UNSEEN``.

@@ -26,7 +26,7 @@ def vgg_layers(vgg_type: str) -> list[str]:
         list[str]: conv = before its ReLU, relu = after it, pool = after the block's max pooling.
 
     Raises:
-        ValueError: If ``vgg_type`` is another.
+        ValueError: If ``vgg_type`` is neither.
     """
     if not isinstance(vgg_type, str) or vgg_type not in CONVOLUTIONS_PER_BLOCK:
         raise ValueError(f'vgg_type: {vgg_type!r} is not supported; there are {", ".join(CONVOLUTIONS_PER_BLOCK)}.')

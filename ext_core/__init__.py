@@ -1,4 +1,4 @@
-"""How the plugin meets BasicSR, and what its scripts are made of.
+"""The road from an option file to a finished run: options, training, networks as files, use, compatibility.
 
 - from the command line to a run: ``launch``, ``config`` (option files), ``check`` and ``schema`` (what is right in
   them), ``compat`` (BasicSR on the present stack), ``registration``, ``training`` (the loop), ``saving`` (checkpoints)

@@ -22,7 +22,7 @@ class HRImageDataset(HRPool):
         opt (dict): Section of the option file, with the keys of ``Options`` and :class:`ext_data.hr_pool.HRPool`.
 
     Returns:
-        dict: Of each sample: gt, (3, gt_size, gt_size), RGB, float32, range [0, 1]; gt_path and lq_path (str), both the
+        dict: A sample: gt, (3, gt_size, gt_size), RGB, float32, range [0, 1]; gt_path and lq_path (str), both the
         file or key.
 
     Raises:

@@ -20,7 +20,7 @@ _CONTEXT = 4
 
 @DATASET_REGISTRY.register()
 class MultiScaleImageDataset(HRPool):
-    """HR images, and what MATLAB's bicubic leaves of them at a scale drawn for each sample.
+    """HR images, and LR images that MATLAB's bicubic makes of them at a scale drawn for each sample.
 
     ``lq`` is the HR image reduced, rounded to 8 bits as an LR file is, and enlarged to its old size again, which
     is not rounded: what a network with ``pre_upsampled`` would make of the LR file itself. A crop's ``lq`` is the crop
@@ -36,15 +36,15 @@ class MultiScaleImageDataset(HRPool):
             of :class:`ext_data.hr_pool.HRPool`.
 
     Returns:
-        dict: Of each sample. Images are float32, c is 3 (RGB) or 1 (luminance):
+        dict: A sample. Images are float32, c is 3 (RGB) or 1 (luminance):
 
             * gt: (c, gt_size, gt_size), or whole in validation; range [0, 1].
             * lq: (c, gt_size, gt_size), not clipped; with ``enlarge_lq: false`` (c, gt_size / scale, gt_size / scale).
             * gt_path, lq_path (str): Both the file or key.
 
     Raises:
-        ValueError, OSError: If an option is another, there are no images, or (in ``__getitem__``) an image cannot be
-            decoded or is smaller than the crop.
+        ValueError, OSError: If an option has a value that is not listed, there are no images, or (in ``__getitem__``)
+            an image cannot be decoded or is smaller than the crop.
 
     Reference: Kim et al., VDSR, CVPR 2016, section 3.3, trains on several scales at once; Dong et al., FSRCNN, ECCV
     2016, section 4.1, has the augmentation.

@@ -39,7 +39,7 @@ class UnpairedImageDataset(Dataset):
             ``phase``, which BasicSR adds.
 
     Returns:
-        dict: Of each sample. Images are RGB, float32, range [0, 1]:
+        dict: A sample. Images are RGB, float32, range [0, 1]:
 
             * gt: (3, gt_size, gt_size), or whole in validation.
             * lq: (3, gt_size / scale, gt_size / scale), MATLAB-style bicubic of ``gt``, neither rounded nor clipped;

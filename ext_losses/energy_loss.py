@@ -11,14 +11,14 @@ REDUCTIONS = ('sum', 'mean')
 
 
 def energies(output: Tensor, reduction: str = 'mean') -> Tensor:
-    """The energy of each image, (n,), at least float32: over whatever else the discriminator's output has."""
+    """The energy of each image, (n,), at least float32: the output's mean or sum over all but the first dimension."""
     flat = output.to(torch.promote_types(output.dtype, torch.float32)).reshape(len(output), -1)
     return flat.sum(dim=1) if reduction == 'sum' else flat.mean(dim=1)
 
 
 @LOSS_REGISTRY.register()
 class EnergyGANLoss(nn.Module):
-    """Low energy U for real images, high for generated ones up to a margin; the generator lowers that of its own.
+    """Low energy U for real images, high for generated ones up to a margin; the generator lowers that of its images.
 
     L_D = E U(real) + E max(0, m - U(fake)) [+ gradient penalty],   L_G = loss_weight * E U(fake)
 
@@ -37,7 +37,7 @@ class EnergyGANLoss(nn.Module):
     m = margin_ratio * average of E U(real), a constant in the gradient. The average runs over iterations with the
     weights decay^age, and includes the present one:
     s <- decay * s + (1 - decay) * E U(real),   w <- decay * w + (1 - decay),   average = s / w,   s = w = 0 at first.
-    Hence it is right from the first iteration. It is one over all ranks. With ``accumulate`` each chunk counts as an
+    Hence it is right from the first iteration. All ranks share it. With ``accumulate`` each chunk counts as an
     iteration. s and w are buffers, so ``state_dict`` holds them. An energy that can reach 0 on real images, which a
     reconstruction error does not, would take this margin to 0 with it: give such a network a fixed one.
 

@@ -23,7 +23,7 @@ FORMS: dict[str, type[AdversarialLoss]] = {
 
 @LOSS_REGISTRY.register()
 class FrequencyGANLoss(HighPassView):
-    """Adversarial objective of which both players see the high frequencies HP(x) = x - LP(x) only.
+    """Adversarial objective on the high frequencies of both images, HP(x) = x - LP(x).
 
     With z = D(HP(sr)) and r = D(HP(gt)) as logits, sp = softplus, the generator's loss in the three readings of eq. 7:
 

@@ -13,8 +13,8 @@ class LowPassL1Loss(nn.Module):
 
     L = loss_weight * mean |LP(pred) - LP(target)|
 
-    Of the filtered images only pixels whose kernel lies within the image count (a *valid* convolution), so no made-up
-    border takes part. Computed in float32 also under autocast.
+    Only pixels whose kernel lies within the image count (a *valid* convolution). Computed in float32 also under
+    autocast.
 
     Args:
         loss_weight (float): Factor on the result. Default: 1.0.
@@ -26,7 +26,7 @@ class LowPassL1Loss(nn.Module):
         pred, target: (n, c, h, w), any range, h and w at least kernel_size. Output: scalar.
 
     Raises:
-        ValueError: If an option is another, or images are smaller than the kernel.
+        ValueError: If an option has a value that is not listed, or images are smaller than the kernel.
 
     Reference: Fritsche et al., Frequency Separation for Real-World Super-Resolution, ICCVW 2019: average of 5 x 5 to
     learn the degradation, 9 x 9 for super-resolution.

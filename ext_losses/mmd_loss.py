@@ -197,7 +197,7 @@ def sample_count(grid: Tensor) -> int:
 
 
 def take_samples(grid: Tensor, count: int) -> Tensor:
-    """Take ``count`` samples of a grid: (count, d). All in order, or a random subset, of which only it is copied."""
+    """Take ``count`` samples of a grid: (count, d). All in order, or a random subset; only what is taken is copied."""
     total = sample_count(grid)
     if count == total:
         return grid.reshape(total, -1)

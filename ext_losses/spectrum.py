@@ -1,4 +1,4 @@
-"""Radial power spectra of image windows, differentiable: what blur and noise change, wherever in the image they are."""
+"""Radial power spectra of image windows, differentiable: blur and noise change them, content hardly does."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How far two sets of images are apart that show different things: power spectrum, colour, and patches (MMD).
+"""Distances of two sets of images that show different things: power spectrum, colour, and patches (MMD).
 
 For instance the LR images that a network generates and a camera's own. Images are float tensors (3, h, w), RGB in
 [0, 1], on any device; sizes may differ within and between the sets. Nothing here is random but for fixed seeds: the
@@ -32,8 +32,8 @@ MIN_IMAGES = 4
 def radial_power_spectrum(image: Tensor, bins: int = BINS, crop: int = CROP) -> Tensor:
     """Power of an image's luminance by spatial frequency, in dB.
 
-    Windows of crop x crop px, half a window apart, cover the image; of each its mean is taken off and a Hann window
-    applied. The power of a frequency is the mean over the windows, that of a ring the mean over its frequencies:
+    Windows of crop x crop px, half a window apart, cover the image; each loses its mean and gets a Hann window. The
+    power of a frequency is the mean over the windows, that of a ring the mean over its frequencies:
 
         10 log10 mean |FFT(w (y - mean y))|^2 / sum w^2
 
@@ -141,7 +141,7 @@ def mmd_test(x: Images, y: Images, permutations: int = 200, seed: int = 0) -> tu
     does. Take many images, and compare values with each other and with that of two halves of one set.
 
     Time and memory are bounded: at most 256 evenly spaced images of a set are used, and 2048 patches, the same number
-    of each image, chosen with a fixed seed.
+    from each image, chosen with a fixed seed.
 
     Args:
         x, y (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1], at least 8 px wide and high.
@@ -171,7 +171,7 @@ def mmd_test(x: Images, y: Images, permutations: int = 200, seed: int = 0) -> tu
 
 
 def gap(fake: Images, real: Images) -> dict[str, float]:
-    """The gap between two sets of images in four figures; of each, nearer to 0 is better.
+    """The gap between two sets of images as four figures, all better nearer to 0.
 
     Args:
         fake, real (Sequence[Tensor]): Images, (3, h, w), RGB in [0, 1], at least 21 px wide and high.

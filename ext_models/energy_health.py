@@ -1,4 +1,4 @@
-"""What the energies of an energy GAN say about its training, in words."""
+"""Warnings about a training, from the energies of an energy GAN."""
 
 import math
 from collections.abc import Mapping

@@ -391,7 +391,7 @@ class ExtSRModel(SRModel):
         return self.precision.scale(loss / self.accumulate if self.accumulate > 1 else loss)
 
     def measure_gradients(self, losses: dict[str, Tensor], sr: Tensor) -> None:
-        """Measure the gradients of a chunk's losses at the generated images, where it is time to."""
+        """Measure the gradients of a chunk's losses at the generated images, in the iterations where it is due."""
         if self.gradient_norms.due:
             self.gradient_norms.measure({name: self.share(loss) for name, loss in losses.items()}, sr)
 
@@ -403,7 +403,7 @@ class ExtSRModel(SRModel):
         self._average.update(decay)
 
     def step_state(self) -> dict[str, Any]:
-        """What the next step depends on beside networks, optimizers and schedules; saved in the training state."""
+        """What a resumed run needs besides networks, optimizers and schedules; saved in the training state."""
         kept = {}
         for name, loss in self.losses.items():
             fixed = dict(loss.named_parameters())  # of networks such as a VGG
@@ -414,7 +414,7 @@ class ExtSRModel(SRModel):
         }
 
     def load_step_state(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`step_state` gave."""
+        """Restore what :meth:`step_state` returned."""
         norms = state.get('gradient_norms', {})
         self.gradient_norms.values = {name: value.to(self.device) for name, value in norms.items()}
         for name, kept in state.get('losses', {}).items():

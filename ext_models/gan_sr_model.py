@@ -174,7 +174,7 @@ class GANSRModel(ExtSRModel):
 
     @property
     def step_period(self) -> int:
-        """In the last phase every so many iterations do all that there is to do."""
+        """In the last phase, every update has been due once within this many iterations."""
         return self.net_d_iters if self.net_d is not None else 1
 
     def pretrain_losses(self, sr: Tensor, gt: Any) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ class GANSRModel(ExtSRModel):
         return sr, gt
 
     def losses_at_fake(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-        """The generator's losses that depend on it through what the discriminator saw of ``fake``."""
+        """The generator's losses on the discriminator's outputs; their gradient is taken at ``fake``."""
         with self.precision.autocast():
             return {'l_g_gan': self.objective.generator_loss(real_logits, fake_logits)}
 

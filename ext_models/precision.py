@@ -14,7 +14,7 @@ CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of gra
 
 @dataclass
 class StepGradients:
-    """Of one optimizer's step: the 1-norm of each parameter's gradient, and whether an overflow of them counts.
+    """Gradients in one optimizer's step: the 1-norm for each parameter, and whether an overflow counts.
 
     With fp16 it does not, because the gradient scaler skips such a step and lowers its scale; unless that has come down
     to 1, where nothing is left to lower.

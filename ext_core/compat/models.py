@@ -170,13 +170,13 @@ def _with_queue(stock: Callable[..., None]) -> Callable[..., None]:
 
 
 def step_state(self: Any) -> dict[str, Any]:
-    """What the next step depends on beside networks, optimizers and schedules."""
+    """What a resumed run needs besides networks, optimizers and schedules."""
     names = ('queue_lr', 'queue_gt', 'queue_ptr')  # the pool that batches are drawn from
     return {name: _packed(getattr(self, name)) for name in names if hasattr(self, name)}
 
 
 def load_step_state(self: Any, state: dict[str, Any]) -> None:
-    """Take up what :func:`step_state` gave."""
+    """Restore what :func:`step_state` returned."""
     for name, value in state.items():
         setattr(self, name, _unpacked(value, self.device))
 

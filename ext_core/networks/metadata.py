@@ -1,4 +1,4 @@
-"""What a generator's file says of itself.
+"""Metadata in a generator's file.
 
 In the header of a .safetensors file and in the properties of an .onnx file: :class:`Metadata`. Among the weights: a
 mark, or the note that our networks save with them (:func:`said_of`). Files come from anywhere, so what is read is
@@ -76,7 +76,7 @@ class Metadata:
 
 
 def from_strings(strings: Mapping[str, str], path: str) -> Metadata | None:
-    """What :meth:`Metadata.to_strings` wrote, or None where there is nothing of ours.
+    """Inverse of :meth:`Metadata.to_strings`; None without metadata of ours.
 
     Args:
         strings (Mapping[str, str]): All names and texts of the file.

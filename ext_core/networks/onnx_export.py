@@ -42,7 +42,7 @@ class _InHalf(nn.Module):
 
 @dataclass(frozen=True)
 class Difference:
-    """Of the outputs for one image: the largest of all pixels, where images are in [0, 1]."""
+    """The largest difference of the outputs for one image, over all pixels, in [0, 1]."""
 
     name: str
     size: tuple[int, int]  # width, height

@@ -102,7 +102,7 @@ class Logger:
     print_freq: Annotated[float, ITERATIONS, 'Iterations between lines of the log.']
     save_checkpoint_freq: Annotated[float, ITERATIONS, 'Iterations between checkpoints.']
     keep_last: Annotated[int | None, COUNT, 'Checkpoints to keep; all, if left out.'] = None
-    save_in_background: Annotated[bool | None, 'Of former versions; it has no effect.'] = None
+    save_in_background: Annotated[bool | None, 'Has no effect: the training loop writes checkpoints itself.'] = None
     use_tb_logger: Annotated[bool | None, 'Write a log for TensorBoard.'] = False
     wandb: Annotated[dict | None, 'Weights & Biases: project and resume_id.'] = None
 

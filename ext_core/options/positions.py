@@ -9,7 +9,7 @@ Path = tuple[str, ...]  # the keys from the top to a key, such as ('train', 'opt
 
 
 class Positions:
-    """Places of keys, kept beside the options, which stay what BasicSR gets.
+    """File and line of each key, kept beside the options, which stay plain dictionaries.
 
     Args:
         file (str): Where missing top-level keys are missing from. Default: none is named.
@@ -29,7 +29,8 @@ class Positions:
         return self.file
 
     def lay_over(self, own: 'Positions', options: dict) -> None:
-        """As ``merging`` does to the options: the places of ``own``, whose file holds ``options``."""
+        """Put the positions of ``own``, whose file holds ``options``, over these, as ``merging`` does with the
+        options."""
         for path, value in _walk(options):
             if not isinstance(value, dict) or value.get('_delete_'):
                 self._forget(path)

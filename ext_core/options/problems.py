@@ -1,4 +1,4 @@
-"""A problem with an option, and the words that messages share."""
+"""A problem with an option, and what messages share."""
 
 import difflib
 from collections.abc import Collection, Iterable

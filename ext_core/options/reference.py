@@ -189,7 +189,7 @@ def _kind(schema: dict) -> str:
 
 
 def prose(text: str) -> str:
-    """A docstring's words in Markdown: reST's double backticks and roles as code, and no HTML."""
+    """A docstring as Markdown: reST's double backticks and cross-references as code, and no HTML."""
     text = re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'`\1`', text).replace('``', '`')
     parts = re.split(r'(`[^`]*`)', text)
     return ''.join(part if part.startswith('`') else re.sub(r'([<*|])', r'\\\1', part) for part in parts)

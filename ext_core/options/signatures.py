@@ -199,7 +199,7 @@ def _range(schema: dict) -> str:
 # ---------------------------------------------------------------------- docstrings
 @cache
 def docstring_entries(target: Callable) -> dict[str, tuple[str, str]]:
-    """Word in brackets and description of each argument in the docstring of a class, or of a base of it."""
+    """Type in brackets and description of each argument in the docstring of a class or its bases."""
     found: dict[str, tuple[str, str]] = {}
     for owner in target.__mro__ if inspect.isclass(target) else (target,):
         text = vars(owner).get('__doc__') if inspect.isclass(owner) else owner.__doc__

@@ -1,4 +1,4 @@
-"""Components are tried on the spot, to hear before training what they would say in it: alone, and where they meet.
+"""Components are built and called before training, alone and together, to report what they would refuse in it.
 
 When nothing else is wrong, samples are drawn and go through networks, losses and metrics. Networks have no weights
 there, only the shapes of what they make, so it takes a moment and no memory.
@@ -40,7 +40,7 @@ _PLAIN_STEPS = ('SRModel', 'SRGANModel', 'ESRGANModel', 'SwinIRModel')  # of Bas
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever is drawn at random inside is not missing outside; warnings are kept back."""
+    """Context that restores the random state afterwards and keeps warnings back."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         with warnings.catch_warnings():
@@ -66,7 +66,7 @@ def trial(where: str, make: Callable | None, arguments: dict) -> Iterator[Proble
 
 
 def refusal(name: Any, error: Exception) -> str:
-    """What a component said: a refusal in its own words, or an error that it did not foresee."""
+    """The message of a component: its own refusal, or an error that it did not foresee."""
     own = isinstance(error, ValueError | AssertionError | OSError)
     return f'{name}: {error}' if own else f'{name} fails with these options: {type(error).__name__}: {error}'
 

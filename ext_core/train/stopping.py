@@ -45,7 +45,7 @@ class StopSignal:
             raise KeyboardInterrupt
 
     def agreed(self) -> int | None:
-        """The signal that any rank received, the same answer on all; every rank must ask once an iteration."""
+        """The signal that any rank received, the same on all; every rank must ask once an iteration."""
         if self._group is None:
             return self.received
         flag = torch.tensor(self.received or 0)

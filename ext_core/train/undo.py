@@ -12,7 +12,7 @@ from ext_data.samples import rng_state, set_rng_state
 
 
 class UndoCopy:
-    """Everything that the next step of a model depends on, on the device it lives on.
+    """A copy of all that the next step of a model needs, on its device.
 
     Weights and buffers, EMA, the states of optimizers, schedules and gradient scaler, ``step_state`` and the random
     generators. Parameters that nothing changes (frozen VGG features) are left out. It takes as much memory as these,

@@ -151,7 +151,7 @@ def needs_gt(metric: dict) -> bool:
 
 
 def resolve(opt: dict, arguments: list[str], root: Path) -> tuple[dict, dict]:
-    """``ext_core.options.options.resolve`` of options that are not in a file yet."""
+    """:func:`ext_core.options.loading.resolve` of options that are not in a file yet."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'options.yml'
         file.write_text(yaml_safe.dump(opt), encoding='utf-8')

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of the values that are there; None where there is none."""
+    """Mean of the values that are not None; None if there is none."""
     kept = [value for value in values if value is not None]
     return statistics.fmean(kept) if kept else None
 

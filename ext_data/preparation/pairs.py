@@ -103,7 +103,7 @@ def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pa
     Args:
         hr (dict[str, Path]): Name to HR file.
         lr (dict[str, Path]): Name to LR file; empty if LR is to be made.
-        scale (int): Only for the hint in the message.
+        scale (int): Only for the message.
 
     Returns:
         list[Pair]: In the order of ``hr``. ``lr`` is None in all of them or in none.
