@@ -4,7 +4,7 @@
 # make bench   install, time our training step against BasicSR's
 # make browser install Chromium, in which tests open the HTML pages (they are skipped without)
 # make docs    install, build the pages of docs/ as a site in build/docs, which needs no network and no server
-# make docs-serve  the same at http://localhost:8000, renewed while you write
+# make docs-serve  the same at http://localhost:8000; make docs, meanwhile, renews it
 # make doctor  install, say what works here and what to do about the rest
 
 PYTHON ?= python3
@@ -49,13 +49,12 @@ format: install
 bench: install
 	$(RUN) studies/benchmark_step.py
 
-# the variable silences an announcement of the theme's authors
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs . build/docs
 	@echo 'the pages are in build/docs, begin with build/docs/index.html'
 
-docs-serve: install
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve
+docs-serve: docs
+	$(RUN) -m http.server --bind localhost --directory build/docs 8000
 
 doctor: install
 	$(RUN) -m ext_core.doctor

@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 _METRICS = ['lpips', 'scikit-image']
 _OPTIMIZERS = ['pytorch_optimizer']
 _EXPORT = ['onnx', 'onnxruntime', 'safetensors', 'spandrel']
-_DOCS = ['mkdocs', 'mkdocs-material']
+_DOCS = ['furo', 'myst-parser', 'sphinx']
 
 setup(
     name='basicsr-ext',
