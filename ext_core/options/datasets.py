@@ -31,6 +31,7 @@ from ext_core.options.problems import (
 from ext_data.decoding import IMAGE_SUFFIXES
 
 LOOKED_AT = 200
+LONGEST_EPOCH = 50_000_000  # samples; their order is kept in memory
 _ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'
 
 
@@ -271,7 +272,7 @@ def _unusable(where: str, data_opt: dict, faults: Sequence[str | None]) -> Itera
 
 
 def _divisible(crop: Any, scale: Any) -> Iterator[Problem]:
-    if is_number(crop) and is_number(scale) and crop % scale:
+    if is_number(crop) and is_number(scale) and scale >= 1 and crop % scale:
         text = f'{crop} is not divisible by scale ({scale}). Choose a multiple of it.'
         yield Problem('datasets:train:gt_size', text)
 
@@ -297,6 +298,10 @@ def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
     if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
         return
     batch *= max(1, gpus)
+    if count * ratio > LONGEST_EPOCH:
+        text = f'{count} images times {ratio:g} make an epoch of more than {LONGEST_EPOCH:,} samples. Lower it.'
+        yield Problem('datasets:train:dataset_enlarge_ratio', text)
+        return
     share = math.ceil(count * ratio / opt.get('world_size', 1))
     if share < batch:
         yield Problem(

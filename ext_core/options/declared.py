@@ -123,7 +123,7 @@ class NetworkPath:
 
     pretrain_network: Annotated[str | None, 'Weights to begin with.'] = None
     param_key: Annotated[str | None, 'Key of the weights in that file.'] = 'params'
-    strict_load: Annotated[bool | None, 'Refuse weights that do not fit.'] = True
+    strict_load: Annotated[bool, 'Refuse weights that do not fit.'] = True
     strict_load_except: Annotated[list[str] | None, 'Layers that keep their initial weights.'] = None
 
 

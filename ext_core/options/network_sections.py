@@ -18,6 +18,9 @@ from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
 
+SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255
+
+
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     """Check every ``network_*`` section and ``path:pretrain_network_*``."""
     for key in [key for key in opt if key.startswith('network_')]:
@@ -40,8 +43,8 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
                 text = f'{source} {factor}, but scale is {scale}. Set {key}:{name}: {scale}, or correct scale.'
                 faults.append(Problem(f'{key}:{name}', text))
         span = arguments.get('img_range')
-        if is_number(span) and not span > 0:
-            faults.append(Problem(f'{key}:img_range', f"must be above 0, but is '{span}'."))
+        if is_number(span) and not span >= SMALLEST_RANGE:
+            faults.append(Problem(f'{key}:img_range', f"must be {SMALLEST_RANGE} or more, but is '{span}'."))
         yield from faults or _build(opt, key, network, is_train)
     if is_train:
         yield from _discriminator(opt)
@@ -65,7 +68,7 @@ def _discriminator(opt: dict) -> Iterator[Problem]:
         return
     sizes = {crop}
     model = look_up(MODEL_REGISTRY, opt.get('model_type'))
-    if model is not None and not issubclass(model, SRGANModel) and is_number(opt.get('scale')):
+    if model is not None and not issubclass(model, SRGANModel) and is_number(opt.get('scale')) and opt['scale'] >= 1:
         sizes.add(crop // opt['scale'])  # of a model that judges low-resolution images
     if size not in sizes:
         yield Problem(

@@ -72,6 +72,8 @@ WRONG = [
     ('datasets:train:use_hflip', ..., ['datasets:train:use_hflip is missing']),
     ('datasets:train:use_hfilp', True, ['datasets:train:use_hfilp: unknown key', "'use_hflip'"]),
     ('datasets:train:batch_size_per_gpu', 5, ['do not fill one batch of 5', 'dataset_enlarge_ratio: 2']),
+    ('datasets:train:dataset_enlarge_ratio', 10**8, ['dataset_enlarge_ratio: 4 images times 1e+08 make an epoch']),
+    ('path:strict_load_g', None, ['path:strict_load_g must be true or false, but is ~']),
     ('datasets:train:gt_size', 30, ['gt_size: 30 is not divisible by scale (4)']),
     ('datasets:train:gt_size', 128, ['crops of 128 do not fit', '64 x 64', 'at most 64']),
     ('datasets:train:io_backend:type', 'dsik', ["no backend 'dsik'", "'disk'"]),
