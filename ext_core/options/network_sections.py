@@ -17,7 +17,6 @@ from ext_core.options.problems import Problem, is_number, look_up, section, unkn
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
-
 SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255
 
 
