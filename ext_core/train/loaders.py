@@ -1,16 +1,29 @@
 """Data loaders of a run, from BasicSR's datasets."""
 
+import contextlib
+import itertools
+import queue
 import signal
+import time
 from collections.abc import Generator, Iterator
+from threading import Event, Timer
 from typing import Any
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
+from basicsr.data.prefetch_dataloader import (
+    CPUPrefetcher,
+    CUDAPrefetcher,
+    PrefetchDataLoader,
+    PrefetchGenerator,
+)
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from ext_core.errors import UserError
 from ext_data.samples import NamedErrorDataset, SeededDataset, SeededSampler
+
+PATIENCE = 5.0  # seconds that a batch which is being read gets when training ends
 
 
 class TrainingBatches:
@@ -61,26 +74,60 @@ class TrainingBatches:
         self.batches_in_epoch = batches_in_epoch
 
     def __iter__(self) -> Generator[dict, None, None]:
-        while True:
-            if self.batches_in_epoch >= self.per_epoch:
-                self.set_position(self.epoch + 1, 0)
-            self.sampler.set_position(self.epoch, self.batches_in_epoch * (self.loader.batch_size or 1))
-            for batch in self._one_epoch():
-                self.batches_in_epoch += 1
-                yield batch
-
-    def _one_epoch(self) -> Iterator[dict]:
-        on_cuda = self.opt['datasets']['train'].get('prefetch_mode') == 'cuda'
-        prefetcher = CUDAPrefetcher(self.loader, self.opt) if on_cuda else CPUPrefetcher(self.loader)
+        data_opt = self.opt['datasets']['train']
+        # as in __init__: no thread where this process reads
+        mode = 'cpu' if isinstance(self.loader, PrefetchDataLoader) else data_opt.get('prefetch_mode')
+        reader = thread = None
+        stop = Event()
         try:
-            while (batch := prefetcher.next()) is not None:
-                yield batch
-        except BaseException:
-            # Now, while its queues live: left to the garbage collector they are closed first, the workers are not
-            # told to end and, deaf to SIGTERM (see _init_worker), would keep this process from exiting.
-            if shut_down := getattr(prefetcher.loader, '_shutdown_workers', None):
-                shut_down()
-            raise
+            while True:
+                if self.batches_in_epoch >= self.per_epoch:
+                    self.set_position(self.epoch + 1, 0)
+                self.sampler.set_position(self.epoch, self.batches_in_epoch * (self.loader.batch_size or 1))
+                # What owns the workers is this iterator, the same one in each epoch where they are persistent; whatever
+                # prefetches only reads from it.
+                source = reader = DataLoader.__iter__(self.loader)
+                if mode == 'cpu':
+                    source = thread = PrefetchGenerator(_until(stop, reader), data_opt.get('num_prefetch_queue', 1))
+                prefetcher = CUDAPrefetcher(source, self.opt) if mode == 'cuda' else CPUPrefetcher(source)
+                while (batch := prefetcher.next()) is not None:
+                    self.batches_in_epoch += 1
+                    yield batch
+        finally:
+            stop.set()
+            _end(thread, reader)
+
+
+def _until(stop: Event, batches: Iterator[dict]) -> Iterator[dict]:
+    return itertools.takewhile(lambda batch: not stop.is_set(), batches)
+
+
+def _end(thread: Any, reader: Any) -> None:
+    """End the thread that prefetches, then the workers.
+
+    Now, while their queues live: left to the garbage collector these are closed first, the workers are not told to end
+    and, deaf to SIGTERM (see _init_worker), would keep this process from exiting.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while thread is not None and thread.is_alive() and time.monotonic() < deadline:
+        with contextlib.suppress(queue.Empty):
+            thread.queue.get(timeout=0.02)  # it may be waiting for room
+    if not hasattr(reader, '_shutdown_workers'):
+        return  # read by this process
+
+    def kill() -> None:
+        if reader._worker_pids_set:  # else their end is an error here
+            reader._worker_pids_set = False
+            signal_handling._remove_worker_pids(id(reader))
+        for worker in reader._workers:
+            worker.kill()
+
+    impatient = Timer(PATIENCE, kill)  # workers may hang themselves, on a network drive for instance
+    impatient.start()
+    try:
+        reader._shutdown_workers()
+    finally:
+        impatient.cancel()
 
 
 def _init_worker(worker_id: int) -> None:

@@ -1,0 +1,151 @@
+"""Training ends within seconds, whatever reads its images and whichever way it ends."""
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import PROJECT, tiny_recipe
+from torch.utils.data import Dataset
+
+from ext_core import launch
+from ext_core.options import yaml_safe
+from ext_core.train import loaders
+from ext_core.train.loaders import TrainingBatches, evaluation_loaders
+
+
+class Numbers(Dataset):
+    """Twelve samples: six batches an epoch."""
+
+    def __init__(self, opt: dict):
+        self.opt = opt
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> dict:
+        if self.opt.get('hangs') and self.opt['hangs'].is_set():
+            time.sleep(1000)
+        return {'lq': torch.tensor(float(index)), 'gt': torch.zeros(200, 200), 'lq_path': str(index)}
+
+
+@pytest.fixture
+def options(monkeypatch):
+    """``options(**keys of datasets:train)`` of a run on :class:`Numbers`."""
+    monkeypatch.setattr(loaders, 'build_dataset', Numbers)
+    common = {'manual_seed': 0, 'world_size': 1, 'rank': 0, 'num_gpu': 0, 'dist': False}
+    train = {'name': 'numbers', 'phase': 'train', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 2}
+    return lambda **keys: {**common, 'datasets': {'train': {**train, **keys}}}
+
+
+GRID = [
+    {'prefetch_mode': mode, 'persistent_workers': persistent, 'num_prefetch_queue': queue}
+    for mode, queue in ((None, 1), ('cpu', 1), ('cpu', 16))
+    for persistent in (False, True)
+]
+ENDS = {'before the first batch': 0, 'in an epoch': 3, 'at its end': 6, 'in the second': 8}
+
+
+def left_over() -> list:
+    """Workers and prefetching threads that are alive."""
+    threads = [thread for thread in threading.enumerate() if type(thread).__name__ == 'PrefetchGenerator']
+    return multiprocessing.active_children() + threads
+
+
+@pytest.mark.parametrize(('end', 'error'), [*((end, False) for end in ENDS), ('in an epoch', True)])
+@pytest.mark.parametrize('keys', GRID, ids=lambda keys: '-'.join(map(str, keys.values())))
+def test_no_worker_and_no_thread_outlives_training(options, keys, end, error):
+    started = time.monotonic()
+    try:
+        with closing(iter(TrainingBatches(options(**keys)))) as batches:
+            for number, _ in enumerate(batches if ENDS[end] else (), 1):
+                if error and number == ENDS[end]:
+                    raise ZeroDivisionError
+                if number == ENDS[end]:
+                    break
+    except ZeroDivisionError:
+        pass
+    assert left_over() == []
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize('keys', GRID[1:4], ids=lambda keys: '-'.join(map(str, keys.values())))
+def test_workers_that_hang_are_ended(options, monkeypatch, keys):
+    monkeypatch.setattr(loaders, 'PATIENCE', 0.5)
+    hangs = multiprocessing.Event()
+    started = time.monotonic()
+    with closing(iter(TrainingBatches(options(hangs=hangs, **keys)))) as batches:
+        next(batches)
+        hangs.set()
+        time.sleep(0.2)
+    for child in multiprocessing.active_children():
+        child.join(1)
+    assert multiprocessing.active_children() == []  # a thread may wait some seconds more, but keeps nobody from exiting
+    assert time.monotonic() - started < 5
+
+
+def test_every_batch_comes_once_in_the_same_order(options):
+    def first_20(**keys) -> list:
+        with closing(iter(TrainingBatches(options(**keys)))) as batches:
+            return [next(batches)['lq'].tolist() for _ in range(20)]
+
+    expected = first_20(num_worker_per_gpu=0)
+    assert sorted(number for batch in expected[:6] for number in batch) == list(range(12))
+    for keys in GRID:
+        assert first_20(**keys) == expected
+
+
+@pytest.mark.parametrize('mode', [None, 'cpu'])
+def test_evaluation_loaders_leave_no_process(options, mode):
+    opt = options()
+    val = {'name': 'v', 'phase': 'val', 'prefetch_mode': mode, 'num_worker_per_gpu': 1, 'persistent_workers': False}
+    opt['datasets'] = {'val': val}
+    (loader,) = evaluation_loaders(opt)
+    assert len(list(loader)) == 12
+    next(iter(loader))  # as an error in the midst leaves it
+    assert multiprocessing.active_children() == []
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch) -> list[str]:
+    """Arguments of a run with what hung for ever: workers that persist, read by a thread."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    options = tiny_recipe('exits', 3)
+    options['datasets']['train'].update(
+        num_worker_per_gpu=1, prefetch_mode='cpu', persistent_workers=True, num_prefetch_queue=1
+    )
+    options['logger']['print_freq'] = 1
+    (tmp_path / 'exits.yml').write_text(yaml_safe.dump(options))
+    return ['-opt', str(tmp_path / 'exits.yml'), '--demo']
+
+
+@pytest.mark.parametrize('flags', [[], ['--debug'], ['--dry-run']])
+def test_nothing_outlives_a_run(tmp_path: Path, recipe, fresh_logger, flags: list[str]) -> None:
+    assert launch.train(tmp_path, [*recipe, *flags]) == 0
+    assert multiprocessing.active_children() == []
+
+
+def test_a_run_that_is_stopped_exits(tmp_path: Path, recipe) -> None:
+    code = (
+        'import sys; from pathlib import Path; from ext_core import launch; '
+        'sys.exit(launch.train(Path(sys.argv[1]), sys.argv[2:]))'
+    )
+    command = [sys.executable, '-c', code, str(tmp_path), *recipe, '--force_yml', 'train:total_iter=100000']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        patience = threading.Timer(60, run.kill)
+        patience.start()
+        for line in run.stdout:
+            if 'iter:       3' in line:
+                run.send_signal(signal.SIGTERM)
+            if 'Stopped by' in line:
+                break
+        run.communicate()
+        patience.cancel()
+    assert run.returncode == 128 + signal.SIGTERM
