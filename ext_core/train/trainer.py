@@ -17,8 +17,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ext_core.atomic import Written, atomic_save, atomic_write_bytes, atomic_write_text, remove_leftovers
-from ext_core.errors import UserError
-from ext_core.train.checkpoint import on_cpu, remove_older, write_manifest
+from ext_core.errors import UserError, refusal
+from ext_core.train.checkpoint import manifest_file, on_cpu, remove_older, write_manifest
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, checkpoint_networks, evaluate, explaining_first_step
 from ext_core.train.nonfinite import REMEDY, FiniteWatch
@@ -46,6 +46,8 @@ class Trainer:
         self.total_iter = int(opt['train']['total_iter'])
         self.iteration = 0
         self.saved_at = self.validated_at = -1
+        self.saved_networks: dict[Path, Written] = {}  # at that iteration
+        self.validation_due = False
         self.batches = TrainingBatches(opt)
         self.evaluation = evaluation_loaders(opt)
         self.model = build_model(opt)
@@ -87,6 +89,9 @@ class Trainer:
         trained = self.iteration < self.total_iter
         self.finite.watch(self.model, self.iteration)
         with StopSignal() as stop:
+            if self.validation_due:  # of the run that ended while it validated
+                self.validate()
+                self.save()
             with self._progress() as bar, contextlib.closing(iter(self.batches)) as batches:
                 # closing ends the workers, whatever happens
                 received = self._loop(batches, stop, bar) if trained else None
@@ -141,10 +146,12 @@ class Trainer:
                 log, validate, save = self._due()
                 if log:
                     self._log(iter_timer.get_avg_time(), data_timer.get_avg_time())
-                if validate:  # before saving, so that the state holds this iteration's best metrics
-                    self.validate()
                 if save:
-                    self.save()
+                    self.save(validation_due=validate)
+                if validate:
+                    self.validate()
+                    if save:
+                        self.save()  # once more, now that the state can say that this is done and how good it was
             received = stop.agreed()
             if good and (received is not None or self.iteration >= self.total_iter) and self._settle(now=True):
                 return received
@@ -230,8 +237,21 @@ class Trainer:
         Its best value is part of the training state, so a resumed run goes on comparing. As everywhere in BasicSR,
         equal is as good as better.
         """
-        for loader in self.evaluation:
-            evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+        before = None if self.saved_at == self.iteration else self._state(validation_due=True)  # all ranks are asked
+        try:
+            for loader in self.evaluation:
+                evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+        except Exception as error:
+            if before is not None:
+                self._write(before)
+            refused, file = refusal(error), self.states / f'{self.iteration}.state'
+            way_on = (
+                f'Iteration {self.iteration} is saved in {file}. Remove the cause, then continue with --auto_resume.'
+            )
+            if refused is None:
+                self.logger.info(way_on)
+                raise
+            raise UserError(f'{refused}\n{way_on}') from error
         self.validated_at = self.iteration
         metric = self.opt['val'].get('save_best')
         if metric is None or not self.evaluation or self.opt['rank'] != 0:
@@ -246,8 +266,11 @@ class Trainer:
         atomic_write_text(json.dumps(figures | written._asdict(), indent=1) + '\n', file.with_suffix('.json'))
         self.logger.info(f'Best {metric} on {dataset} so far, {value:.4f}: saved as {file.name}.')
 
-    def save(self) -> None:
+    def save(self, validation_due: bool = False) -> None:
         """Save weights and state of this iteration, unless a loss has gone bad.
+
+        Args:
+            validation_due (bool): Whether a run that continues from here first has to validate. Default: False.
 
         Raises:
             UserError: If a loss is not finite, or a file cannot be written. What was saved before is complete.
@@ -255,21 +278,32 @@ class Trainer:
         self.check_losses()
         if self.tb_logger:
             self.tb_logger.flush()  # a run that is killed and continues here has no gap in its curves
-        self.logger.info('Saving models and training states.')
-        state = {
+        if self.saved_at != self.iteration:
+            self.logger.info('Saving models and training states.')
+        self._write(self._state(validation_due))
+
+    def _state(self, validation_due: bool) -> dict:
+        """What a training state holds, as it is now. Called on all ranks."""
+        return {
             'epoch': self.batches.epoch,
             'iter': self.iteration,
             'optimizers': [optimizer.state_dict() for optimizer in self.model.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.model.schedulers],
-            'ext': self._extra_state(),
+            'ext': self._extra_state() | ({'validation_due': True} if validation_due else {}),
         }
+
+    def _write(self, state: dict) -> None:
+        """Write a state and this iteration's networks, these only once."""
+        again = self.saved_at == self.iteration
         self.saved_at = self.iteration
         if self.opt['rank'] != 0:
             return
+        # while the state is exchanged, the iteration passes without a manifest, and with the former one it would not
+        manifest_file(self.states, self.iteration).unlink(missing_ok=True)
+        if not again or not self.saved_networks:
+            self.saved_networks = self._write_networks(self.iteration)
         file = self.states / f'{self.iteration}.state'
-        written = self._write_networks(self.iteration)
-        written[file] = atomic_save(on_cpu(state), file)
-        write_manifest(self.states, self.iteration, written)
+        write_manifest(self.states, self.iteration, self.saved_networks | {file: atomic_save(on_cpu(state), file)})
         if self.opt['logger'].get('keep_last') is not None:
             remove_older(self.states, self.opt['logger']['keep_last'], self.iteration, self.in_use)
 
@@ -336,6 +370,8 @@ class Trainer:
                 'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
             ) from error
         self.iteration = self.saved_at = state['iter']
+        self.saved_networks = {}
+        self.validation_due = extra.get('validation_due', False) and self.opt.get('val') is not None
         self.validated_at = extra.get('validated_at', -1)
         self.batches.set_position(state['epoch'], extra.get('batches_in_epoch', 0))
         self.batches.samples.expect_bad(extra.get('bad_samples', []))

@@ -15,6 +15,8 @@ from ext_core.options import yaml_safe
 from ext_core.train.checkpoint import verify
 from ext_core.train.models import checkpoint_networks
 from ext_core.train.trainer import Trainer
+from ext_models.ext_sr_model import ExtSRModel
+from studies.sameness import difference
 
 data = check_recipes.data
 
@@ -182,3 +184,40 @@ def test_wrong_options_are_named(data, key, value, wanted):
 def test_right_options_pass(data):
     for key, value in (('keep_last', 1), ('keep_last', None), ('save_in_background', False)):
         assert find_problems(put(f'logger:{key}', value), is_train=True) == []
+
+
+class Killed(BaseException):
+    """Ends a run like nothing that the code expects."""
+
+
+@pytest.mark.parametrize(
+    ('error', 'saves'),
+    [(error, saves) for error in (FileNotFoundError('a.png'), torch.OutOfMemoryError('8 GiB')) for saves in (2, 100)]
+    + [(Killed(), 2)],  # what ends the process at once loses what was not due
+)
+def test_a_validation_that_fails_loses_nothing(runs, monkeypatch, capfd, error, saves):
+    """Also an iteration that was not to be saved is there; the run goes on as if nothing had happened."""
+    assert runs(5, name='whole', save_checkpoint_freq=saves) == 0
+    validation = ExtSRModel.validation
+
+    def failing(self, loader, current_iter, *args):
+        validation(self, loader, current_iter, *args)
+        if current_iter == 4:
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExtSRModel, 'validation', failing)
+        if isinstance(error, torch.OutOfMemoryError):  # a RuntimeError, which is explained
+            assert runs(5, save_checkpoint_freq=saves) == 1
+            assert 'continue with --auto_resume' in capfd.readouterr().err
+        else:
+            with pytest.raises(type(error)):
+                runs(5, save_checkpoint_freq=saves)
+    assert sorted(path.name for path in runs.states.glob('*')) == sorted(
+        f'{iteration}.{kind}' for iteration in ({2: (2, 4), 100: (4,)}[saves]) for kind in ('json', 'state')
+    )
+    verify(runs.states, 4)
+    assert runs(5, '--auto_resume', save_checkpoint_freq=saves) == 0
+    other = runs.root / 'experiments' / 'demo_whole'
+    for name in ('training_states/5.state', 'models/net_g_5.pth', 'models/net_g_best.pth'):
+        assert difference(loaded(other / name), loaded(runs.folder / name)) is None
