@@ -214,7 +214,9 @@ class ExtSRModel(SRModel):
         self._average = WeightAverage(self.get_bare_model(self.net_g), self.net_g_ema)
         load_path = self.opt['path'].get('pretrain_network_g')
         if load_path is not None and not self.opt['path'].get('strict_load_g_except'):
-            self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+            key = self.opt['path'].get('param_key_g', 'params')
+            key = 'params_ema' if key == 'params' else key  # by default averaged weights, where the file has them
+            self.load_network(self.net_g_ema, load_path, self.opt['path'].get('strict_load_g', True), key)
         else:
             self.model_ema(0)
 

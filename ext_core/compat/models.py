@@ -36,11 +36,16 @@ def load_network(
         net (Module): Network, wrapped or bare.
         load_path (str): File with weights under ``param_key``, under 'params', or at its root (a bare state dict).
         strict (bool): Whether names and shapes must all agree. Default: True.
-        param_key (str | None): Key of the weights; None takes the root. Default: 'params'.
+        param_key (str | None): Key of the weights; None takes the root. Default: 'params'. BasicSR's models ask for
+            'params_ema' for ``net_g_ema``, whatever ``path:param_key_g`` says: where it says another key than the
+            default, that one is taken.
 
     Raises:
         UserError: If the file cannot be read, has no such key, or (strict) holds weights for another network.
     """
+    named = self.opt.get('path', {}).get('param_key_g', 'params')
+    if param_key == 'params_ema' and named != 'params' and net is getattr(self, 'net_g_ema', None):
+        param_key = named
     net = self.get_bare_model(net)
     key, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
     if key != param_key:

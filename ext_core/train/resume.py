@@ -63,7 +63,7 @@ def load_resume_state(opt: dict, say: Callable[[str], object] = print) -> dict |
     # what the options say of the pretrained weights' layers and key does not hold for the run's own checkpoints
     for suffix in _saved_networks(opt):
         path_opt.pop(f'strict_load_{suffix}_except', None)
-        if path_opt.get(f'param_key_{suffix}', '') is None:
+        if f'param_key_{suffix}' in path_opt:
             path_opt[f'param_key_{suffix}'] = 'params'
     return state
 

@@ -148,6 +148,16 @@ def test_own_checkpoints_are_loaded_whole(train, tmp_path):
     assert difference(expected, outcome(train('parts', *entries, flags=('--auto_resume',)))) is None
 
 
+def test_averaged_weights_come_from_the_key_that_is_named_and_resume_from_their_own(train, tmp_path):
+    weights = torch.load(train('pretrained', 'train:total_iter=1') / 'models' / 'net_g_1.pth', weights_only=True)
+    torch.save({'mine': weights['params'], 'params_ema': weights['params_ema'], 'epoch': 1}, tmp_path / 'own.pth')
+    entries = [f'path:pretrain_network_g={tmp_path / "own.pth"}', 'path:param_key_g=mine', 'train:total_iter=8']
+    folder = train('parts', *entries)
+    expected = outcome(folder)
+    forget(folder, 8)
+    assert difference(expected, outcome(train('parts', *entries, flags=('--auto_resume',)))) is None
+
+
 def test_three_processes_add_gradients_in_the_same_order_after_a_resume():
     command = [sys.executable, str(Path(__file__).with_name('resumed_ranks.py'))]
     environment = os.environ | {'PYTHONPATH': str(PROJECT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}

@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
-from recipes import PIXEL, batches, build, options, run
+from basicsr.archs import build_network
+from basicsr.models import build_model
+from recipes import GENERATORS, PIXEL, batches, build, options, run
 from torch import nn
 
 from ext_core.atomic import atomic_save
@@ -131,6 +133,20 @@ def test_validation_uses_and_saves_the_average(tmp_path):
     model.save(0, 2)
     saved = torch.load(tmp_path / 'net_g_2.pth', weights_only=True)
     assert set(saved) == {'params', 'params_ema'}
+
+
+@pytest.mark.parametrize('model_type', ['ExtSRModel', 'SRModel'])
+@pytest.mark.parametrize(
+    ('named', 'average'), [('mine', 'mine'), ('params', 'params_ema'), ('params_ema', 'params_ema'), (None, None)]
+)
+def test_average_begins_with_the_weights_that_are_named(tmp_path, model_type, named, average):
+    weights = {key: build_network(GENERATORS['MSRResNet']).state_dict() for key in ('mine', 'params', 'params_ema')}
+    torch.save(weights if named else weights['mine'], tmp_path / 'net.pth')
+    opt = options(model_type, discriminator=None, pixel_opt=PIXEL, ema_decay=0.5)
+    opt['path'] = {'pretrain_network_g': str(tmp_path / 'net.pth'), 'param_key_g': named}
+    model = build_model(opt)
+    for net, key in ((model.net_g, named), (model.net_g_ema, average)):
+        assert torch.equal(net.state_dict()['conv_last.weight'], weights[key or 'mine']['conv_last.weight'])
 
 
 def test_log_is_fetched_only_when_asked():
