@@ -158,11 +158,14 @@ def prepare_layout(args: argparse.Namespace) -> None:
     from ext_data.preparation.collect import collect_layout
     from ext_data.preparation.layouts import get_layout
     from ext_data.preparation.pair_images import Plan, output_folders
+    from ext_data.preparation.pairs import require_ascii
 
     layout = get_layout(args.layout)
     if args.blur and layout.lr_kind == 'real':
         raise UserError(f'--blur {args.blur:g}: the point of {layout.name} is its captured LR. Leave --blur out.')
     found = collect_layout(args.root, layout, args.scale, args.split or (), without_lr=bool(args.blur))
+    if args.lmdb:
+        require_ascii(pair for pairs in found.values() for pair in pairs)
     if args.sub_images and not any(split.training for split in found):
         raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
     output = args.output or Path('datasets') / layout.name
@@ -177,9 +180,11 @@ def prepare_folders(args: argparse.Namespace) -> None:
     """A folder of HR images, with or without LR."""
     from ext_data.preparation.collect import collect_folders
     from ext_data.preparation.pair_images import Plan, output_folders
-    from ext_data.preparation.pairs import passed_over
+    from ext_data.preparation.pairs import passed_over, require_ascii
 
     pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
+    if args.lmdb:
+        require_ascii(pairs)
     window = choose_window(args, None)
     kind = '' if args.lr else blur_kind(args) or 'bicubic'
     folders = output_folders(args.output, '', kind, args.scale, window)

@@ -1,7 +1,7 @@
 """Matching HR files with LR files by name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pa
         list[Pair]: In the order of ``hr``. ``lr`` is None in all of them or in none.
 
     Raises:
-        ValueError: If an image lacks its partner, or if a name cannot be a key.
+        ValueError: If an image lacks its partner, or if two would get the same name.
     """
     problems = [f'{hr[name]}: no LR image of that name' for name in hr if lr and name not in lr]
     problems += [f'{lr[name]}: no HR image of that name' for name in lr if name not in hr]
@@ -130,13 +130,27 @@ def _name_hint(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> str:
 
 def _keys(images: dict[str, Path]) -> dict[str, str]:
     """Output names. BasicSR ends an LMDB key at the first dot and a meta line's name at the first space."""
-    keys: dict[str, str] = {}
+    keys = {name: re.sub(r'[.\s]+', '_', name) for name in images}
     owners: dict[str, Path] = {}
+    problems = []
     for name, path in images.items():
-        key = re.sub(r'[.\s]+', '_', name)
-        if not key.isascii():
-            raise ValueError(f'{path}: the keys of an LMDB are ASCII. Rename the file.')
-        if key in owners:
-            raise ValueError(f'{path} and {owners[key]} would both become {key}.png. Rename one of them.')
-        keys[name], owners[key] = key, path
+        owner = owners.setdefault(keys[name], path)
+        if owner is not path:
+            problems.append(f'{path} and {owner} would both become {keys[name]}.png')
+    if problems:
+        raise ValueError(f'{len(problems)} names cannot be told apart:\n{listing(problems)}\nRename one of each.')
     return keys
+
+
+def require_ascii(pairs: Iterable[Pair]) -> None:
+    """What an LMDB asks of its keys.
+
+    Raises:
+        ValueError: Naming the files whose names have other characters.
+    """
+    others = [str(pair.hr) for pair in pairs if not pair.key.isascii()]
+    if others:
+        raise ValueError(
+            f'{len(others)} names are not ASCII, as the keys of an LMDB must be:\n{listing(others)}\n'
+            'Rename these files, or leave --lmdb out: folders take any name.'
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from basicsr.data import build_dataset
 from script_loader import load_script
 
 from ext_data.preparation.images import bicubic_down, read_image, write_png
@@ -107,6 +108,26 @@ def test_unusable_image_ends_without_an_lmdb(script, tmp_path, capsys):
     write_noise(tmp_path / 'photos' / 'bad.png', 32, 32)
     assert script.main(arguments) == 0
     assert 'HR_x4.lmdb' in names(tmp_path / 'out')
+
+
+def test_folders_take_any_name_and_an_lmdb_lists_all_it_cannot_take(script, tmp_path, capsys):
+    for name in ('日本', 'Brücke nachts', 'plain'):
+        write_noise(tmp_path / 'photos' / f'{name}.png', 48, 64)
+    out = tmp_path / 'out'
+    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(out), '--jobs', '1']
+    assert script.main([*arguments, '--lmdb']) == 1
+    said = capsys.readouterr().err
+    assert '2 names are not ASCII' in said
+    assert '日本.png' in said
+    assert 'Brücke nachts.png' in said
+    assert 'leave --lmdb out' in said
+    assert not out.exists()
+    assert script.main(arguments) == 0
+    assert len(names(out / 'HR_x4')) == 3
+    section = {'type': 'PairedImageDataset', 'name': 'any', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'disk'}}
+    folders = {'dataroot_gt': str(out / 'HR_x4'), 'dataroot_lq': str(out / 'LR_bicubic_x4')}
+    stems = {Path(pair['gt_path']).stem for pair in build_dataset(section | folders)}
+    assert stems == {'日本', 'Brücke_nachts', 'plain'}
 
 
 def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp_path, capsys):
