@@ -107,7 +107,8 @@ def _train(root: Path, argv: list[str] | None) -> int:
     from ext_core.options import loading as options
     from ext_core.options.yaml_safe import dump
     from ext_core.train import dry_run
-    from ext_core.train.resume import forget_from, load_resume_state, make_folders
+    from ext_core.train.in_use import in_use
+    from ext_core.train.resume import compare_options, forget_from, load_resume_state, make_folders
     from ext_core.train.trainer import Trainer
 
     # the options, checked before anything is made or moved
@@ -135,28 +136,34 @@ def _train(root: Path, argv: list[str] | None) -> int:
         log_first.append(line)  # the log is opened later, in a folder that is made later
         print(line, flush=True)
 
-    resume_state = load_resume_state(opt, say)
-    if resume_state is not None and merged.get('manual_seed') is None:
-        opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
-
-    # the experiment's folder, log and curves
-    goes_on = make_folders(opt, resume_state)
-    if opt['rank'] == 0:
-        file = Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml'
-        atomic_write_text(dump(merged | {'manual_seed': opt['manual_seed']}), file)
-    logger = open_log(opt, 'train', log_first)
     curves = Path(opt['root_path']) / 'tb_logger' / opt['name']
-    if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0 and not goes_on:
-        mkdir_and_rename(str(curves))
-    tb_logger = init_tb_loggers(opt)  # on rank 0, with wandb where asked for; None elsewhere
-    if goes_on:
-        forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
+    with_curves = bool(opt['logger'].get('use_tb_logger')) and 'debug' not in opt['name']
+    folders = [Path(opt['path']['experiments_root']), *([curves] if with_curves else [])]
+    with in_use(*(folders if opt['rank'] == 0 else [])):
+        resume_state = load_resume_state(opt, say)
+        if resume_state is not None and merged.get('manual_seed') is None:
+            opt['manual_seed'] = resume_state.get('ext', {}).get('manual_seed', opt['manual_seed'])
 
-    try:
-        return Trainer(opt, logger, tb_logger, resume_state).run()
-    finally:
-        if tb_logger:
-            tb_logger.close()
+        if resume_state is not None:
+            compare_options(opt, merged, resume_state, say)
+
+        # the experiment's folder, log and curves
+        goes_on = make_folders(opt, resume_state)
+        if opt['rank'] == 0:
+            file = Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml'
+            atomic_write_text(dump(merged | {'manual_seed': opt['manual_seed']}), file)
+        logger = open_log(opt, 'train', log_first)
+        if with_curves and opt['rank'] == 0 and not goes_on:
+            mkdir_and_rename(str(curves))
+        tb_logger = init_tb_loggers(opt)  # on rank 0, with wandb where asked for; None elsewhere
+        if goes_on:
+            forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
+
+        try:
+            return Trainer(opt, logger, tb_logger, resume_state).run()
+        finally:
+            if tb_logger:
+                tb_logger.close()
 
 
 def _prepare(opt: dict, args, positions: Positions) -> list[str]:
@@ -186,6 +193,7 @@ def _test(root: Path, argv: list[str] | None) -> int:
     from basicsr.utils import make_exp_dirs
 
     from ext_core.options import loading as options
+    from ext_core.train.in_use import in_use
     from ext_core.train.loaders import evaluation_loaders
     from ext_core.train.models import build_model, evaluate
 
@@ -195,17 +203,18 @@ def _test(root: Path, argv: list[str] | None) -> int:
     _, opt = options.resolve(args, root, is_train=False, positions=positions)
     warnings = _prepare(opt, args, positions)
     join_processes(opt, args.launcher)
-    make_exp_dirs(opt)
-    if opt['dist']:
-        torch.distributed.barrier()  # rank 0 has moved earlier results away, now all may write
-    logger = open_log(opt, 'test', warnings)
-    model = build_model(opt)
-    for loader in evaluation_loaders(opt):
-        name = loader.dataset.opt['name']  # type: ignore[attr-defined]
-        logger.info(f'Testing {name}...')
-        evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
-    logger.info(f'Results are in {opt["path"]["results_root"]}')
-    return 0
+    with in_use(*([Path(opt['path']['results_root'])] if opt['rank'] == 0 else [])):
+        make_exp_dirs(opt)
+        if opt['dist']:
+            torch.distributed.barrier()  # rank 0 has moved earlier results away, now all may write
+        logger = open_log(opt, 'test', warnings)
+        model = build_model(opt)
+        for loader in evaluation_loaders(opt):
+            name = loader.dataset.opt['name']  # type: ignore[attr-defined]
+            logger.info(f'Testing {name}...')
+            evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
+        logger.info(f'Results are in {opt["path"]["results_root"]}')
+        return 0
 
 
 def _check_launcher(launcher: str) -> None:

@@ -30,7 +30,7 @@ def experiment_files(folder: Path) -> tuple[Path, Path]:
     Raises:
         UserError: If one of them is missing.
     """
-    options, weights = _option_file(folder), folder / 'models' / 'net_g_latest.pth'
+    options, weights = option_file_in(folder), folder / 'models' / 'net_g_latest.pth'
     earlier = sorted(weights.parent.glob('net_g_*.pth'), key=lambda path: path.stat().st_mtime)
     if options and not weights.is_file() and earlier:
         raise UserError(
@@ -47,10 +47,10 @@ def experiment_files(folder: Path) -> tuple[Path, Path]:
 def options_beside(weights: Path) -> Path | None:
     """The option file of the experiment whose folder ``models`` a checkpoint lies in."""
     models = weights.resolve().parent
-    return _option_file(models.parent) if models.name == 'models' else None
+    return option_file_in(models.parent) if models.name == 'models' else None
 
 
-def _option_file(folder: Path) -> Path | None:
+def option_file_in(folder: Path) -> Path | None:
     """That of an experiment, which training copied into it. BasicSR keeps the name that the file had, and an archived
     or copied experiment's has the name that the folder had before: so it may be called otherwise, if it is alone."""
     own, found = folder / f'{folder.resolve().name}.yml', list(folder.glob('*.yml'))

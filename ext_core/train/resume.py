@@ -4,14 +4,16 @@ BasicSR is imported where it is needed: who only reads curves can do without.
 """
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from ext_core.errors import UserError
-from ext_core.networks.weight_files import load_checkpoint
+from ext_core.networks.weight_files import load_checkpoint, option_file_in
+from ext_core.options import yaml_safe
 from ext_core.train.checkpoint import manifest_file, numbered, verify
 
 
@@ -116,6 +118,66 @@ def _newest_whole(opt: dict, say: Callable[[str], object]) -> dict | None:
             'folder away to start afresh, or put a whole checkpoint back.'
         )
     return None
+
+
+def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], object]) -> None:
+    """Say what has changed since the experiment's option file was saved, and whether it takes effect.
+
+    Args:
+        opt (dict): Resolved options, after :func:`load_resume_state`.
+        given (dict): Options as the files and the command line have them: what an experiment's option file holds.
+        state (dict): The state that is resumed.
+        say (Callable[[str], object]): Gets a line for each key.
+
+    Raises:
+        UserError: If an optimizer or schedule is of another type; with ``--auto_resume`` if a network is another one.
+    """
+    from ext_core.networks.files import bound_arguments
+
+    file = option_file_in(Path(opt['path']['resume_state']).resolve().parents[1])
+    try:
+        saved = yaml_safe.read(file) if file else {}
+        ignored = opt['path'].get('ignore_resume_networks') or ()
+        networks = {key for key in (*saved, *given) if key.startswith('network_') and key not in ignored}
+        before, now = (
+            {key: {'type': side[key]['type'], **bound_arguments(side[key])} for key in networks if side.get(key)}
+            for side in (saved, given)
+        )
+    except (UserError, KeyError, TypeError):
+        return  # not written by a run, or of networks that are gone
+    if '_base_' in saved or not saved:
+        return
+    others = [f'{path} was {old}, is {new}' for path, old, new in _changes(before, now)]
+    if others and opt['auto_resume']:
+        raise UserError(
+            f'--auto_resume: {opt["path"]["resume_state"]} is of other networks: {"; ".join(others)}. Put the options '
+            'back, or give this run another name. path:resume_state goes on from that file all the same.'
+        )
+    for line in others:
+        say(f'resumed: {line}: the weights are taken as they are.')
+    for path, old, new in _changes(saved.get('train'), given.get('train'), 'train'):
+        change = f'{path} was {old}, is {new}'
+        if not re.match(r'train:(optim_\w+|scheduler)\b', path):
+            say(f'resumed: {change}: takes effect from iteration {state["iter"] + 1} on.')
+        elif path.endswith(':type'):
+            raise UserError(f'{change}, but the state holds that of the other type. {_AFRESH}')
+        else:
+            say(f'resumed: {change}: no effect, since the state holds optimizers and schedules. {_AFRESH}')
+
+
+_AFRESH = (
+    'Put it back; or begin with the weights, path:pretrain_network_g, in a run of another name, whose optimizers and '
+    'schedules are new.'
+)
+
+
+def _changes(old: Any, new: Any, path: str = '') -> Iterator[tuple[str, Any, Any]]:
+    """Where two sections differ: colon path, former and present value. Left out is the same as ``~``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _changes(old.get(key), new.get(key), f'{path}:{key}' if path else str(key))
+    elif old != new:
+        yield path, old, new
 
 
 def make_folders(opt: dict, state: dict | None) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import check_recipes
@@ -221,3 +222,34 @@ def test_a_validation_that_fails_loses_nothing(runs, monkeypatch, capfd, error, 
     other = runs.root / 'experiments' / 'demo_whole'
     for name in ('training_states/5.state', 'models/net_g_5.pth', 'models/net_g_best.pth'):
         assert difference(loaded(other / name), loaded(runs.folder / name)) is None
+
+
+CHANGED = {
+    'network_g:num_feat=8': 'is of other networks: network_g:num_feat was 4, is 8.',
+    'train:optim_g:type=AdamW': 'train:optim_g:type was Adam, is AdamW, but the state holds that of the other type.',
+}
+
+
+@pytest.mark.parametrize('entry', CHANGED)
+def test_a_state_of_other_networks_or_optimizers_is_not_taken(runs, capfd, entry):
+    assert runs(2) == 0
+    before = {path: path.stat().st_mtime_ns for path in runs.folder.rglob('*')}
+    assert runs(4, '--auto_resume', '--force_yml', entry) == 1
+    assert CHANGED[entry] in capfd.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in runs.folder.rglob('*')} == before
+
+
+def test_what_a_resumed_run_takes_up_is_said_key_by_key(runs, capfd):
+    assert runs(2) == 0
+    capfd.readouterr()
+    entries = ['train:optim_g:lr=0.5', 'train:scheduler:milestones=[3]', 'train:pixel_opt:loss_weight=0.5']
+    assert runs(4, '--auto_resume', '--force_yml', *entries) == 0
+    said = capfd.readouterr().out
+    assert re.search(r'resumed: train:optim_g:lr was [\d.e-]+, is 0\.5: no effect, .*pretrain_network_g', said)
+    assert re.search(r'resumed: train:scheduler:milestones was \[.*\], is \[3\]: no effect', said)
+    assert 'resumed: train:pixel_opt:loss_weight was 1.0, is 0.5: takes effect from iteration 3 on.' in said
+    assert 'resumed: train:total_iter was 2, is 4: takes effect from iteration 3 on.' in said
+    assert said.count('resumed: ') == 4
+    assert 'resumed: train:optim_g:lr was' in runs.newest_log()
+    (rate,) = {group['lr'] for group in loaded(runs.states / '4.state')['optimizers'][0]['param_groups']}
+    assert rate < 0.1
