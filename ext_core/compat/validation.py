@@ -13,6 +13,7 @@ from basicsr.utils import get_root_logger
 from ext_core.compat.patch import Patch
 from ext_data.samples import rng_state, set_rng_state
 from ext_models.shared_validation import conclude, image_record, shared
+from ext_models.sides import in_whole_multiples
 
 # calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import
 _module: Any = importlib.import_module('basicsr.metrics.niqe')
@@ -56,6 +57,16 @@ def _cure_idle_ranks() -> None:
     SRModel.dist_validation = dist_validation
 
 
+def _cure_sides() -> None:
+    stock = SRModel.test
+
+    @functools.wraps(stock)
+    def test(self: Any) -> None:
+        in_whole_multiples(self, functools.partial(stock, self))
+
+    SRModel.test = test
+
+
 def _cure_niqe() -> None:
     stock = _module.niqe
 
@@ -93,6 +104,12 @@ PATCHES = [
         'shared_validation',
         'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
         _cure_idle_ranks,
+    ),
+    Patch(
+        'validation_sides',
+        'an image whose sides are no multiple of a window, or of the factor of a pixel-unshuffle, ends the training at '
+        "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'",
+        _cure_sides,
     ),
     Patch(
         'niqe',

@@ -18,9 +18,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ext_core.errors import UserError
 from ext_core.networks.files import open_generator
 from ext_core.networks.onnx_export import session_of
+from ext_models.sides import MULTIPLES
 
 PROBE = 16  # px, least side of an image that is tried; smaller images are continued to it
-MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 Run = Callable[[Tensor], Tensor]
 
 
@@ -53,7 +53,12 @@ class Network:
 
 
 def open_network(
-    path: Path, options: Path | None = None, scale: int | None = None, device: str = 'auto', half: bool = False
+    path: Path,
+    options: Path | None = None,
+    scale: int | None = None,
+    device: str = 'auto',
+    half: bool = False,
+    key: str = 'params_ema',
 ) -> Network:
     """A network from a checkpoint, a .safetensors or an .onnx file, or the folder of an experiment.
 
@@ -63,6 +68,7 @@ def open_network(
         scale (int | None): Of the network, where the file does not show it.
         device (str): 'auto', 'cpu' or 'cuda'. Default: 'auto'.
         half (bool): Compute in float16 (GPU) or bfloat16 (CPU). Default: False.
+        key (str): Of the weights in the file, where there are several. Default: 'params_ema'.
 
     Raises:
         UserError: If it cannot be opened, takes other images than RGB or luminance, or does not enlarge.
@@ -72,14 +78,14 @@ def open_network(
             raise UserError(
                 f'--half is not for {path}: an ONNX file has its own precision. Export it in half precision.'
             )
-        if options or scale:
-            raise UserError(f'{path} is an ONNX file, which says all of itself. Leave out -opt and --scale.')
+        if options or scale or key != 'params_ema':
+            raise UserError(f'{path} is an ONNX file, which says all of itself. Leave out -opt, --scale and --key.')
         if not path.is_file():
             raise UserError(f'{path} does not exist. Name an .onnx file.')
         network = _tried(functools.partial(run_onnx, path), path.name, torch.device('cpu'), str(path))
         network.bytes_per_pixel = None  # of memory that PyTorch does not see
         return network
-    file = open_generator(path, options=options, scale=scale)
+    file = open_generator(path, options=options, scale=scale, key=key)
     if file.reduces:
         raise UserError(
             f'{path} holds a {file.type}, which makes images smaller. For that use scripts/synthesize_lr.py; name the '

@@ -142,6 +142,17 @@ def validate_without_drawing() -> None:
     assert draw() == expected, 'validation moved the random state'
 
 
+@scenario('validation_sides', '^AssertionError: $')
+def validate_any_size() -> None:
+    from basicsr.archs.rrdbnet_arch import RRDBNet
+    from basicsr.models.sr_model import SRModel
+
+    one = SRModel.__new__(SRModel)
+    one.net_g, one.lq = RRDBNet(3, 3, 2, num_feat=4, num_block=1, num_grow_ch=4), torch.rand(1, 3, 15, 16)
+    one.test()
+    assert one.output.shape == (1, 3, 30, 32)
+
+
 @scenario('shared_validation', 'this process looks at 0 of 2 images')
 def validate_a_share() -> None:
     from basicsr.models.sr_model import SRModel
