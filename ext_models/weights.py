@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+# keys under which other projects keep weights
+_ELSEWHERE = ('params_ema', 'params-ema', 'state_dict', 'model_state_dict', 'model', 'net')
 _SHOWN = 3  # differing names given for each kind; the rest is counted
 
 
@@ -62,7 +64,8 @@ def _require_stored(path: str | os.PathLike) -> None:
 def select_weights(
     content: Mapping[str, Any], param_key: str | None, path: str
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """Find the state dict in a checkpoint: under ``param_key``, under 'params', or at its root.
+    """Find the state dict in a checkpoint: under ``param_key``, under 'params', under the one key of those that other
+    projects use (state_dict, model, net, ...), or at its root.
 
     Args:
         content (Mapping[str, Any]): What the file holds.
@@ -73,22 +76,36 @@ def select_weights(
         tuple[str | None, Mapping[str, Any]]: The key that was used, and the state dict behind it.
 
     Raises:
-        ValueError: If no tensors are there, or one of their names is no text.
+        ValueError: If no tensors are there, if several keys may be meant, or if one of their names is no text.
     """
-    candidates: list[tuple[str | None, Any]] = [(None, content)]
+    key = None
     if param_key is not None:
-        candidates = [(key, content[key]) for key in (param_key, 'params') if key in content] or candidates
-    key, weights = candidates[0]
-    if not isinstance(weights, Mapping) or not any(torch.is_tensor(value) for value in weights.values()):
+        named = [param_key, *(['params-ema'] if param_key == 'params_ema' else []), 'params']
+        found = [name for name in named if name in content][:1]
+        found = found or [name for name in _ELSEWHERE if _holds_tensors(content.get(name))]
+        if len(found) > 1:
+            raise ValueError(
+                f"{path} holds no '{param_key}', but weights under {' and '.join(found)}. Say which: {_NAME_IT}."
+            )
+        key = found[0] if found else None
+    weights = content if key is None else content[key]
+    if not _holds_tensors(weights):
         wanted = 'at its root' if param_key is None else f"under the key '{param_key}'"
         raise ValueError(
             f'{path} holds no network weights {wanted}; its keys are: {", ".join(map(str, list(content)[:8]))}. '
-            'Set param_key_g (param_key_d) under path: to the key of the weights, or name another file.'
+            f'Name the key of the weights, {_NAME_IT}; or name another file.'
         )
     strange = next((name for name in weights if not isinstance(name, str)), None)
     if strange is not None:
         raise ValueError(f'{path} holds no network weights: one of their names is {strange!r}. Name another file.')
     return key, weights
+
+
+_NAME_IT = 'with param_key_g (param_key_d) under path: in an option file, with --key for a script'
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(torch.is_tensor(element) for element in value.values())
 
 
 def option_suffix(model: Any, net: nn.Module) -> str:

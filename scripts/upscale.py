@@ -63,6 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--recursive', action='store_true', help='folders of folders too; their structure is kept')
     network = parser.add_argument_group('network')
     network.add_argument('-opt', type=Path, metavar='YML', help='option file of the network')
+    network.add_argument('--key', default='params_ema', help='of the weights in its file; default: params_ema')
     network.add_argument('--scale', type=int, metavar='N', help='of the network, where its file does not show it')
     network.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: auto')
     network.add_argument('--half', action='store_true', help='half precision: float16 on a GPU, bfloat16 on a CPU')
@@ -103,7 +104,7 @@ def upscale(args: argparse.Namespace) -> None:
     if Path(args.suffix).name != args.suffix:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
     jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
-    network = open_network(args.model, args.opt, args.scale, args.device, args.half)
+    network = open_network(args.model, args.opt, args.scale, args.device, args.half, args.key)
     if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
         raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
     try:

@@ -25,7 +25,6 @@ from ext_core.networks.metadata import (
 from ext_core.networks.records import figures_of, iteration_of
 
 _UNMARKED = ('RRDBNet',)  # its shapes show all, and tools without our adapter open it, which a mark could hinder
-_KEYS = ('params_ema', 'params')
 
 
 def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument('output', type=Path, metavar='OUT', help=output)
     parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')
     parser.add_argument('--scale', type=int, metavar='N', help='where neither the weights nor an option file show it')
-    parser.add_argument('--key', choices=_KEYS, default=_KEYS[0], help=f'of the weights in IN; default: {_KEYS[0]}')
+    parser.add_argument('--key', default='params_ema', help='of the weights in IN; default: params_ema')
     parser.add_argument('--force', action='store_true', help='overwrite OUT')
 
 

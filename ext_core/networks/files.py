@@ -98,7 +98,7 @@ def open_generator(
         options (str | Path | None): Option file with ``network_g`` and ``scale``; wins over what the file says.
         scale (int | None): For networks whose weights do not show it (SRCNN, FSRCNN, VDSR, DegradationNet), where
             nothing else tells it. Otherwise it must be the scale of the network.
-        key (str): Of the weights in a .pth file; where the file lacks it, they are under 'params' or at the root.
+        key (str): Of the weights in a .pth file; see :func:`ext_models.weights.select_weights` where the file lacks it.
 
     Raises:
         UserError: If the file cannot be read, its network is not recognised, or file and options do not fit together.

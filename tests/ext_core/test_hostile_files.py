@@ -116,6 +116,25 @@ def test_dictionary_without_weights(content):
         select_weights(content, 'params', 'net.pth')
 
 
+@pytest.mark.parametrize('wanted', ['params', 'params_ema'])
+@pytest.mark.parametrize(
+    'key', ['state_dict', 'model', 'net', 'model_state_dict', 'params-ema', 'params_ema', 'params']
+)
+def test_weights_under_the_keys_of_other_projects(key, wanted):
+    weights = {'a': weight()}
+    content = {'epoch': torch.tensor(3), 'optimizer': {'state': {}}, key: weights}
+    assert select_weights(content, wanted, 'net.pth') == (key, weights)
+    both = {**content, 'mine': {'a': weight()}}
+    assert select_weights(both, 'mine', 'net.pth')[1] is both['mine']
+
+
+def test_several_keys_are_not_guessed_at():
+    content = {'net': {'a': weight()}, 'model': {'a': weight()}}
+    with pytest.raises(ValueError, match=r"holds no 'params', but weights under model and net\. .*param_key_g .*--key"):
+        select_weights(content, 'params', 'net.pth')
+    assert select_weights(content, 'net', 'net.pth') == ('net', content['net'])
+
+
 # ---------------------------------------------------------------------- LMDB
 PNG = cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.archs import build_network
+from basicsr.archs.rrdbnet_arch import RRDBNet
 from safetensors import safe_open
 from script_loader import load_script
 
@@ -203,3 +204,17 @@ def test_small_real_esrgan_gets_metadata_from_an_option_file(act_type, tmp_path)
     assert run(weights, made, '--options', options) == 0
     opened = open_generator(made)
     assert (opened.source, opened.scale, opened.network | network) == ('metadata', 2, opened.network)
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model', 'net', 'model_state_dict', 'params-ema'])
+def test_files_of_other_projects_are_opened(tmp_path, capsys, key):
+    weights = RRDBNet(3, 3, num_feat=8, num_block=1, num_grow_ch=4).state_dict()
+    torch.save({key: weights, 'epoch': 3}, tmp_path / 'in.pth')
+    assert run(tmp_path / 'in.pth', tmp_path / 'out.pth') == 0
+    content = torch.load(tmp_path / 'out.pth', weights_only=True)
+    assert all(torch.equal(value, content['params'][name]) for name, value in weights.items())
+    torch.save({key: weights, 'mine': weights, 'net': weights, 'model': weights}, tmp_path / 'several.pth')
+    if key != 'params-ema':  # what it is called after tells which is meant
+        assert run(tmp_path / 'several.pth', tmp_path / 'other.pth') == 1
+        assert '--key' in capsys.readouterr().err
+    assert run(tmp_path / 'several.pth', tmp_path / 'mine.pth', '--key', 'mine') == 0
