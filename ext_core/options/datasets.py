@@ -49,6 +49,7 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     if isinstance(opt.get('datasets'), dict) and not any(str(phase).split('_')[0] == wanted for phase in datasets):
         hint = did_you_mean(wanted, datasets) if datasets else ' A dataset that is ~ is left out.'
         yield Problem(f'datasets:{wanted}', f'is missing. Add it to the option file.{hint}')
+    owners: dict[Any, str] = {}  # by the name of a set, under which figures and pictures are kept
     for phase, data_opt in datasets.items():
         where, kind = f'datasets:{phase}', phase.split('_')[0]
         if kind not in phases or (kind == 'train' and phase != 'train'):
@@ -58,6 +59,13 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
             yield Problem(where, f"must be a section of keys and values, but is '{data_opt}'.")
         else:
             yield from _dataset(opt, where, data_opt)
+            name = str(data_opt.get('name'))
+            if kind != 'train' and owners.setdefault(name, phase) != phase:
+                yield Problem(
+                    f'{where}:name',
+                    f"'{name}' is the name of datasets:{owners[name]} too, so figures, best values and pictures of the "
+                    'two would be mixed. Give each set a name of its own.',
+                )
 
 
 def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """The option checker names weights, images, LMDBs and folders that do not fit."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -232,3 +233,16 @@ def test_file_in_the_way_of_the_results(data):
     (data / 'experiments').write_text('x')
     (problem,) = find_problems(psnr(), is_train=True)
     assert f'{data}/experiments is a file' in problem
+
+
+@pytest.mark.parametrize('is_train', [True, False])
+def test_two_sets_of_one_name(data, is_train):
+    opt = put('datasets:val_2:name', 'Set5')
+    if not is_train:
+        opt['datasets']['test_1'] = opt['datasets'].pop('val')
+        del opt['datasets']['train']
+    (problem,) = [text for text in find_problems(opt, is_train=is_train) if 'name' in text and 'Set5' in text]
+    first = 'val' if is_train else 'val_2'
+    assert re.match(rf"datasets:(val_2|test_1):name: 'Set5' is the name of datasets:{first} too, .*of its own", problem)
+    opt = put('datasets:train:name', 'Set5')  # of the training set nothing is kept by name
+    assert not any('is the name of' in text for text in find_problems(opt, is_train=True))
