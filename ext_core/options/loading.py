@@ -71,12 +71,15 @@ def load(path: Path, positions: Positions | None = None) -> dict:
         UserError: If a file is missing or malformed, or the files inherit in a circle.
     """
     options = _load(path, (), Positions() if positions is None else positions)
-    _leave_out_datasets(options)
+    _leave_out(options)
     return options
 
 
-def _leave_out_datasets(options: dict) -> None:
-    """Drop the sections of ``datasets`` that are ``~``, such as test sets that are not there."""
+def _leave_out(options: dict) -> None:
+    """Drop the sections of ``datasets`` and ``val:metrics`` that are ``~``, such as test sets that are not there."""
+    val = options.get('val')
+    if isinstance(val, dict) and isinstance(val.get('metrics'), dict):
+        val['metrics'] = {name: metric for name, metric in val['metrics'].items() if metric is not None}
     datasets = options.get('datasets')
     if isinstance(datasets, dict):
         options['datasets'] = {phase: section for phase, section in datasets.items() if section is not None}
@@ -165,7 +168,7 @@ def resolve(
         before = copy.deepcopy(merged)
         override(merged, [entry])
         positions.note_changes(before, merged, f'--force_yml {entry}')
-    _leave_out_datasets(merged)
+    _leave_out(merged)
     _require_outline(merged, positions)
     if args.debug and not str(merged.get('name', '')).startswith('debug'):
         merged['name'] = f'debug_{merged.get("name")}'

@@ -32,12 +32,14 @@ class Cost:
         seconds (list[float]): Of each iteration that was tried.
         process_memory (float): The peak so far, in MiB; of former phases, too, as the system keeps one peak only.
         gpu_memory (float | None): The peak in this phase, in MiB; None without a GPU.
+        losses (list[str]): Their names in the log.
     """
 
     phase: Phase
     seconds: list[float]
     process_memory: float
     gpu_memory: float | None
+    losses: list[str]
 
     def __str__(self) -> str:
         tried = ', '.join(map(str, self.phase.iterations))
@@ -45,7 +47,7 @@ class Cost:
         gpu = '' if self.gpu_memory is None else f', peak GPU memory: {self.gpu_memory:,.0f} MiB'
         return (
             f'{self.phase.name}, iterations {tried}: seconds per iteration: {self.seconds[-1]:.3f}{first}{gpu}, '
-            f'peak process memory: {self.process_memory:,.0f} MiB'
+            f'peak process memory: {self.process_memory:,.0f} MiB; losses: {", ".join(self.losses)}'
         )
 
 
@@ -150,7 +152,8 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                         f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} '
                         f'(phase: {phase.name}).'
                     )
+            losses = [name for name in values if name.startswith('l_')]
             process_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
             gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
-            costs.append(Cost(phase, seconds, process_memory, gpu_memory))
+            costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses))
     return model, costs

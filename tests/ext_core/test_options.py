@@ -73,6 +73,12 @@ def test_datasets_that_are_none_are_left_out(tmp_path):
     assert options.load(child) == {'datasets': {'test_1': {'name': 'c'}}}
 
 
+def test_metrics_that_are_none_are_left_out(tmp_path):
+    write(tmp_path, 'a.yml', 'val: {metrics: {psnr: {type: a}, ssim: {type: b}}}')
+    child = write(tmp_path, 'b.yml', '_base_: a.yml\nval: {metrics: {ssim: ~}}')
+    assert options.load(child) == {'val': {'metrics': {'psnr': {'type': 'a'}}}}
+
+
 def test_circular_bases_are_refused(tmp_path):
     write(tmp_path, 'a.yml', '_base_: b.yml')
     write(tmp_path, 'b.yml', '_base_: a.yml')

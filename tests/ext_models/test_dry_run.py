@@ -67,13 +67,14 @@ def test_the_adversarial_phase_runs_where_it_begins(tried):
     texts = list(map(str, costs))
     assert texts[1].startswith('adversarial, iterations 1001, 1002: seconds per iteration: ')
     assert all('peak process memory: ' in text for text in texts)
+    assert 'l_g_gan' in texts[1].split('; losses: ')[1]
 
 
 def test_cost_of_one_iteration_on_a_gpu():
-    cost = dry_run.Cost(dry_run.Phase('training', range(1, 2)), [0.5], 1000, 2048.4)
+    cost = dry_run.Cost(dry_run.Phase('training', range(1, 2)), [0.5], 1000, 2048.4, ['l_pix'])
     assert str(cost) == (
         'training, iterations 1: seconds per iteration: 0.500 (with warm-up), peak GPU memory: 2,048 MiB, '
-        'peak process memory: 1,000 MiB'
+        'peak process memory: 1,000 MiB; losses: l_pix'
     )
 
 

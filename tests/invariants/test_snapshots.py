@@ -20,8 +20,14 @@ SCRIPTS = ('adaptation_report', 'compare', 'convert_weights', 'domain_gap', 'ene
            'get_weights', 'mask_readings', 'prepare_data', 'report', 'synthesize_lr', 'train_domain_adaptation',
            'upscale')  # fmt: skip
 OVERLAYS = PROJECT / 'options' / 'overlays'
-RECIPES = [path for folder in ('options', 'studies/options') for path in sorted((PROJECT / folder).rglob('*.yml'))
-           if OVERLAYS not in path.parents and 'model_type' in options.load(path)]  # fmt: skip
+RECIPES = [
+    path
+    for folder in ('options', 'studies/options')
+    for path in sorted((PROJECT / folder).rglob('*.yml'))
+    # in options/ itself those that a recipe's name tells; others are somebody's own
+    if OVERLAYS not in path.parents and (path.parent != PROJECT / 'options' or path.name.startswith('t'))
+    if 'model_type' in options.load(path)
+]
 
 
 def recorded(name: str) -> dict:
