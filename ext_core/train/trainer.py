@@ -22,7 +22,7 @@ from ext_core.train.checkpoint import manifest_file, on_cpu, remove_older, write
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, checkpoint_networks, evaluate, explaining_first_step
 from ext_core.train.nonfinite import REMEDY, FiniteWatch
-from ext_core.train.resume import forget_from, load_resume_state
+from ext_core.train.resume import forget_from, load_resume_state, scalars
 from ext_core.train.stopping import StopSignal
 from ext_data.samples import rng_state, set_rng_state
 
@@ -45,7 +45,7 @@ class Trainer:
         self.tb_logger = tb_logger
         self.total_iter = int(opt['train']['total_iter'])
         self.iteration = 0
-        self.saved_at = self.validated_at = -1
+        self.saved_at = self.validated_at = self.resumed_at = -1
         self.saved_networks: dict[Path, Written] = {}  # at that iteration
         self.validation_due = False
         self.batches = TrainingBatches(opt)
@@ -238,9 +238,12 @@ class Trainer:
         equal is as good as better.
         """
         before = None if self.saved_at == self.iteration else self._state(validation_due=True)  # all ranks are asked
+        curves = self.tb_logger
+        if curves and self.iteration == self.resumed_at:  # the run before may have written some of these figures
+            curves = _WithoutDoubles(curves)
         try:
             for loader in self.evaluation:
-                evaluate(self.model, loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
+                evaluate(self.model, loader, self.iteration, curves, self.opt['val']['save_img'])
         except Exception as error:
             if before is not None:
                 self._write(before)
@@ -369,7 +372,7 @@ class Trainer:
                 f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
                 'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
             ) from error
-        self.iteration = self.saved_at = state['iter']
+        self.iteration = self.saved_at = self.resumed_at = state['iter']
         self.saved_networks = {}
         self.validation_due = extra.get('validation_due', False) and self.opt.get('val') is not None
         self.validated_at = extra.get('validated_at', -1)
@@ -402,3 +405,23 @@ class Trainer:
             f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}. '
             'What earlier logs of this run say of later iterations is void.'
         )
+
+
+class _WithoutDoubles:
+    """A TensorBoard writer that leaves out the scalars which the run's curves already have.
+
+    Args:
+        writer (SummaryWriter): The run's writer.
+    """
+
+    def __init__(self, writer: Any):
+        self._writer = writer
+        writer.flush()
+        self._shown = {(tag, step) for tag, points in scalars(Path(writer.log_dir)).items() for step, _ in points}
+
+    def add_scalar(self, tag: str, value: Any, step: int) -> None:
+        if (tag, step) not in self._shown:
+            self._writer.add_scalar(tag, value, step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)

@@ -15,6 +15,7 @@ from ext_core import launch
 from ext_core.options import yaml_safe
 from ext_core.train.checkpoint import verify
 from ext_core.train.models import checkpoint_networks
+from ext_core.train.resume import scalars
 from ext_core.train.trainer import Trainer
 from ext_models.ext_sr_model import ExtSRModel
 from studies.sameness import difference
@@ -219,6 +220,8 @@ def test_a_validation_that_fails_loses_nothing(runs, monkeypatch, capfd, error, 
     )
     verify(runs.states, 4)
     assert runs(5, '--auto_resume', save_checkpoint_freq=saves) == 0
+    figures = scalars(runs.root / 'tb_logger' / 'demo_saving')['metrics/demo_val/psnr']
+    assert len({step for step, _ in figures}) == len(figures), 'each figure once, also of a validation that is repeated'
     other = runs.root / 'experiments' / 'demo_whole'
     for name in ('training_states/5.state', 'models/net_g_5.pth', 'models/net_g_best.pth'):
         assert difference(loaded(other / name), loaded(runs.folder / name)) is None
