@@ -60,10 +60,12 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
         else:
             yield from _dataset(opt, where, data_opt)
             name = str(data_opt.get('name'))
-            if kind != 'train' and owners.setdefault(name, phase) != phase:
+            first = owners.setdefault(name, phase) if kind != 'train' else phase
+            # the same set twice, as --demo makes of several, gives the same figures
+            if first != phase and datasets[first] | {'phase': None} != data_opt | {'phase': None}:
                 yield Problem(
                     f'{where}:name',
-                    f"'{name}' is the name of datasets:{owners[name]} too, so figures, best values and pictures of the "
+                    f"'{name}' is the name of datasets:{first} too, so figures, best values and pictures of the "
                     'two would be mixed. Give each set a name of its own.',
                 )
 

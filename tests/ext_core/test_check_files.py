@@ -238,6 +238,8 @@ def test_file_in_the_way_of_the_results(data):
 @pytest.mark.parametrize('is_train', [True, False])
 def test_two_sets_of_one_name(data, is_train):
     opt = put('datasets:val_2:name', 'Set5')
+    assert not any('is the name of' in text for text in find_problems(opt, is_train=True)), 'the same set twice'
+    opt['datasets']['val_2']['dataroot_gt'] = './gt'
     if not is_train:
         opt['datasets']['test_1'] = opt['datasets'].pop('val')
         del opt['datasets']['train']
