@@ -83,8 +83,10 @@ def check_options(opt: dict, is_train: bool, positions: Positions | None = None)
     Raises:
         UserError: If there are problems; the message lists all of them, one a line.
     """
-    with trying.undisturbed():
-        found = find_problems(opt, is_train) or list(_guarded('samples', trying.problems, opt, is_train))
+    found = find_problems(opt, is_train)
+    if not found:
+        with trying.undisturbed():
+            found = list(_guarded('samples', trying.problems, opt, is_train))
     if found:
         count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
         raise UserError(

@@ -214,22 +214,28 @@ class WithDiscriminator:
 
 
 @dataclass(kw_only=True)
-class PairedKeys:
-    """Keys of BasicSR's PairedImageDataset, and of others that read pairs or single images."""
+class SingleKeys:
+    """Keys of BasicSR's SingleImageDataset."""
 
-    dataroot_gt: Annotated[str, 'Folder or LMDB of ground truths.']
     dataroot_lq: Annotated[str, 'Folder or LMDB of low-quality images.']
     io_backend: Annotated[dict, 'Where the images are: type: disk, or type: lmdb.']
-    scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
     meta_info_file: Annotated[
         str | None, 'Text file whose lines begin with the names of the images to use. Not for LMDBs.'
     ] = None
-    filename_tmpl: Annotated[
-        str | None, "How low-quality images are named after their ground truths: '{}' alike, '{}x4' with an ending."
-    ] = '{}'
     color: Annotated[str | None, 'y: luminance only.'] = None
     mean: Annotated[list[float] | None, 'Subtracted from each channel.'] = None
     std: Annotated[list[float] | None, 'Divides each channel.'] = None
+
+
+@dataclass(kw_only=True)
+class PairedKeys(SingleKeys):
+    """Keys of BasicSR's PairedImageDataset, and of others that read pairs or single images."""
+
+    dataroot_gt: Annotated[str, 'Folder or LMDB of ground truths.']
+    scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
+    filename_tmpl: Annotated[
+        str | None, "How low-quality images are named after their ground truths: '{}' alike, '{}x4' with an ending."
+    ] = '{}'
 
 
 @dataclass(kw_only=True)
@@ -239,18 +245,6 @@ class PairedTrainKeys:
     gt_size: Annotated[int, COUNT, 'Side of the crops of the ground truth in pixels.']
     use_hflip: Annotated[bool, 'Flip crops at random.']
     use_rot: Annotated[bool, 'Turn crops by 90 degrees at random.']
-
-
-@dataclass(kw_only=True)
-class SingleKeys:
-    """Keys of BasicSR's SingleImageDataset."""
-
-    dataroot_lq: Annotated[str, 'Folder or LMDB of low-quality images.']
-    io_backend: Annotated[dict, 'Where the images are: type: disk, or type: lmdb.']
-    meta_info_file: Annotated[str | None, 'Text file whose lines begin with the names of the images to use.'] = None
-    color: Annotated[str | None, 'y: luminance only.'] = None
-    mean: Annotated[list[float] | None, 'Subtracted from each channel.'] = None
-    std: Annotated[list[float] | None, 'Divides each channel.'] = None
 
 
 def _open(keys: str, *bases: type) -> type:

@@ -14,6 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
+from ext_models.ext_sr_model import registered
 from ext_models.optimizers import find_optimizer
 
 METRIC_GIVEN = ('img', 'img2')
@@ -36,31 +37,35 @@ def section_problems(
         owner (str): Who reads it, for messages.
         needs (bool): Whether needed keys have to be there. Default: True.
     """
-    for key, value in values.items():
-        path = f'{where}:{key}' if where else key
-        if key not in known and value is None and where != 'path' and belongs(opt, where, key):
-            continue  # ~ takes out what another model's file, from which this one inherits, has; BasicSR makes paths
-        if key not in known:
-            hint = belongs(opt, where, key) or did_you_mean(key, known) or ' Remove it, or correct its spelling.'
-            yield Problem(path, f'unknown key; {owner} would ignore it.{hint}')
-        elif value is None and known[key].needed:
-            continue  # as missing
-        elif not fits(value, known[key].schema):
-            yield Problem(path, f'must be {words(known[key].schema)}, but is {_shown(value)}')
+    for key in [key for key, value in values.items() if value is None]:
+        # as missing; or ~ takes out what another model's file, from which this one inherits, has; BasicSR makes paths
+        if known[key].needed if key in known else where != 'path' and belongs(opt, where, key):
+            values = {name: value for name, value in values.items() if name != key}
+    yield from _unlike(
+        opt, where, values, known, f'unknown key; {owner} would ignore it.', ' Remove it, or correct its spelling.'
+    )
     for key, parameter in known.items():
         if needs and parameter.needed and values.get(key) is None:
             yield missing(f'{where}:{key}' if where else key, owner)
 
 
+def _unlike(
+    opt: dict, where: str, values: Mapping, known: Mapping[str, Parameter], unknown: str, remedy: str
+) -> Iterator[Problem]:
+    """Keys that are not declared, and values of another kind than declared."""
+    for key, value in values.items():
+        path = f'{where}:{key}' if where else key
+        if key not in known:
+            yield Problem(path, unknown + (belongs(opt, where, key) or did_you_mean(key, known) or remedy))
+        elif not fits(value, known[key].schema):
+            shown = f"the text '{value}'." if isinstance(value, str) else f"'{value}'."
+            shown = '~. Leave the key out for its default.' if value is None else shown
+            yield Problem(path, f'must be {words(known[key].schema)}, but is {shown}')
+
+
 def missing(path: str, owner: str) -> Problem:
     """A needed key that is not there."""
     return Problem(path, f'is missing: {owner} needs it.')
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return '~. Leave the key out for its default.'
-    return f"the text '{value}'." if isinstance(value, str) else f"'{value}'."
 
 
 def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, given: tuple = ()) -> Iterator[Problem]:
@@ -75,14 +80,9 @@ def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, g
     """
     known = {name: parameter for name, parameter in parameters_of(target).items() if name not in given}
     name = getattr(target, '__name__', str(target))
-    for key, value in arguments.items():
-        if key == 'type':
-            continue
-        if key not in known:
-            hint = belongs(opt, where, key) or did_you_mean(key, known) or f' It takes: {", ".join(known) or "none"}.'
-            yield Problem(f'{where}:{key}', f'{name} has no such argument.{hint}')
-        elif not fits(value, known[key].schema):
-            yield Problem(f'{where}:{key}', f'must be {words(known[key].schema)}, but is {_shown(value)}')
+    values = {key: value for key, value in arguments.items() if key != 'type'}
+    takes = f' It takes: {", ".join(known) or "none"}.'
+    yield from _unlike(opt, where, values, known, f'{name} has no such argument.', takes)
     for key, parameter in known.items():
         if parameter.needed and key not in arguments:
             yield missing(f'{where}:{key}', name)
@@ -143,23 +143,23 @@ def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:
     (None where there is none), and what it is given beside the section."""
     for key in opt:
         if key.startswith('network_'):
-            yield key, opt[key], _named(ARCH_REGISTRY, opt[key]), ()
+            yield key, opt[key], registered(ARCH_REGISTRY, opt[key]), ()
     train = section(opt, 'train')
     for key, value in train.items():
         if key.endswith('_opt'):
-            yield f'train:{key}', value, _named(LOSS_REGISTRY, value), ()
+            yield f'train:{key}', value, registered(LOSS_REGISTRY, value), ()
         elif key.startswith('optim_'):
             optimizer = find_optimizer(value.get('type')) if isinstance(value, dict) else None
             yield f'train:{key}', value, optimizer, ('params',)
     for name, value in section(train, 'losses').items():
-        yield f'train:losses:{name}', value, _named(LOSS_REGISTRY, value), ()
+        yield f'train:losses:{name}', value, registered(LOSS_REGISTRY, value), ()
     schedule = schedules(look_up(MODEL_REGISTRY, opt.get('model_type'))).get(
         str(section(train, 'scheduler').get('type'))
     )
     if train.get('scheduler') is not None:
         yield 'train:scheduler', train['scheduler'], schedule, ('optimizer',)
     for name, value in section(opt, 'val', 'metrics').items():
-        yield f'val:metrics:{name}', value, _named(METRIC_REGISTRY, value), METRIC_GIVEN
+        yield f'val:metrics:{name}', value, registered(METRIC_REGISTRY, value), METRIC_GIVEN
 
 
 def schedules(model: type | None) -> dict[str, type]:
@@ -175,7 +175,3 @@ def schedules(model: type | None) -> dict[str, type]:
     base = torch.optim.lr_scheduler.LRScheduler
     found = {n: v for n, v in vars(torch.optim.lr_scheduler).items() if isinstance(v, type) and issubclass(v, base)}
     return {name: value for name, value in found.items() if not name.startswith('_') and value is not base} | own
-
-
-def _named(registry: Any, value: Any) -> Any:
-    return look_up(registry, value.get('type')) if isinstance(value, dict) else None

@@ -66,8 +66,6 @@ class Trainer:
             f'\n\tIterations per epoch: {self.batches.per_epoch}'
             f'\n\tIterations: {self.total_iter}, epochs: {math.ceil(self.total_iter / self.batches.per_epoch)}'
         )
-        if 'save_in_background' in opt['logger']:
-            logger.info('logger:save_in_background has no effect any more: the training loop itself saves.')
         if resume_state is not None:
             self._resume(resume_state)
         self.messages = MessageLogger(opt, self.iteration, tb_logger)
