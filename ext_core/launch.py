@@ -1,6 +1,8 @@
 """``basicsr/train.py`` and ``basicsr/test.py``: from the command line to a finished run."""
 
+import contextlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -9,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from ext_core.errors import UserError, print_line, refusal
@@ -147,23 +150,27 @@ def _train(root: Path, argv: list[str] | None) -> int:
         if resume_state is not None:
             compare_options(opt, merged, resume_state, say)
 
-        # the experiment's folder, log and curves
-        goes_on = make_folders(opt, resume_state)
-        if opt['rank'] == 0:
-            file = Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml'
-            atomic_write_text(dump(merged | {'manual_seed': opt['manual_seed']}), file)
-        logger = open_log(opt, 'train', log_first)
-        if with_curves and opt['rank'] == 0 and not goes_on:
-            mkdir_and_rename(str(curves))
-        tb_logger = init_tb_loggers(opt)  # on rank 0, with wandb where asked for; None elsewhere
-        if goes_on:
-            forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
-
-        try:
-            return Trainer(opt, logger, tb_logger, resume_state).run()
-        finally:
-            if tb_logger:
-                tb_logger.close()
+        logger = open_log(opt, log_first)
+        with contextlib.closing(Trainer(opt, logger)) as trainer:
+            if resume_state is None:  # what the first step reveals is revealed before an earlier experiment is moved
+                trainer.first_step()
+            goes_on = make_folders(opt, resume_state)
+            keep_log(logger, opt, 'train')
+            if opt['rank'] == 0:
+                file = Path(opt['path']['experiments_root']) / f'{opt["name"]}.yml'
+                atomic_write_text(dump(merged | {'manual_seed': opt['manual_seed']}), file)
+            if with_curves and opt['rank'] == 0 and not goes_on:
+                mkdir_and_rename(str(curves))
+            tb_logger = init_tb_loggers(opt)  # on rank 0, with wandb where asked for; None elsewhere
+            if goes_on:
+                forget_from(tb_logger, resume_state['iter'] + 1 if resume_state else 1)
+            try:
+                if resume_state is not None:
+                    trainer.resume(resume_state)
+                return trainer.run(tb_logger)
+            finally:
+                if tb_logger:
+                    tb_logger.close()
 
 
 def _prepare(opt: dict, args, positions: Positions) -> list[str]:
@@ -204,12 +211,13 @@ def _test(root: Path, argv: list[str] | None) -> int:
     warnings = _prepare(opt, args, positions)
     join_processes(opt, args.launcher)
     with in_use(*([Path(opt['path']['results_root'])] if opt['rank'] == 0 else [])):
+        logger = open_log(opt, warnings)
+        model, loaders = build_model(opt), evaluation_loaders(opt)
         make_exp_dirs(opt)
         if opt['dist']:
             torch.distributed.barrier()  # rank 0 has moved earlier results away, now all may write
-        logger = open_log(opt, 'test', warnings)
-        model = build_model(opt)
-        for loader in evaluation_loaders(opt):
+        keep_log(logger, opt, 'test')
+        for loader in loaders:
             name = loader.dataset.opt['name']  # type: ignore[attr-defined]
             logger.info(f'Testing {name}...')
             evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
@@ -245,15 +253,39 @@ def join_processes(opt: dict, launcher: str) -> None:
     set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
-def open_log(opt: dict, kind: str, warnings: Iterable[str] = ()):
-    """BasicSR's root logger, writing to the terminal and into the experiment's folder; it begins with the warnings."""
-    from basicsr.utils import get_env_info, get_root_logger, get_time_str
+def open_log(opt: dict, warnings: Iterable[str] = ()) -> logging.Logger:
+    """BasicSR's root logger, which begins with the options and the warnings. It writes to the terminal, and on the
+    first process keeps its lines in memory until :func:`keep_log` says where the file is to be."""
+    from basicsr.utils import get_env_info, get_root_logger
     from basicsr.utils.options import dict2str
 
-    log_file = Path(opt['path']['log']) / f'{kind}_{opt["name"]}_{get_time_str()}.log'
-    logger = get_root_logger(log_file=str(log_file))
+    logger = get_root_logger()
+    for of_former_run in [handler for handler in logger.handlers if isinstance(handler, MemoryHandler | _LogFile)]:
+        logger.removeHandler(of_former_run)
+        of_former_run.close()
+    if opt['rank'] == 0:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(MemoryHandler(sys.maxsize, flushLevel=logging.CRITICAL + 1, flushOnClose=False))
     logger.info(get_env_info())
     logger.info(dict2str(opt))
     for warning in warnings:
         logger.warning(warning)
     return logger
+
+
+class _LogFile(logging.FileHandler):
+    """The log in an experiment's folder."""
+
+
+def keep_log(logger: logging.Logger, opt: dict, kind: str) -> None:
+    """Write what was logged so far, and is from now on, into the log folder, which is there now."""
+    from basicsr.utils import get_time_str
+
+    for memory in [handler for handler in logger.handlers if isinstance(handler, MemoryHandler)]:
+        file = _LogFile(Path(opt['path']['log']) / f'{kind}_{opt["name"]}_{get_time_str()}.log', 'a')
+        file.setFormatter(logger.handlers[0].formatter)
+        memory.setTarget(file)
+        memory.flush()
+        memory.close()
+        logger.removeHandler(memory)
+        logger.addHandler(file)

@@ -418,9 +418,9 @@ def attempt(file: Path, undamaged: dict) -> tuple[str, str]:
         box.__init__(opt, log)  # type: ignore[misc]
         return list(warned)
 
-    def short(trainer: Trainer) -> int:
+    def short(trainer: Trainer, *args: Any) -> int:
         trainer.total_iter = min(trainer.total_iter, 1 + len(phases_of(trainer.model, trainer.total_iter)))
-        return train(trainer)
+        return train(trainer, *args)
 
     def ring(number: int, frame: Any) -> None:
         raise OutOfTime

@@ -152,11 +152,18 @@ def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
                 fault = _root_fault(Path(root), is_lmdb, listed and (meta is None or key == 'dataroot_real_lq'))
                 if fault:
                     yield Problem(f'{where}:{key}', fault)
-    if isinstance(meta, str) and not is_lmdb and not Path(meta).is_file():
-        remedy = 'Correct the path, or remove the key: the folder is then listed instead.'
-        if 'basicsr/data/meta_info' in meta:
-            remedy += " BasicSR's package on PyPI lacks its meta_info files; they are in its GitHub repository."
-        yield Problem(f'{where}:meta_info_file', f'file not found: {meta}. {remedy}')
+    for key in ('meta_info_file', 'meta_info'):
+        lists = data_opt.get(key)
+        if is_lmdb or not isinstance(lists, str):
+            continue
+        if not Path(lists).is_file():
+            remedy = 'Correct the path, or remove the key: the folder is then listed instead.'
+            if 'basicsr/data/meta_info' in lists:
+                remedy += " BasicSR's package on PyPI lacks its meta_info files; they are in its GitHub repository."
+            yield Problem(f'{where}:{key}', f'file not found: {lists}. {remedy}')
+        elif key == 'meta_info' and isinstance(root := data_opt.get('dataroot_gt'), str):
+            images = _images(Path(root), _spread(_listed(Path(root), False, lists)), False)
+            yield from _absent(where, lists, images, 'Correct the list, or dataroot_gt.', key)
 
 
 def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:
@@ -215,16 +222,18 @@ def _spread(names: Sequence) -> list:
     return list(names[:: max(1, math.ceil(len(names) / LOOKED_AT))])
 
 
-def _absent(where: str, meta: str | None, images: Sequence[Image], remedy: str) -> list[Problem]:
-    """What is wrong with the files that ``meta_info_file`` lists."""
+def _absent(
+    where: str, meta: str | None, images: Sequence[Image], remedy: str, key: str = 'meta_info_file'
+) -> list[Problem]:
+    """What is wrong with the files that ``meta_info_file`` (``key``) lists."""
     if meta is None:
         return []
     if not images:
         text = 'lists no images. Remove the key: the folder is then listed instead.'
-        return [Problem(f'{where}:meta_info_file', text)]
+        return [Problem(f'{where}:{key}', text)]
     absent = [image.name for image in images if isinstance(image.source, Path) and not image.source.is_file()]
     text = f'lists files that do not exist: {examples(absent)}. {remedy}'
-    return [Problem(f'{where}:meta_info_file', text)] if absent else []
+    return [Problem(f'{where}:{key}', text)] if absent else []
 
 
 # ---------------------------------------------------------------------- pools of images

@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import URLError
 
 from basicsr import models
+from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from torch import nn
 
 from ext_core.errors import UserError
@@ -22,17 +24,20 @@ def build_model(opt: dict) -> Any:
     """BasicSR's ``build_model``.
 
     Raises:
-        UserError: If a network, loss or optimizer refuses its arguments.
+        UserError: If a network, loss or optimizer refuses its arguments, or finds no weights.
     """
     # Schedules follow the iteration, as BasicSR's do: also that of an optimizer whose phase is still to come, or whose
     # first step fp16's scaler skips. PyTorch supposes a mistake there.
     warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')
     try:
         return models.build_model(opt)
-    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
-        raise UserError(
-            f'the model cannot be built from these options: {error} Correct the sections network_*, path or train.'
-        ) from error
+    except (URLError, ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        what, remedy = str(error), 'Correct the sections network_*, path or train.'
+        for cause in (error, error.__cause__):
+            if isinstance(cause, URLError):
+                what = what.replace(str(cause), f'weights cannot be downloaded: {cause.reason}.')
+                remedy = f'Make them with scripts/get_weights.py; BasicSR looks for {VGG_PRETRAIN_PATH}.'
+        raise UserError(f'the model cannot be built from these options: {what} {remedy}') from error
 
 
 def networks_of(model: Any) -> dict[str, nn.Module]:
@@ -92,12 +97,15 @@ def explaining_first_step(model: Any, first: bool, step: str = 'the first traini
     """
     try:
         yield
-    except (RuntimeError, ValueError, LookupError, AssertionError) as error:
+    except (RuntimeError, ValueError, LookupError, AssertionError, NameError, TypeError) as error:
         if not first:
             raise
-        shapes = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}
-        raise UserError(
-            f'{step} failed on images of shape {shapes}: {type(error).__name__}: {error}\n'
+        images = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}
+        shapes = f' on images of shape {images}' if images else ''
+        remedy = (
             'Check the channels and scale of network_g and network_d, color and gt_size of datasets:train, and lower '
             'batch_size_per_gpu where memory is short.'
-        ) from error
+        )
+        if isinstance(error, KeyError):
+            remedy = f'If {error} is what samples should have: choose a type of datasets:train that gives it.'
+        raise UserError(f'{step} failed{shapes}: {type(error).__name__}: {error}\n{remedy}') from error

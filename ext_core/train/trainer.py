@@ -35,16 +35,14 @@ class Trainer:
     Args:
         opt (dict): Resolved options.
         logger (logging.Logger): BasicSR's root logger.
-        tb_logger (SummaryWriter | None): TensorBoard, on rank 0.
-        resume_state (dict | None): A training state to continue from.
     """
 
-    def __init__(self, opt: dict, logger: logging.Logger, tb_logger: Any = None, resume_state: dict | None = None):
+    def __init__(self, opt: dict, logger: logging.Logger):
         self.opt = opt
         self.logger = logger
-        self.tb_logger = tb_logger
+        self.tb_logger: Any = None
         self.total_iter = int(opt['train']['total_iter'])
-        self.iteration = 0
+        self.iteration = self.begun_at = 0
         self.saved_at = self.validated_at = self.resumed_at = -1
         self.saved_networks: dict[Path, Written] = {}  # at that iteration
         self.validation_due = False
@@ -55,9 +53,8 @@ class Trainer:
         self.models, self.states = Path(opt['path']['models']), Path(opt['path']['training_states'])
         # what the options name, such as the state that is resumed, is not removed by logger:keep_last
         self.in_use = [Path(value) for value in opt['path'].values() if isinstance(value, str)]
-        if opt['rank'] == 0:
-            for folder in (self.models, self.states):
-                remove_leftovers(folder)
+        self.data_timer, self.iter_timer = AvgTimer(), AvgTimer()
+        self._stream = iter(self.batches)
         logger.info(
             'Training statistics:'
             f'\n\tTraining images: {len(self.batches.loader.dataset)}'  # type: ignore[arg-type]
@@ -66,14 +63,26 @@ class Trainer:
             f'\n\tIterations per epoch: {self.batches.per_epoch}'
             f'\n\tIterations: {self.total_iter}, epochs: {math.ceil(self.total_iter / self.batches.per_epoch)}'
         )
-        if resume_state is not None:
-            self._resume(resume_state)
-        self.messages = MessageLogger(opt, self.iteration, tb_logger)
-        self.messages.max_iters = self.total_iter + 1  # its ETA counts one iteration too few, and ends below zero
+
+    def close(self) -> None:
+        """End the workers that read the training images."""
+        self._stream.close()
 
     # ------------------------------------------------------------------ the loop
-    def run(self) -> int:
-        """Train to the end or until a signal asks to stop.
+    def first_step(self) -> None:
+        """The first iteration of a new run. It writes nothing, so what does not fit is known before anything is made.
+
+        Raises:
+            UserError: If samples, networks and losses do not fit together.
+        """
+        self.finite.watch(self.model, self.iteration)
+        self._step()
+
+    def run(self, tb_logger: Any = None) -> int:
+        """Train to the end or until a signal asks to stop, in the folders of the options, which are there.
+
+        Args:
+            tb_logger (SummaryWriter | None): TensorBoard, on rank 0.
 
         Returns:
             int: Exit status: 0, or 128 + the signal's number.
@@ -82,17 +91,23 @@ class Trainer:
             UserError: If a loss or gradient is not finite and ``train:nonfinite`` has no way on, or a checkpoint cannot
                 be written.
         """
-        self.logger.info(f'Start training from epoch: {self.batches.epoch}, iter: {self.iteration}')
+        self.tb_logger = tb_logger
+        self.messages = MessageLogger(self.opt, self.begun_at, tb_logger)
+        self.messages.max_iters = self.total_iter + 1  # its ETA counts one iteration too few, and ends below zero
+        if self.opt['rank'] == 0:
+            for folder in (self.models, self.states):
+                remove_leftovers(folder)
+        self.logger.info(f'Start training from epoch: {self.batches.epoch}, iter: {self.begun_at}')
         started = time.time()
-        trained = self.iteration < self.total_iter
-        self.finite.watch(self.model, self.iteration)
+        trained = self.begun_at < self.total_iter
+        if self.iteration == self.begun_at:
+            self.finite.watch(self.model, self.iteration)
         with StopSignal() as stop:
             if self.validation_due:  # of the run that ended while it validated
                 self.validate()
                 self.save()
-            with self._progress() as bar, contextlib.closing(iter(self.batches)) as batches:
-                # closing ends the workers, whatever happens
-                received = self._loop(batches, stop, bar) if trained else None
+            with self._progress() as bar, contextlib.closing(self):
+                received = self._loop(stop, bar) if trained else None
             if received is not None:
                 if self.saved_at != self.iteration:
                     self.save()
@@ -130,20 +145,20 @@ class Trainer:
         with logging_redirect_tqdm(loggers=[self.logger] if shown else []), bar:
             yield bar
 
-    def _loop(self, batches: Iterator[dict], stop: StopSignal, bar: tqdm) -> int | None:
-        data_timer, iter_timer = AvgTimer(), AvgTimer()
-        for batch in batches:
-            data_timer.record()
-            self._train_on(batch)
-            iter_timer.record()
-            if self.messages.start_iter + 1 == self.iteration:
+    def _loop(self, stop: StopSignal, bar: tqdm) -> int | None:
+        ahead = self.iteration > self.begun_at  # by first_step
+        while True:
+            if not ahead:
+                self._step()
+            ahead = False
+            if self.iteration == self.begun_at + 1:
                 self.messages.reset_start_time()  # the first iteration's warm-up would spoil the ETA
             good = self._settle()
             bar.update(self.iteration - bar.n)
             if good:  # else training has gone back to an iteration whose log line and checkpoint are there
                 log, validate, save = self._due()
                 if log:
-                    self._log(iter_timer.get_avg_time(), data_timer.get_avg_time())
+                    self._log()
                 if save:
                     self.save(validation_due=validate)
                 if validate:
@@ -153,18 +168,24 @@ class Trainer:
             received = stop.agreed()
             if good and (received is not None or self.iteration >= self.total_iter) and self._settle(now=True):
                 return received
-            data_timer.start()
-            iter_timer.start()
-        raise AssertionError('the stream of training batches is endless')
+
+    def _step(self) -> None:
+        """One iteration on the next batch."""
+        self.data_timer.start()
+        self.iter_timer.start()
+        with explaining_first_step(self.model, first=self.iteration == self.begun_at):
+            batch = next(self._stream)
+            self.data_timer.record()
+            self._train_on(batch)
+        self.iter_timer.record()
 
     def _train_on(self, batch: dict) -> None:
-        """One iteration."""
+        """One iteration on this batch."""
         self.finite.start()
         self.iteration += 1
         self.model.update_learning_rate(self.iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
-        with explaining_first_step(self.model, first=self.messages.start_iter + 1 == self.iteration):
-            self.model.feed_data(batch)
-            self.model.optimize_parameters(self.iteration)
+        self.model.feed_data(batch)
+        self.model.optimize_parameters(self.iteration)
         self.finite.note(self.iteration, batch)
 
     def _due(self) -> tuple[bool, bool, bool]:
@@ -177,9 +198,10 @@ class Trainer:
         log, validate, save = (every is not None and self.iteration % int(every) == 0 for every in frequencies)
         return log, validate, save
 
-    def _log(self, iteration_time: float, data_time: float) -> None:
+    def _log(self) -> None:
         values = {'epoch': self.batches.epoch, 'iter': self.iteration, 'lrs': self.model.get_current_learning_rate()}
-        self.messages(values | {'time': iteration_time, 'data_time': data_time} | self.check_losses())
+        times = {'time': self.iter_timer.get_avg_time(), 'data_time': self.data_timer.get_avg_time()}
+        self.messages(values | times | self.check_losses())
 
     # ------------------------------------------------------------------ numbers that are not finite
     def check_losses(self) -> dict[str, float]:
@@ -223,7 +245,7 @@ class Trainer:
         del self.model
         set_random_seed(self.opt['manual_seed'] + self.opt['rank'])  # as at the start, for what no checkpoint holds
         self.model = build_model(self.opt)
-        self._resume(state)
+        self.resume(state)
         self.batches.set_position(*position)
         self.finite.watch(self.model, self.iteration)
         forget_from(self.tb_logger, self.iteration + 1)
@@ -356,7 +378,15 @@ class Trainer:
             'best': best,
         }
 
-    def _resume(self, state: dict) -> None:
+    def resume(self, state: dict) -> None:
+        """Continue from a training state.
+
+        Args:
+            state (dict): As :func:`ext_core.train.resume.load_resume_state` gives it.
+
+        Raises:
+            UserError: If it does not fit the options.
+        """
         extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
         rank, world_size = self.opt['rank'], self.opt['world_size']
         try:
@@ -370,7 +400,7 @@ class Trainer:
                 f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
                 'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
             ) from error
-        self.iteration = self.saved_at = self.resumed_at = state['iter']
+        self.iteration = self.begun_at = self.saved_at = self.resumed_at = state['iter']
         self.saved_networks = {}
         self.validation_due = extra.get('validation_due', False) and self.opt.get('val') is not None
         self.validated_at = extra.get('validated_at', -1)

@@ -114,8 +114,11 @@ def trainer_on(opt: dict, data: list[dict], resume: bool = False) -> Trainer:
     torch.manual_seed(0)
     opt = copy.deepcopy(opt)
     state = load_resume_state(opt | {'auto_resume': True}) if resume else None
-    trainer = Trainer(opt, logging.getLogger('basicsr'), resume_state=state)
+    trainer = Trainer(opt, logging.getLogger('basicsr'))
+    if state is not None:
+        trainer.resume(state)
     trainer.batches = Listed(trainer.batches, data)  # type: ignore[assignment]
+    trainer._stream = iter(trainer.batches)
     return trainer
 
 

@@ -328,7 +328,6 @@ def test_curves_forget_what_a_rollback_undoes(tmp_path):
     opt = run_options(tmp_path, {'action': 'rollback', 'every': 1})
     opt['logger']['save_checkpoint_freq'] = 4
     trainer = trainer_on(opt, poisoned(data_of(20), 6))
-    trainer.tb_logger = mock.Mock()
-    trainer.run()
+    trainer.run(mock.Mock())
     (((event, step), _),) = trainer.tb_logger.file_writer.add_event.call_args_list
     assert event.step == step == 5
