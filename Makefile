@@ -1,4 +1,4 @@
-# make demo    install, get weights, train and validate the mask-aided ESRGAN on embedded photographs, make a picture
+# make demo    install, get weights, train a generator of the box with the mask-aided GAN, make a picture
 # make test    install, run the tests
 # make lint    install, check style and types
 # make bench   install, time our training step against BasicSR's
@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 JOBS ?= 2
-DEMO = experiments/demo_train_mask_esrgan
+DEMO = experiments/demo_finetune_mask_photo_x4
 
 .PHONY: demo test lint format bench docs docs-serve doctor install browser clean
 
@@ -25,14 +25,8 @@ browser:
 
 demo: install
 	$(RUN) scripts/get_weights.py vgg16 alexnet
-	$(RUN) basicsr/train.py -opt options/train_rrdb_psnr.yml --demo --force_yml \
-		train:total_iter=800 val:val_freq=400 \
-		train:optim_g:lr=1e-3 train:scheduler:milestones='[500, 700]'
-	$(RUN) basicsr/train.py -opt options/train_mask_esrgan.yml --demo --force_yml \
-		path:pretrain_network_g=experiments/demo_train_rrdb_psnr/models/net_g_latest.pth \
-		train:pretrain_iters=0 train:pretrain_opt=~
-	$(RUN) scripts/compare.py --output $(DEMO)/comparison.png \
-		--experiment experiments/demo_train_rrdb_psnr $(DEMO)
+	$(RUN) basicsr/train.py -opt options/finetune_mask_photo_x4.yml --demo
+	$(RUN) scripts/compare.py --experiment photo_x4_psnr $(DEMO) --output $(DEMO)/comparison.png
 
 test: install browser
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile

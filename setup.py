@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 _METRICS = ['lpips', 'scikit-image']
 _OPTIMIZERS = ['pytorch_optimizer']
-_EXPORT = ['onnx', 'onnxruntime', 'safetensors', 'spandrel']
+_EXPORT = ['onnx', 'onnxruntime', 'spandrel']
 _DOCS = ['furo', 'myst-parser', 'sphinx']
 
 setup(
@@ -23,6 +23,7 @@ setup(
         'lmdb',
         'pyyaml',
         'jinja2',
+        'safetensors',
         'pytest',
     ],
     extras_require={

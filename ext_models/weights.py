@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # keys under which other projects keep weights
 _ELSEWHERE = ('params_ema', 'params-ema', 'state_dict', 'model_state_dict', 'model', 'net')
+NOTES = 'basicsr_ext.'  # before the names of what a file of ours says beside its weights
 _SHOWN = 3  # differing names given for each kind; the rest is counted
 
 
@@ -17,7 +18,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Load a checkpoint to the CPU without running any code it may contain (``weights_only``).
 
     Args:
-        path (str | PathLike): A ``.pth`` or ``.state`` file.
+        path (str | PathLike): A ``.pth``, ``.state`` or ``.safetensors`` file.
 
     Returns:
         dict[str, Any]: The dictionary the file holds.
@@ -28,6 +29,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'Checkpoint {path} does not exist: correct the path in the option file.')
+    if str(path).lower().endswith('.safetensors'):
+        return {name: value for name, value in load_safetensors(path)[0].items() if not name.startswith(NOTES)}
     _require_stored(path)
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
@@ -45,6 +48,23 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             'BasicSR or a state dict.'
         )
     return content
+
+
+def load_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a ``.safetensors`` file, and what it says of itself.
+
+    Raises:
+        ValueError: If it is damaged, or of another kind.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # the package has a type of its own, and lets others out
+        raise ValueError(
+            f'{path} cannot be read as a .safetensors file: {error}. Download or convert it again.'
+        ) from error
 
 
 def _require_stored(path: str | os.PathLike) -> None:

@@ -6,7 +6,8 @@ Examples:
         --json set5.json
 
 Each experiment is a folder that training left: its option file, and models/net_g_latest.pth (its EMA weights where it
-has them). Images are the experiment's validation sets, or the folders given. The mask column shows what ErrorMask makes
+has them); or the name of a generator of the box, such as photo_x4_psnr. Images are the validation sets of the first
+folder, or the folders given. The mask column shows what ErrorMask makes
 of the last experiment's error, with that experiment's mask_opt or its defaults.
 """
 
@@ -79,7 +80,8 @@ def compare(args: argparse.Namespace) -> None:
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
     rows: list[dict[str, np.ndarray]] = []
-    for low_path, gt_path in pairs(loaded[0][1], args.gt, args.lq):
+    options = next((opt for _, opt in loaded if opt), {})
+    for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
         gt = gt[: low.shape[0] * methods[0].scale, : low.shape[1] * methods[0].scale]
         images = {}
@@ -99,7 +101,9 @@ def compare(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--experiment', nargs='+', type=Path, required=True, metavar='DIR')
+    parser.add_argument(
+        '--experiment', nargs='+', type=Path, required=True, metavar='DIR', help='or a name in generators/'
+    )
     parser.add_argument('--gt', type=Path, metavar='DIR', help='HR images; with --lq, instead of the validation sets')
     parser.add_argument('--lq', type=Path, metavar='DIR', help='LR images of the same names')
     parser.add_argument('--output', type=Path, required=True, metavar='PNG')

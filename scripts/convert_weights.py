@@ -26,6 +26,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, '.pth or .safetensors')
     parser.add_argument('--half', action='store_true', help='write float16')
+    parser.add_argument('--note', metavar='TEXT', help='what it is, and what may be done with it; for .safetensors')
     return parser.parse_args(argv)
 
 
@@ -36,7 +37,10 @@ def convert(args: argparse.Namespace) -> None:
     if args.output.suffix.lower() == '.pth':
         atomic_save({'params': weights}, args.output)  # where BasicSR looks first
     else:
-        save_safetensors(weights, None if foreign else metadata_of(opened), args.output)
+        metadata = None if foreign else metadata_of(opened)
+        if metadata and args.note:
+            metadata.extra['note'] = args.note
+        save_safetensors(weights, metadata, args.output)
     key = f"'{opened.key}' of " if opened.key else ''
     kind = f'{opened.type}, scale {opened.scale}, {len(weights)} tensors in {"float16" if args.half else "float32"}'
     print(f'{key}{opened.path} -> {args.output}: {kind}')

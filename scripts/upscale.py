@@ -1,14 +1,17 @@
 """Enlarge photographs with a trained network: files, folders and patterns.
 
 Examples:
+    python scripts/upscale.py -i photo.jpg
+    python scripts/upscale.py -m photo_x2_psnr -i folder/ -o enlarged
     python scripts/upscale.py -m experiments/train_srresnet/models/net_g_latest.pth -i photo.jpg -o enlarged
     python scripts/upscale.py -m net_g.safetensors -i folder/ 'more/*.png' --recursive --suffix _x4 -o enlarged
     python scripts/upscale.py -m net.onnx -i folder/ --ext webp --quality 90 -o enlarged
     python scripts/upscale.py -m weights.pth -opt options/train_esrgan.yml -i photo.png --self-ensemble -o enlarged
 
-The network is a .pth, .safetensors or .onnx file, or the folder of an experiment; what it is shows in the file, in the
-option file of its experiment, or in -opt. Transparency, grey, 16 bits, colour profile and EXIF are kept. Images whose
-results are there are left out, so that the same command continues a run that was stopped. docs/upscale.md says more.
+The network is one that comes with this project (--list-models), a .pth, .safetensors or .onnx file, or the folder of an
+experiment; what it is shows in the file, in the option file of its experiment, or in -opt. Transparency, grey, 16 bits,
+colour profile and EXIF are kept. Images whose results are there are left out, so that the same command continues a run
+that was stopped. docs/upscale.md says more.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_text
+from ext_core.box import DEFAULT, generators
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
 
@@ -55,11 +59,30 @@ def bounded(low: int, high: int):
     return number
 
 
+class Models(argparse.Action):
+    """Prints the generators of the box, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+        from safetensors import safe_open
+
+        from ext_core.networks.metadata import PREFIX
+
+        for name, path in generators().items():
+            with safe_open(path, 'pt') as file:
+                print(f'{name:16} {file.metadata()[f"{PREFIX}note"]}')
+        parser.exit()
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-m', '--model', type=Path, required=True, metavar='FILE', help='the network')
+    parser.add_argument(
+        '-m', '--model', type=Path, metavar='FILE', help=f'file, experiment, or name of the network; default: {DEFAULT}'
+    )
+    parser.add_argument('--list-models', action=Models, nargs=0, help='name the networks that come with this project')
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PLACE', help='files, folders, patterns')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument(
+        '-o', '--output', type=Path, metavar='DIR', help='default: the present folder, as NAME_x4.png (the scale)'
+    )
     parser.add_argument('--recursive', action='store_true', help='folders of folders too; their structure is kept')
     network = parser.add_argument_group('network')
     network.add_argument('-opt', type=Path, metavar='YML', help='option file of the network')
@@ -103,8 +126,12 @@ def upscale(args: argparse.Namespace) -> None:
 
     if Path(args.suffix).name != args.suffix:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
+    network = open_network(args.model or Path(DEFAULT), args.opt, args.scale, args.device, args.half, args.key)
+    if args.output is None:
+        args.output = Path()
+        args.suffix = args.suffix or f'_x{args.outscale or network.scale:g}'
+        args.ext = 'png' if args.ext == 'auto' else args.ext
     jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
-    network = open_network(args.model, args.opt, args.scale, args.device, args.half, args.key)
     if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
         raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
     try:
@@ -113,7 +140,7 @@ def upscale(args: argparse.Namespace) -> None:
         raise UserError(f'-o {args.output} cannot be made: {error.strerror}. Name another folder.') from error
     if network.doubt:
         print(network.doubt, 'repeat with -opt.')
-    print(f'{network.name} on {network.device.type}, {len(jobs)} images')
+    print(f'{args.model or DEFAULT}: {network.name} on {network.device.type}, {len(jobs)} images')
     enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
     outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
     print(summary(outcomes))

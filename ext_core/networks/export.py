@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
         parser (ArgumentParser): Gets the arguments.
         output (str): The suffixes that OUT can have, for ``--help``.
     """
-    parser.add_argument('input', type=Path, metavar='IN', help='.pth, .safetensors, or an experiment')
+    parser.add_argument('input', type=Path, metavar='IN', help='file, experiment, or name in generators/')
     parser.add_argument('output', type=Path, metavar='OUT', help=output)
     parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')
     parser.add_argument('--scale', type=int, metavar='N', help='where neither the weights nor an option file show it')
@@ -87,7 +87,8 @@ def metadata_of(opened: GeneratorFile) -> Metadata:
             metrics=known.metrics or figures_of(opened.path),
             option_hash=known.option_hash or option_hash(opened.options),
         )
-    return dataclasses.replace(known, network=network, scale=opened.scale, product=product(), extra={})
+    note = {name: text for name, text in known.extra.items() if name == 'note'}
+    return dataclasses.replace(known, network=network, scale=opened.scale, product=product(), extra=note)
 
 
 def weights_of(opened: GeneratorFile, half: bool) -> 'OrderedDict[str, torch.Tensor]':
@@ -109,12 +110,10 @@ def save_safetensors(weights: Mapping[str, torch.Tensor], metadata: Metadata | N
     """A .safetensors file with metadata; for networks that spandrel does not know, with a mark beside the weights.
 
     Raises:
-        UserError: If it cannot be written, or safetensors is not installed.
+        UserError: If it cannot be written.
     """
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise UserError(f'{path} needs the package safetensors. Install it with: pip install safetensors') from error
+    from safetensors.torch import save
+
     strings = {'format': 'pt'}
     tensors: dict[str, Any] = dict(weights)
     if metadata is not None:

@@ -8,6 +8,7 @@ the networks of BasicSR and ours; by spandrel, for some forty more.
 import contextlib
 import dataclasses
 import inspect
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ext_core.box import from_box
 from ext_core.errors import UserError
 from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
 from ext_core.networks.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
@@ -94,7 +96,8 @@ def open_generator(
     """Open a generator. ``ext_core.registration.register_all`` must have been called.
 
     Args:
-        path (str | Path): A .pth or .safetensors file, or the folder of a finished experiment.
+        path (str | Path): A .pth or .safetensors file, the folder of a finished experiment, or the name of a generator
+            of the box (:mod:`ext_core.box`).
         options (str | Path | None): Option file with ``network_g`` and ``scale``; wins over what the file says.
         scale (int | None): For networks whose weights do not show it (SRCNN, FSRCNN, VDSR, DegradationNet), where
             nothing else tells it. Otherwise it must be the scale of the network.
@@ -103,7 +106,7 @@ def open_generator(
     Raises:
         UserError: If the file cannot be read, its network is not recognised, or file and options do not fit together.
     """
-    path = Path(path)
+    path = from_box(path)
     option_file = None if options is None else Path(options)
     if path.is_dir():
         beside, path = experiment_files(path)
@@ -111,12 +114,13 @@ def open_generator(
     stored = read_weights(path, key)
     if option_file is None and stored.metadata is None:
         option_file = options_beside(path)
-    if option_file is not None:
-        opened = _by_options(stored, option_file)
-    elif stored.metadata is not None:
-        opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
-    else:
-        opened = _by_weights(stored, scale)
+    with contextlib.redirect_stdout(io.StringIO()):  # BasicSR's registry prints when it finds its own networks
+        if option_file is not None:
+            opened = _by_options(stored, option_file)
+        elif stored.metadata is not None:
+            opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
+        else:
+            opened = _by_weights(stored, scale)
     if scale not in (None, opened.scale):
         raise UserError(f'{path} is a {opened.type} of scale {opened.scale}, not {scale}. Correct the scale.')
     return opened

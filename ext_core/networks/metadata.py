@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ext_core.errors import UserError
+from ext_models.weights import NOTES as PREFIX
 
-PREFIX = 'basicsr_ext.'
-MARK = 'basicsr_ext.network'  # tensor of JSON bytes beside the weights, for readers that see tensors only
+MARK = f'{PREFIX}network'  # tensor of JSON bytes beside the weights, for readers that see tensors only
 _LONGEST_MARK = 10_000  # bytes
 _LONGEST = 100_000  # characters of one value
 _LARGEST = 4096  # of a number among the arguments of a network; a hostile file must not fill the memory

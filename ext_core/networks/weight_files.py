@@ -69,29 +69,15 @@ def read_weights(path: Path, key: str = 'params_ema') -> Stored:
     if not path.is_file():
         raise UserError(f'{path} does not exist. Name a {" or ".join(SUFFIXES)} file, or the folder of an experiment.')
     if suffix == '.safetensors':
-        try:
-            from safetensors import safe_open
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise UserError(
-                f'{path} needs the package safetensors. Install it with: pip install safetensors'
-            ) from error
-        try:
-            with safe_open(path, 'pt') as file:
-                strings = file.metadata() or {}
-            tensors = load_file(path)
-        except Exception as error:  # the package has a type of its own, and lets others out
-            raise UserError(
-                f'{path} cannot be read as a .safetensors file: {error}. Download or convert it again.'
-            ) from error
+        tensors, strings = with_user_errors(weights.load_safetensors)(path)
         return Stored(path, _bare(tensors), metadata=from_strings(strings, str(path)))
     if suffix not in SUFFIXES:
         raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
     content = load_checkpoint(path)
     if {'optimizers', 'schedulers'} <= content.keys():
         raise UserError(f'{path} is a training state, which holds no network. Name a file in the folder models.')
-    used, weights = select_weights(content, key, str(path))
-    return Stored(path, _bare(weights), used)
+    used, found = select_weights(content, key, str(path))
+    return Stored(path, _bare(found), used)
 
 
 def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -121,7 +121,7 @@ class Path:
 class NetworkPath:
     """Keys of ``path`` with the network's suffix: ``pretrain_network_g``, ``strict_load_g_except``."""
 
-    pretrain_network: Annotated[str | None, 'Weights to begin with.'] = None
+    pretrain_network: Annotated[str | None, 'Weights to begin with: a file, or a name in generators/.'] = None
     param_key: Annotated[str | None, 'Key of the weights in that file.'] = 'params'
     strict_load: Annotated[bool, 'Refuse weights that do not fit.'] = True
     strict_load_except: Annotated[list[str] | None, 'Layers that keep their initial weights.'] = None

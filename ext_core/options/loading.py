@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from ext_core.box import from_box, generators
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, leaves, merge
@@ -17,7 +18,7 @@ _LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ig
 
 DEMO_SCALES = (2, 3, 4)
 _MOST_FILES = 100  # read for one option file; bases of bases multiply
-DEMO_OVERLAY = Path('options') / 'overlays' / 'demo.yml'
+DEMO_OVERLAYS = Path('options') / 'overlays'
 
 
 # ---------------------------------------------------------------------- the command line
@@ -159,11 +160,13 @@ def resolve(
         if merged.get('scale') not in DEMO_SCALES:
             raise UserError(f"--demo: scale must be one of {DEMO_SCALES}, but is '{merged.get('scale')}'.")
         weights = (merged.get('path') or {}).get('pretrain_network_g')
-        overlay = Path(__file__).resolve().parents[2] / DEMO_OVERLAY
-        apply_overlay(merged, yaml_safe.read(overlay))
-        if not is_train and isinstance(weights, str):  # those that the training recipe's --demo leaves
+        name = 'demo_box.yml' if weights in generators() else 'demo.yml'
+        overlay = DEMO_OVERLAYS / name
+        apply_overlay(merged, load(Path(__file__).resolve().parents[2] / overlay))
+        # those that the training recipe's --demo leaves
+        if not is_train and isinstance(weights, str) and weights not in generators():
             merged['path']['pretrain_network_g'] = weights.replace('experiments/', 'experiments/demo_', 1)
-        positions.note_changes(before, merged, f'--demo ({DEMO_OVERLAY})')
+        positions.note_changes(before, merged, f'--demo ({overlay})')
     for entry in args.force_yml:
         before = copy.deepcopy(merged)
         override(merged, [entry])
@@ -288,7 +291,7 @@ def _complete_paths(opt: dict, root: Path) -> None:
     path_opt = opt['path'] = opt.get('path') or {}
     for key, value in path_opt.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-            path_opt[key] = _expanded(value)
+            path_opt[key] = str(from_box(_expanded(value)))
     if opt['is_train']:
         home = root / 'experiments' / str(opt.get('name'))
         path_opt.update(

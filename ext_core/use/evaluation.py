@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ext_core.box import from_box
 from ext_core.errors import UserError
 from ext_core.networks.files import open_generator
 from ext_core.networks.weight_files import experiment_files
@@ -36,11 +37,15 @@ class Method:
 
 # ---------------------------------------------------------------------- experiments
 def load_experiment(folder: Path) -> tuple[Method, dict]:
-    """The generator of a finished experiment, with its EMA weights where it has them, and its options.
+    """The generator of a finished experiment, with its EMA weights where it has them, and its options; or one of the
+    box, which has none.
 
     Raises:
         UserError: If the folder lacks its option file or ``models/net_g_latest.pth``, or they do not fit together.
     """
+    if not folder.is_dir() and from_box(folder).is_file():
+        opened = open_generator(folder)
+        return Method(folder.name, opened.scale, opened.net), {}
     option_file, weights = experiment_files(folder)
     opened = open_generator(weights, options=option_file)
     opt = opened.options or {}

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from ext_core.box import from_box
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
@@ -30,7 +31,7 @@ Enlarge = Callable[[np.ndarray, int], np.ndarray]  # uint8 BGR LR and the scale 
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (
     'Name an experiment or a folder of images, a .pth or .safetensors file (with :OPTIONS.yml where it does not tell '
-    'its network), an option file (.yml) with path:pretrain_network_g, or an .onnx file.'
+    'its network), a name in generators/, an option file (.yml) with path:pretrain_network_g, or an .onnx file.'
 )
 
 
@@ -329,7 +330,7 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
     if not equals or '/' in name:
         name, source = '', text
     file, colon, beside = source.partition(':')
-    path = Path(file)
+    path = from_box(file)
     suffix = path.suffix.lower()
     name = name or (path.resolve().name if path.is_dir() else path.stem)
     upscaler: Upscaler
@@ -348,7 +349,7 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
         start = paths.get('pretrain_network_g')
         if not isinstance(start, str):
             raise UserError(f'{path} names no weights. Set path:pretrain_network_g, or name the .pth file.')
-        upscaler = _network(name, Path(start).expanduser(), path, paths.get('param_key_g') or 'params')
+        upscaler = _network(name, from_box(Path(start).expanduser()), path, paths.get('param_key_g') or 'params')
     elif suffix == '.onnx':
         upscaler = OnnxFile(name, run_onnx(path, torch.zeros(1, 3, _PROBE, _PROBE)).shape[-1] // _PROBE, path=path)
     else:

@@ -25,7 +25,7 @@ RECIPES = [
     for folder in ('options', 'studies/options')
     for path in sorted((PROJECT / folder).rglob('*.yml'))
     # in options/ itself those that a recipe's name tells; others are somebody's own
-    if OVERLAYS not in path.parents and (path.parent != PROJECT / 'options' or path.name.startswith('t'))
+    if OVERLAYS not in path.parents and (path.parent != PROJECT / 'options' or path.name.startswith(('t', 'finetune')))
     if 'model_type' in options.load(path)
 ]
 
@@ -120,7 +120,7 @@ def resolved(path: Path) -> dict[str, str]:
     name = path.relative_to(PROJECT).as_posix()
     found = {name: digest(options.load(path))}
     if path.parent == PROJECT / 'options':
-        is_train = path.name.startswith('train')
+        is_train = not path.name.startswith('test')
         args = options.parse_arguments(['-opt', str(path), '--demo'], is_train=is_train)
         found[f'{name} --demo'] = digest(options.resolve(args, PROJECT, is_train=is_train)[0])
     return found

@@ -45,7 +45,7 @@ def test_every_recipe_fits_as_it_is_and_merged(validator, path):
 
 def test_a_demo_fits(validator):
     opt = options.load(ROOT / 'options' / 'train_mask_esrgan.yml')
-    options.apply_overlay(opt, yaml_safe.read(ROOT / options.DEMO_OVERLAY))
+    options.apply_overlay(opt, yaml_safe.read(ROOT / options.DEMO_OVERLAYS / 'demo.yml'))
     assert faults(validator, opt) == []
 
 

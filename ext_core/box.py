@@ -1,0 +1,17 @@
+"""The trained generators that come with this project: ``generators/``."""
+
+from pathlib import Path
+
+BOX = Path(__file__).resolve().parents[1] / 'generators'
+DEFAULT = 'photo_x4_psnr'
+
+
+def generators() -> dict[str, Path]:
+    """Name to file."""
+    return {path.stem: path for path in sorted(BOX.glob('*.safetensors'))}
+
+
+def from_box(name: str | Path) -> Path:
+    """The file of a generator of the box; other paths as they are, and a file or folder of that name first."""
+    path = Path(name)
+    return path if path.exists() else generators().get(str(name), path)
