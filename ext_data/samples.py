@@ -59,7 +59,8 @@ class SeededDataset(Dataset):
     resumed run draws what the uninterrupted one would have. A sample that cannot be read is reported once with its
     files, counted, and replaced by the next readable one, until ``max_bad_samples`` different ones have failed. The
     budget is the run's: what fails in one process counts in the others from the next checkpoint on, and after a resume
-    (:attr:`bad`); a sample that has been repaired meanwhile is used again and no longer counted.
+    (:attr:`bad`); a sample that has been repaired meanwhile is used again and no longer counted. ``sample_key`` of a
+    sample, epoch and position, is for what is drawn for it later on.
 
     Args:
         dataset (Dataset): Any map-style dataset; it may draw from Python's, NumPy's and torch's global generators.
@@ -101,7 +102,7 @@ class SeededDataset(Dataset):
                 else:
                     if self._bad[index]:
                         self._bad[index] = _UNKNOWN
-                    return sample
+                    return {**sample, 'sample_key': f'{epoch} {position}'}  # text stays on the CPU
             raise OSError('None of the training images can be read; see the warnings above.')
         finally:
             random.setstate(states[0])

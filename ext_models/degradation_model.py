@@ -76,6 +76,7 @@ class DegradationModel(GANSRModel):
             'LR images, through highpass_opt.',
         ] = None
 
+    DEGRADES = False
     GENERATOR_LOSSES = ('pixel_opt', 'perceptual_opt', 'mmd_opt', 'gan_opt', 'losses')
     PANELS = {'hr': 'hr', 'bicubic': 'gt', 'generated': 'output', 'real': 'real_lq'}
     VALIDATION_FIGURES = {

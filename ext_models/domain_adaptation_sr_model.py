@@ -7,9 +7,10 @@ from typing import Annotated
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import nn
 
-from ext_models.degrading import low_resolution
+from ext_models.degradations import TrainedDegradation
+from ext_models.degrading import Degrader
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 
 
@@ -43,7 +44,9 @@ class DomainAdaptationSRModel(GANSRModel):
         """Top-level keys beside GANSRModel's."""
 
         network_degrade: Annotated[
-            dict | None, 'The degradation network, which makes LR images while training; ~ for pairs from disk.'
+            dict | None,
+            'A degradation network that makes LR images while training, by type, with its weights in '
+            '`path:pretrain_network_degrade`: the former way to write `degrade: {type: ..., weights: ...}`.',
         ] = None
 
     TrainOptions = OptionalObjective  # type: ignore[assignment]
@@ -54,6 +57,8 @@ class DomainAdaptationSRModel(GANSRModel):
         yield from super().option_problems(opt)
         if not opt['is_train'] or not opt.get('network_degrade'):
             return
+        if opt.get('degrade'):
+            yield 'network_degrade', 'is a degrade of its own. Remove one of both.'
         scale, path_opt = opt['network_degrade'].get('scale', opt['scale']), opt.get('path') or {}
         if scale != opt['scale']:
             yield 'network_degrade:scale', f'is {scale}, but scale is {opt["scale"]}. Use a network of that scale.'
@@ -76,39 +81,17 @@ class DomainAdaptationSRModel(GANSRModel):
             )
 
     # ------------------------------------------------------------------ construction
-    def init_networks(self) -> None:
-        super().init_networks()
-        if self.opt.get('network_degrade'):
-            path_opt = self.opt['path']
-            self.net_degrade = build_network(self.opt['network_degrade']).to(self.device)
-            self.print_network(self.net_degrade)
-            strict = path_opt.get('strict_load_degrade', True)
-            self.load_network(self.net_degrade, path_opt['pretrain_network_degrade'], strict, 'params_ema')
-            self.net_degrade.eval().requires_grad_(False)
+    def build_degrader(self) -> Degrader | None:
+        if not self.opt.get('network_degrade'):
+            return super().build_degrader()
+        path_opt, scale = self.opt['path'], self.opt['scale']
+        self.net_degrade = build_network(self.opt['network_degrade']).to(self.device)
+        self.print_network(self.net_degrade)
+        strict = path_opt.get('strict_load_degrade', True)
+        self.load_network(self.net_degrade, path_opt['pretrain_network_degrade'], strict, 'params_ema')
+        return Degrader(TrainedDegradation(self.net_degrade, scale), scale, self.opt['manual_seed'], self.device)
 
     def init_losses(self) -> None:
         super().init_losses()
         names = [type(view).__name__ for view in self.views]
         get_root_logger().info(f'The discriminator sees images through: {", ".join(names) or "nothing, as they are"}.')
-
-    # ------------------------------------------------------------------ the step
-    def feed_data(self, data: dict) -> None:
-        if 'lq' in data:
-            super().feed_data(data)
-        elif self.net_degrade is None:
-            raise ValueError(
-                'datasets:train: the batches have no lq. Use PairedImageDataset, or give network_degrade and '
-                'path:pretrain_network_degrade, which make it.'
-            )
-        else:
-            self.gt = self._to_device(data['gt'])
-
-    def optimize_parameters(self, current_iter: int) -> None:
-        if self.net_degrade is not None:
-            self.lq = self.degraded(self.gt)
-        super().optimize_parameters(current_iter)
-
-    def degraded(self, gt: Tensor) -> Tensor:
-        """LR images of HR images (n, c, h, w) in [0, 1], by ``network_degrade``."""
-        assert self.net_degrade is not None
-        return self._to_device(low_resolution(self.net_degrade, gt, self.opt['scale']))

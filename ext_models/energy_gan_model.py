@@ -69,12 +69,13 @@ class EnergyGANModel(GANSRModel):
         if network is not None and not hasattr(network, 'reconstruct'):
             name = opt['network_d']['type']
             yield 'network_d:type', f"'{name}' gives no energies. EnergyGANModel needs an autoencoder: VGGUAE."
-        crop = ((opt.get('datasets') or {}).get('train') or {}).get('gt_size')
+        crop = (opt.get('degrade') or {}).get('gt_size')  # smaller than the dataset's
+        crop = crop or ((opt.get('datasets') or {}).get('train') or {}).get('gt_size')
         multiple = getattr(network, 'SIZE_MULTIPLE', 1)
         if isinstance(crop, int) and crop % multiple:
             step = math.lcm(multiple, opt['scale'])
             yield (
-                'datasets:train:gt_size',
+                'degrade:gt_size' if (opt.get('degrade') or {}).get('gt_size') else 'datasets:train:gt_size',
                 f'is {crop}, but {opt["network_d"]["type"]} takes images of multiples of {multiple}. '
                 f'Set it to {max(1, round(crop / step)) * step}.',
             )
@@ -109,6 +110,8 @@ class EnergyGANModel(GANSRModel):
         encoder = getattr(self.get_bare_model(self.net_d), 'encoder', None)
         if encoder is None or not hasattr(self.cri_perceptual, 'compare'):
             return 'perceptual_opt is not VGGFeatureLoss, or network_d has no VGG encoder'
+        if (self.opt.get('degrade') or {}).get('gt_usm'):
+            return 'the content loss compares with sharpened images, the discriminator sees them as they are'
         if len(self.views):
             return 'the discriminator sees images through a view, the content loss as they are'
         return encoder.difference(own)

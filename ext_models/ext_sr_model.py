@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ext_arch.luma import LumaNetwork
+from ext_models.degradations import build_degradation
+from ext_models.degrading import Degrader
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
@@ -63,8 +65,19 @@ class ExtSRModel(SRModel):
     ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
 
-    Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1].
+    Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1]. With the section
+    ``degrade``, training makes ``lq`` of ``gt`` (:class:`ext_models.degrading.Degrader`), and datasets may leave it
+    out; validation uses what it is given.
     """
+
+    @dataclass(kw_only=True)
+    class FileOptions:
+        """Top-level keys."""
+
+        degrade: Annotated[
+            dict | None,
+            'How training makes low-quality images of the ground truths, by type; ~ for those of the dataset.',
+        ] = None
 
     @dataclass(kw_only=True)
     class TrainOptions:
@@ -120,6 +133,7 @@ class ExtSRModel(SRModel):
     }
     GENERATOR_LOSSES: tuple[str, ...] = ('pixel_opt', 'perceptual_opt', 'losses')  # one of them is needed
     LOSS_PREFIX = 'l_'
+    DEGRADES = True  # takes the section degrade
     PANELS = {'lq': 'lq', 'sr': 'output', 'gt': 'gt'}  # name in TensorBoard: attribute
 
     # ------------------------------------------------------------------ construction
@@ -156,6 +170,8 @@ class ExtSRModel(SRModel):
             style = name.endswith('_style') and name.removesuffix('_style') in losses  # of a perceptual loss
             if f'{name}_opt' in train or name in RESERVED or style:
                 yield f'train:losses:{name}', 'the log has another value of this name. Choose another name.'
+        if opt.get('degrade') and not cls.DEGRADES:
+            yield 'degrade', f'{cls.__name__} learns a degradation itself. Remove it.'
         batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
         parts = train.get('accumulate', 1)
         if isinstance(batch, int) and isinstance(parts, int) and parts > 0 and batch % parts:
@@ -190,6 +206,7 @@ class ExtSRModel(SRModel):
         self.net_g.train()
         self.init_ema(self.opt['train'].get('ema_decay', 0))
         self.init_networks()
+        self.degrader = self.build_degrader()
         self.init_losses()
         self.setup_optimizers()
         self.setup_schedulers()
@@ -243,6 +260,19 @@ class ExtSRModel(SRModel):
 
     def init_networks(self) -> None:
         """Networks beside the generator; none here."""
+
+    def build_degrader(self) -> Degrader | None:
+        """What makes LQ images while training, or None where the dataset gives them."""
+        if not self.opt.get('degrade'):
+            return None
+        keys = [field.name for field in fields(Degrader.Options)]
+        section = {key: value for key, value in self.opt['degrade'].items() if key not in keys}
+        ours = {key: self.opt['degrade'][key] for key in keys if key in self.opt['degrade']}
+        try:
+            degradation = build_degradation(section, self.opt['scale'])
+            return Degrader(degradation, self.opt['scale'], self.opt['manual_seed'], self.device, **ours)
+        except (ValueError, TypeError, OSError) as error:
+            raise ValueError(f'degrade: {error}') from error
 
     def init_losses(self) -> None:
         """Build the losses that the options name."""
@@ -311,17 +341,30 @@ class ExtSRModel(SRModel):
 
     # ------------------------------------------------------------------ the step
     def feed_data(self, data: dict) -> None:
-        self.lq = self._to_device(data['lq'])
+        self.lq = self._to_device(data['lq']) if 'lq' in data else None
+        if self.lq is None and self.degrader is None:
+            raise ValueError(
+                'datasets:train: the batches have no lq. Use PairedImageDataset, or the section degrade, which makes '
+                'it.'
+            )
         if 'gt' in data:
             self.gt = self._to_device(data['gt'])
+        self.sample_keys = data.get('sample_key')
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        self.gradient_norms.start(current_iter)
+        self.start_step(current_iter)
         self.supervised_step(self.generator_losses)
+
+    def start_step(self, current_iter: int) -> None:
+        """What every step begins with: LQ images, where training makes them."""
+        self.gradient_norms.start(current_iter)
+        if self.degrader is not None:
+            made = self.degrader(self.gt, self.lq, self.sample_keys)
+            self.lq, self.gt, self.real = (self._to_device(images) for images in made)
 
     def supervised_step(self, losses_of: Callable[[Tensor, Any], dict[str, Tensor]]) -> None:
         """One update of the generator alone, on ``losses_of(sr, gt)``."""
@@ -372,8 +415,10 @@ class ExtSRModel(SRModel):
         if isinstance(net, LumaNetwork) and (problem := net.training_problem(self.lq.shape[1])):
             raise ValueError(problem)
         parts = list(zip(self.lq.chunk(self.accumulate), self.target_chunks(), strict=True))
+        real = [None] * len(parts) if self.real is None else self.real.chunk(self.accumulate)
         for number, part in enumerate(parts, 1):
             self.lq_chunk = part[0]  # for losses that ask for it
+            self.real_chunk = real[number - 1]
             with ExitStack() as stack:
                 for net in networks if number < len(parts) else ():
                     stack.enter_context(self.without_reduction(net))
@@ -413,12 +458,15 @@ class ExtSRModel(SRModel):
         return {
             'gradient_norms': dict(self.gradient_norms.values),  # in every log line until the next measurement
             **({'losses': kept} if any(kept.values()) else {}),
+            **({'degrade': self.degrader.state_dict()} if self.degrader is not None else {}),
         }
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`step_state` returned."""
         norms = state.get('gradient_norms', {})
         self.gradient_norms.values = {name: value.to(self.device) for name, value in norms.items()}
+        if self.degrader is not None:
+            self.degrader.load_state_dict(state.get('degrade', {}))
         for name, kept in state.get('losses', {}).items():
             if name in self.losses:  # it may have been taken out of the option file
                 self.losses[name].load_state_dict(kept, strict=False)
@@ -465,3 +513,6 @@ class ExtSRModel(SRModel):
         super().validation(dataloader, current_iter, tb_logger, save_img)
 
     _panels_written_at: int | None = None
+    degrader: Degrader | None = None
+    real: Tensor | None = None  # what the discriminator sees as real, where it is not gt
+    real_chunk: Tensor | None = None

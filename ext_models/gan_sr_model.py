@@ -159,7 +159,7 @@ class GANSRModel(ExtSRModel):
 
     # ------------------------------------------------------------------ the step
     def optimize_parameters(self, current_iter: int) -> None:
-        self.gradient_norms.start(current_iter)
+        self.start_step(current_iter)
         if current_iter <= self.pretrain_iters:
             self.supervised_step(self.pretrain_losses)
         elif self.net_d is None:
@@ -214,8 +214,10 @@ class GANSRModel(ExtSRModel):
     def discriminator_views(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminator gets of the generated and of the real images.
 
-        A subclass whose ``gt`` is no image to be shown (see ``target_chunks``) passes the one that is.
+        A subclass whose ``gt`` is no image to be shown (see ``target_chunks``) passes the one that is. Where training
+        sharpens ``gt`` (``degrade:gt_usm``), it is replaced by the image as it was.
         """
+        gt = gt if self.real_chunk is None else self.real_chunk
         for view in self.views:
             sr, gt = view(sr, gt)
         return sr, gt

@@ -18,6 +18,7 @@ from torch import nn
 
 from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
+from ext_models.degrading import packed, unpacked
 from ext_models.weights import load_checkpoint, loading_problem, option_suffix, select_weights
 
 _REAL_ESRGAN = (
@@ -177,28 +178,14 @@ def _with_queue(stock: Callable[..., None]) -> Callable[..., None]:
 def step_state(self: Any) -> dict[str, Any]:
     """What a resumed run needs besides networks, optimizers and schedules."""
     names = ('queue_lr', 'queue_gt', 'queue_ptr')  # the pool that batches are drawn from
-    return {name: _packed(getattr(self, name)) for name in names if hasattr(self, name)}
+    kept = {name: getattr(self, name) for name in names if hasattr(self, name)}
+    return {name: packed(value) if torch.is_tensor(value) else value for name, value in kept.items()}
 
 
 def load_step_state(self: Any, state: dict[str, Any]) -> None:
     """Restore what :func:`step_state` returned."""
     for name, value in state.items():
-        setattr(self, name, _unpacked(value, self.device))
-
-
-def _packed(value: Any) -> Any:
-    """A copy on the CPU; of images of 256 levels, as the pools hold, in bytes: a quarter of the size."""
-    if not torch.is_tensor(value):
-        return value
-    value = value.detach().cpu().clone()
-    levels = (value * 255).round().clamp(0, 255).to(torch.uint8)
-    return levels if torch.equal(levels.float() / 255, value) else value
-
-
-def _unpacked(value: Any, device: torch.device) -> Any:
-    if not torch.is_tensor(value):
-        return value
-    return (value.float() / 255 if value.dtype == torch.uint8 else value).to(device)
+        setattr(self, name, unpacked(value, self.device) if torch.is_tensor(value) else value)
 
 
 def _cure_resumed_state() -> None:

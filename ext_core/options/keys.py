@@ -14,6 +14,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
+from ext_models.degradations import DEGRADATION_REGISTRY
+from ext_models.degrading import Degrader
 from ext_models.ext_sr_model import registered
 from ext_models.optimizers import find_optimizer
 
@@ -68,7 +70,9 @@ def missing(path: str, owner: str) -> Problem:
     return Problem(path, f'is missing: {owner} needs it.')
 
 
-def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, given: tuple = ()) -> Iterator[Problem]:
+def call_problems(
+    opt: dict, where: str, target: Callable, arguments: Mapping, given: tuple = (), more: Mapping | None = None
+) -> Iterator[Problem]:
     """What is wrong with calling a registered class or function with an option section.
 
     Args:
@@ -77,8 +81,9 @@ def call_problems(opt: dict, where: str, target: Callable, arguments: Mapping, g
         target (Callable): Class or function.
         arguments (Mapping): The section; ``type`` is left out.
         given (tuple): Parameters that the caller provides; the section must not name them.
+        more (Mapping | None): Parameters that the section may have for others. Default: none.
     """
-    known = {name: parameter for name, parameter in parameters_of(target).items() if name not in given}
+    known = {name: parameter for name, parameter in parameters_of(target).items() if name not in given} | (more or {})
     name = getattr(target, '__name__', str(target))
     values = {key: value for key, value in arguments.items() if key != 'type'}
     takes = f' It takes: {", ".join(known) or "none"}.'
@@ -128,6 +133,8 @@ def _sections(opt: dict) -> dict[str, Mapping[str, Parameter]]:
             found[where] = {name: p for name, p in parameters_of(target).items() if name not in given}
             if where.startswith('val:metrics:'):
                 found[where] = {**found[where], **parameters_of(Metric)}
+            if where == 'degrade':
+                found[where] = {**found[where], **parameters_of(Degrader.Options)}
             if where.startswith('train:optim_') and not adam_only(model):
                 found[where] = {**found[where], 'lr_mult': Parameter({'type': 'object'}, None, '')}
     return found
@@ -144,6 +151,8 @@ def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:
     for key in opt:
         if key.startswith('network_'):
             yield key, opt[key], registered(ARCH_REGISTRY, opt[key]), ()
+    if opt.get('degrade') is not None:
+        yield 'degrade', opt['degrade'], registered(DEGRADATION_REGISTRY, opt['degrade']), ('scale',)
     train = section(opt, 'train')
     for key, value in train.items():
         if key.endswith('_opt'):

@@ -14,6 +14,9 @@ from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.keys import call_problems
 from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
+from ext_core.options.signatures import parameters_of
+from ext_models.degradations import DEGRADATION_REGISTRY, build_degradation
+from ext_models.degrading import Degrader
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
@@ -47,6 +50,28 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
         yield from faults or _build(opt, key, network, is_train)
     if is_train:
         yield from _discriminator(opt)
+        if opt.get('degrade') is not None:
+            yield from _degradation(opt)
+
+
+def _degradation(opt: dict) -> Iterator[Problem]:
+    """The section degrade, built."""
+    faults = list(_calls(opt, 'degrade', opt['degrade'], parameters_of(Degrader.Options)))
+    yield from faults
+    if not faults:
+        arguments = {key: value for key, value in opt['degrade'].items() if key not in parameters_of(Degrader.Options)}
+        yield from trying.trial('degrade', lambda **_: build_degradation(arguments, opt['scale']), arguments)
+
+
+def _calls(opt: dict, where: str, arguments: Any, more: Mapping) -> Iterator[Problem]:
+    if not isinstance(arguments, dict):
+        yield Problem(where, f"must be a section with a type, but is '{arguments}'.")
+        return
+    kind = look_up(DEGRADATION_REGISTRY, arguments.get('type'))
+    if kind is None:
+        yield unknown_type(where, arguments.get('type'), 'degradation', DEGRADATION_REGISTRY)
+        return
+    yield from call_problems(opt, where, kind, arguments, ('scale',), more)
 
 
 def _argument(target: Any, name: str, arguments: dict) -> Any:
@@ -61,7 +86,9 @@ def _discriminator(opt: dict) -> Iterator[Problem]:
     """A discriminator of fixed input size must get crops of that size."""
     arguments = section(opt, 'network_d')
     network = look_up(ARCH_REGISTRY, arguments.get('type'))
-    crop = opt.get('gt_size', section(opt, 'datasets', 'train').get('gt_size'))
+    crop = (
+        opt.get('gt_size') or section(opt, 'degrade').get('gt_size') or section(opt, 'datasets', 'train').get('gt_size')
+    )
     size = _argument(network, 'input_size', arguments) if network else None
     if not (is_number(size) and is_number(crop)):
         return

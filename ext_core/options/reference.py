@@ -12,6 +12,8 @@ from ext_core.options.keys import METRIC_GIVEN
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.schema import registered
 from ext_core.options.signatures import NEEDED, Parameter, parameters_of, summary_of, words
+from ext_models.degradations import DEGRADATION_REGISTRY
+from ext_models.degrading import Degrader
 
 _WRITTEN = 'Written by `python scripts/export_reference.py` from the code; do not edit.'
 _USES = {
@@ -20,6 +22,11 @@ _USES = {
         LOSS_REGISTRY,
         (),
         'Sections of `train` whose keys end in `_opt`, and of `train:losses`, by `type`.',
+    ),
+    'Degradations': (
+        DEGRADATION_REGISTRY,
+        ('scale',),
+        'The section `degrade`, by `type`; [degrade](reference.md#degrade) says what else stands there.',
     ),
     'Datasets': (
         DATASET_REGISTRY,
@@ -65,6 +72,9 @@ def _options() -> Iterator[str]:
     )
     model = Parameter({}, NEEDED, 'The training procedure: one of [these](#models).')
     yield table('key', {'_base_': inherits, **base[''], 'model_type': model})
+    yield '### degrade\n'
+    yield 'A `type`, arguments of [that degradation](reference_components.md#degradations), and\n'
+    yield table('key', parameters_of(Degrader.Options))
     yield '## datasets\n'
     yield (
         'Sections `train`, `val`, `val_1`, ... in a training; `test`, `test_1`, ... or `val` in a test. Of every '
@@ -148,6 +158,8 @@ def _basicsr() -> Iterator[str]:
         'docstrings of the installed package.\n'
     )
     for title, (registry, given, _) in _USES.items():
+        if title == 'Degradations':
+            continue
         yield f'## {title}\n'
         for name, value in registered(registry).items():
             if value.__module__.startswith('basicsr.'):

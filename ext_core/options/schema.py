@@ -15,6 +15,8 @@ from ext_core.options import declared
 from ext_core.options.keys import METRIC_GIVEN, schedules
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import Parameter, parameters_of, summary_of
+from ext_models.degradations import DEGRADATION_REGISTRY
+from ext_models.degrading import Degrader
 
 DELETE: dict[str, dict] = {'_delete_': {'type': 'boolean'}}
 _OURS = ('basicsr', 'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')
@@ -66,6 +68,7 @@ def option_schema() -> dict:
     for key in top:
         if key.startswith('network_'):
             top[key] |= {'$ref': '#/$defs/network'}
+    top['degrade'] |= {'$ref': '#/$defs/degradation'}
     top['model_type'] = {'description': 'The training procedure.', 'enum': list(models)}
     top['datasets'] |= datasets
     top |= {'train': top['train'] | train, 'val': top['val'] | val, 'logger': top['logger'] | logger}
@@ -76,6 +79,7 @@ def option_schema() -> dict:
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
     }
     losses, networks, kinds = registered(LOSS_REGISTRY), registered(ARCH_REGISTRY), registered(DATASET_REGISTRY)
+    degradations = registered(DEGRADATION_REGISTRY)
     optimizers = {n: v for n, v in sorted(vars(torch.optim).items()) if isinstance(v, type) and n != 'Optimizer'}
     plans = schedules(models['ExtSRModel'])
     needed = [key for key, parameter in parameters_of(declared.File).items() if parameter.needed]
@@ -95,6 +99,7 @@ def option_schema() -> dict:
         '$defs': {
             'network': _kind('network', {name: _called(value) for name, value in networks.items()}),
             'loss': _kind('loss', {name: _called(value) for name, value in losses.items()}),
+            'degradation': _kind('degradation', {name: _degradation(value) for name, value in degradations.items()}),
             'dataset': _kind('dataset', {name: _dataset(value) for name, value in kinds.items()}),
             'metric': _kind('metric', {n: _metric(value) for n, value in registered(METRIC_REGISTRY).items()}),
             'optimizer': _kind('optimizer', {name: _optimizer(value) for name, value in optimizers.items()}, True),
@@ -132,6 +137,10 @@ def _called(target: Callable, given: tuple = (), more: dict | None = None) -> di
 def _metric(target: Callable) -> dict:
     runners = {key: _property(parameter) for key, parameter in parameters_of(declared.Metric).items()}
     return _called(target, METRIC_GIVEN, runners)
+
+
+def _degradation(target: Callable) -> dict:
+    return _called(target, ('scale',), {k: _property(p) for k, p in parameters_of(Degrader.Options).items()})
 
 
 def _optimizer(target: Callable) -> dict:

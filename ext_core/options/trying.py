@@ -230,17 +230,21 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         text = f'{kind} has no ground truth (gt), which training needs. Use PairedImageDataset.'
         yield Problem('datasets:train:type', text)
         return
-    if 'lq' not in sample and 'real_lq' not in sample and not opt.get('network_degrade'):
+    made_lq = opt.get('degrade') or opt.get('network_degrade')
+    if 'lq' not in sample and 'real_lq' not in sample and not made_lq:
         yield Problem(
             'datasets:train:type',
-            f'{kind} has no low-quality images (lq). Use PairedImageDataset, or a model with network_degrade, which '
-            'makes them.',
+            f'{kind} has no low-quality images (lq). Use PairedImageDataset, or the section degrade, which makes them.',
         )
         return
+    if made_lq:
+        side = section(opt, 'degrade').get('gt_size') or 0
+        gt = (sample['gt'].shape[0], *(side or whole for whole in sample['gt'].shape[1:]))
+        sample = {'gt': torch.empty(gt), 'lq': torch.empty(gt[0], *(whole // opt['scale'] for whole in gt[1:]))}
     gt, lq = tuple(sample['gt'].shape), tuple(sample['lq'].shape) if torch.is_tensor(sample.get('lq')) else None
     target, judged, called = gt, 'gt', 'the ground truth is'
     source, name = lq, 'lq'
-    asked = lq or (gt[0], *(side // opt['scale'] for side in gt[1:]))  # of losses; network_degrade makes them
+    asked = lq  # of losses
     if 'real_lq' in sample:  # the generator makes low-quality images, of large ones or of small ones
         target, judged = tuple(sample['real_lq'].shape), 'real_lq'
         called = 'the real ones of datasets:train are'

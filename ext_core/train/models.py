@@ -100,7 +100,8 @@ def explaining_first_step(model: Any, first: bool, step: str = 'the first traini
     except (RuntimeError, ValueError, LookupError, AssertionError, NameError, TypeError) as error:
         if not first:
             raise
-        images = {name: tuple(getattr(model, name).shape) for name in ('lq', 'gt') if hasattr(model, name)}
+        images = {name: getattr(model, name, None) for name in ('lq', 'gt')}
+        images = {name: tuple(image.shape) for name, image in images.items() if image is not None}
         shapes = f' on images of shape {images}' if images else ''
         remedy = (
             'Check the channels and scale of network_g and network_d, color and gt_size of datasets:train, and lower '
