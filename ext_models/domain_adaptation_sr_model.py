@@ -10,7 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
 from ext_models.degradations import TrainedDegradation
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 
 

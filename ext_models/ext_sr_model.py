@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ext_arch.luma import LumaNetwork
 from ext_models.degradations import build_degradation
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
@@ -66,7 +66,7 @@ class ExtSRModel(SRModel):
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
 
     Batches are dicts with ``lq`` (n, c, h, w) and ``gt`` (n, c, scale h, scale w), range [0, 1]. With the section
-    ``degrade``, training makes ``lq`` of ``gt`` (:class:`ext_models.degrading.Degrader`), and datasets may leave it
+    ``degrade``, training makes ``lq`` of ``gt`` (:class:`ext_models.degrader.Degrader`), and datasets may leave it
     out; validation uses what it is given.
     """
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from ext_core.compat.patch import Patch, rebind
 from ext_core.errors import UserError
-from ext_models.degrading import packed, unpacked
+from ext_models.degrader import packed, unpacked
 from ext_models.weights import load_checkpoint, loading_problem, option_suffix, select_weights
 
 _REAL_ESRGAN = (

@@ -15,7 +15,7 @@ from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrain
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
 from ext_models.degradations import DEGRADATION_REGISTRY
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 from ext_models.ext_sr_model import registered
 from ext_models.optimizers import find_optimizer
 

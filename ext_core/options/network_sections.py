@@ -16,7 +16,7 @@ from ext_core.options.keys import call_problems
 from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
 from ext_core.options.signatures import parameters_of
 from ext_models.degradations import DEGRADATION_REGISTRY, build_degradation
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 

@@ -13,7 +13,7 @@ from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.schema import registered
 from ext_core.options.signatures import NEEDED, Parameter, parameters_of, summary_of, words
 from ext_models.degradations import DEGRADATION_REGISTRY
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 
 _WRITTEN = 'Written by `python scripts/export_reference.py` from the code; do not edit.'
 _USES = {

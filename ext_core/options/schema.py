@@ -16,7 +16,7 @@ from ext_core.options.keys import METRIC_GIVEN, schedules
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import Parameter, parameters_of, summary_of
 from ext_models.degradations import DEGRADATION_REGISTRY
-from ext_models.degrading import Degrader
+from ext_models.degrader import Degrader
 
 DELETE: dict[str, dict] = {'_delete_': {'type': 'boolean'}}
 _OURS = ('basicsr', 'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')

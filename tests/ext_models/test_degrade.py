@@ -13,7 +13,8 @@ from recipes import PIXEL, batches, build, options, run
 from test_resumed_steps import through_file
 
 from ext_models.degradations import KERNEL_PROB, KERNELS, RealESRGANDegradation, build_degradation
-from ext_models.degrading import Degrader, in_levels
+from ext_models.degrader import Degrader
+from ext_models.degrading import in_levels
 
 REAL_ESRGAN = {'type': 'RealESRGANDegradation'}
 GAN = {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'pixel_opt': PIXEL}
