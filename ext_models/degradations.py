@@ -13,6 +13,7 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+import torch
 from basicsr.data.degradations import (
     circular_lowpass_kernel,
     random_add_gaussian_noise_pt,
@@ -21,11 +22,13 @@ from basicsr.data.degradations import (
 )
 from basicsr.utils import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
-from basicsr.utils.registry import Registry
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ext_arch.resize import bicubic_downscale
 from ext_models.degrading import degraded
+from ext_models.weights import load_checkpoint, loading_problem, select_weights
 
 DEGRADATION_REGISTRY = Registry('degradation')
 KERNELS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso')
@@ -37,21 +40,50 @@ def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
     """The degradation of an option section.
 
     Args:
-        options (Mapping[str, Any]): ``type`` and its arguments.
+        options (Mapping[str, Any]): ``type`` and its arguments: one of this file, or any degradation network by its
+            name, with ``weights``, the file of a training.
         scale (int): HR size / LR size.
 
     Raises:
-        ValueError, TypeError, OSError: If there is no such type, or it refuses its arguments.
+        ValueError, TypeError, OSError: If there is no such type, or it refuses its arguments, or the weights cannot be
+            read or belong to another network.
     """
     arguments = dict(options)
     name = arguments.pop('type', None)
     kind = dict(iter(DEGRADATION_REGISTRY)).get(name)
     if kind is None:
-        known = sorted(dict(iter(DEGRADATION_REGISTRY)))
-        raise ValueError(f"there is no degradation '{name}'. Use one of: {', '.join(known)}.")
+        return TrainedDegradation(_trained(name, arguments, scale), scale)
     if 'scale' in signature(kind).parameters:
         arguments['scale'] = scale
     return kind(**arguments)
+
+
+def degradation_class(name: Any) -> Any:
+    """What ``type`` names: a degradation, or a network; None where it is neither."""
+    networks = dict(iter(ARCH_REGISTRY))
+    return dict(iter(DEGRADATION_REGISTRY)).get(name) or networks.get(name) or networks.get(f'{name}_basicsr')
+
+
+def _trained(name: Any, arguments: dict, scale: int) -> nn.Module:
+    kind, path = degradation_class(name), arguments.pop('weights', None)
+    if kind is None:
+        known = ', '.join(sorted(dict(iter(DEGRADATION_REGISTRY))))
+        raise ValueError(f"there is no degradation '{name}'. Use one of: {known}; or a network, with its weights.")
+    if path is None:
+        raise ValueError(
+            f'weights is missing: {name} is used as it was trained. Name the file, such as '
+            'experiments/train_da_stage1/models/net_g_latest.pth.'
+        )
+    if 'scale' in signature(kind).parameters and arguments.setdefault('scale', scale) != scale:
+        raise ValueError(
+            f'scale is {arguments["scale"]}, but that of the file is {scale}. Use a network of that scale.'
+        )
+    net = kind(**arguments)
+    _, weights = select_weights(load_checkpoint(path), 'params_ema', path)
+    if problem := loading_problem(net, weights, path, 'degrade', strict=True):
+        raise ValueError(problem)
+    net.load_state_dict(weights)
+    return net
 
 
 class TrainedDegradation(nn.Module):
@@ -70,6 +102,68 @@ class TrainedDegradation(nn.Module):
 
     def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
         return degraded(self.net, gt, self.scale)
+
+
+@DEGRADATION_REGISTRY.register()
+class Bicubic(nn.Module):
+    """MATLAB's bicubic reduction.
+
+    Args:
+        scale (int): HR size / LR size.
+    """
+
+    DRAWS = False
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
+        return bicubic_downscale(gt, self.scale)
+
+
+@DEGRADATION_REGISTRY.register()
+class Pairs(nn.Module):
+    """The dataset's own low-quality images, for mixtures of real pairs and synthetic ones."""
+
+    DRAWS = False
+
+    def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
+        if lq is None:
+            raise ValueError('Pairs needs low-quality images, and the batches have no lq. Use PairedImageDataset.')
+        return lq
+
+
+@DEGRADATION_REGISTRY.register()
+class Mixture(nn.Module):
+    """One of several degradations, drawn for each sample.
+
+    Args:
+        of (Sequence[dict]): Sections of degradations, each with a ``type``.
+        weights (Sequence[float] | None): How often each is drawn, relative to the others. Default: all alike.
+        scale (int): HR size / LR size.
+
+    Raises:
+        ValueError: If there are no parts, or not one weight of at least 0 for each.
+    """
+
+    def __init__(self, of: Sequence[dict], scale: int, weights: Sequence[float] | None = None):
+        super().__init__()
+        if not of:
+            raise ValueError('of must name one degradation or more, such as [{type: RealESRGANDegradation}].')
+        self.weights = [1.0] * len(of) if weights is None else list(weights)
+        if len(self.weights) != len(of) or min(self.weights) < 0 or not sum(self.weights):
+            raise ValueError(f'weights must have a number of at least 0 for each of {len(of)} parts, not all 0.')
+        self.parts = nn.ModuleList(build_degradation(part, scale) for part in of)
+
+    def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
+        drawn = [random.choices(self.parts, self.weights)[0] for _ in gt]
+        return torch.cat(
+            [
+                part(gt[index : index + 1], None if lq is None else lq[index : index + 1])
+                for index, part in enumerate(drawn)
+            ]
+        )
 
 
 @DEGRADATION_REGISTRY.register()

@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
-from ext_models.degradations import DEGRADATION_REGISTRY
+from ext_models.degradations import degradation_class
 from ext_models.degrader import Degrader
 from ext_models.ext_sr_model import registered
 from ext_models.optimizers import find_optimizer
@@ -152,7 +152,7 @@ def components(opt: dict) -> Iterator[tuple[str, Any, Any, tuple]]:
         if key.startswith('network_'):
             yield key, opt[key], registered(ARCH_REGISTRY, opt[key]), ()
     if opt.get('degrade') is not None:
-        yield 'degrade', opt['degrade'], registered(DEGRADATION_REGISTRY, opt['degrade']), ('scale',)
+        yield 'degrade', opt['degrade'], degradation_class(section(opt, 'degrade').get('type')), ('scale',)
     train = section(opt, 'train')
     for key, value in train.items():
         if key.endswith('_opt'):

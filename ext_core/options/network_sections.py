@@ -14,8 +14,8 @@ from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.keys import call_problems
 from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
-from ext_core.options.signatures import parameters_of
-from ext_models.degradations import DEGRADATION_REGISTRY, build_degradation
+from ext_core.options.signatures import Parameter, parameters_of
+from ext_models.degradations import DEGRADATION_REGISTRY, Mixture, build_degradation, degradation_class
 from ext_models.degrader import Degrader
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
@@ -56,22 +56,29 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
 
 def _degradation(opt: dict) -> Iterator[Problem]:
     """The section degrade, built."""
-    faults = list(_calls(opt, 'degrade', opt['degrade'], parameters_of(Degrader.Options)))
+    more = parameters_of(Degrader.Options)
+    faults = list(_called(opt, 'degrade', opt['degrade'], more))
     yield from faults
     if not faults:
-        arguments = {key: value for key, value in opt['degrade'].items() if key not in parameters_of(Degrader.Options)}
+        arguments = {key: value for key, value in opt['degrade'].items() if key not in more}
         yield from trying.trial('degrade', lambda **_: build_degradation(arguments, opt['scale']), arguments)
 
 
-def _calls(opt: dict, where: str, arguments: Any, more: Mapping) -> Iterator[Problem]:
+def _called(opt: dict, where: str, arguments: Any, more: Mapping) -> Iterator[Problem]:
+    """The keys of a degradation, and of those that it mixes."""
     if not isinstance(arguments, dict):
         yield Problem(where, f"must be a section with a type, but is '{arguments}'.")
         return
-    kind = look_up(DEGRADATION_REGISTRY, arguments.get('type'))
+    kind = degradation_class(arguments.get('type'))
     if kind is None:
         yield unknown_type(where, arguments.get('type'), 'degradation', DEGRADATION_REGISTRY)
         return
-    yield from call_problems(opt, where, kind, arguments, ('scale',), more)
+    own = kind.__name__ in DEGRADATION_REGISTRY
+    weights = {} if own else {'weights': Parameter({'type': 'string'}, None, '')}
+    yield from call_problems(opt, where, kind, arguments, ('scale',) if own else (), {**more, **weights})
+    parts = arguments.get('of') if kind is Mixture else None
+    for number, part in enumerate(parts if isinstance(parts, list) else ()):
+        yield from _called(opt, f'{where}:of:{number}', part, {})
 
 
 def _argument(target: Any, name: str, arguments: dict) -> Any:

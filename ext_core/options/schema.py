@@ -79,7 +79,6 @@ def option_schema() -> dict:
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
     }
     losses, networks, kinds = registered(LOSS_REGISTRY), registered(ARCH_REGISTRY), registered(DATASET_REGISTRY)
-    degradations = registered(DEGRADATION_REGISTRY)
     optimizers = {n: v for n, v in sorted(vars(torch.optim).items()) if isinstance(v, type) and n != 'Optimizer'}
     plans = schedules(models['ExtSRModel'])
     needed = [key for key, parameter in parameters_of(declared.File).items() if parameter.needed]
@@ -99,7 +98,7 @@ def option_schema() -> dict:
         '$defs': {
             'network': _kind('network', {name: _called(value) for name, value in networks.items()}),
             'loss': _kind('loss', {name: _called(value) for name, value in losses.items()}),
-            'degradation': _kind('degradation', {name: _degradation(value) for name, value in degradations.items()}),
+            'degradation': _degradations(networks),
             'dataset': _kind('dataset', {name: _dataset(value) for name, value in kinds.items()}),
             'metric': _kind('metric', {n: _metric(value) for n, value in registered(METRIC_REGISTRY).items()}),
             'optimizer': _kind('optimizer', {name: _optimizer(value) for name, value in optimizers.items()}, True),
@@ -139,8 +138,13 @@ def _metric(target: Callable) -> dict:
     return _called(target, METRIC_GIVEN, runners)
 
 
-def _degradation(target: Callable) -> dict:
-    return _called(target, ('scale',), {k: _property(p) for k, p in parameters_of(Degrader.Options).items()})
+def _degradations(networks: Mapping[str, Callable]) -> dict:
+    """A degradation with the degrader's keys, or a network, about which the check says the rest."""
+    more = {key: _property(parameter) for key, parameter in parameters_of(Degrader.Options).items()}
+    own = {name: _called(value, ('scale',), more) for name, value in registered(DEGRADATION_REGISTRY).items()}
+    found = _kind('degradation', own)
+    found['properties']['type']['enum'] += networks
+    return found
 
 
 def _optimizer(target: Callable) -> dict:

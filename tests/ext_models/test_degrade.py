@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import tiny_energy  # noqa: F401  # registers the network
 import torch
+from basicsr.archs import build_network
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.utils import DiffJPEG, USMSharp, imwrite
 from recipes import PIXEL, batches, build, options, run
 from test_resumed_steps import through_file
 
+from ext_arch.resize import bicubic_downscale
 from ext_models.degradations import KERNEL_PROB, KERNELS, RealESRGANDegradation, build_degradation
 from ext_models.degrader import Degrader
-from ext_models.degrading import in_levels
+from ext_models.degrading import in_levels, low_resolution
 
 REAL_ESRGAN = {'type': 'RealESRGANDegradation'}
 GAN = {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'pixel_opt': PIXEL}
@@ -138,6 +140,45 @@ def test_crops_correspond():
     assert (lq - reduced).abs().max() < 0.05  # another crop of the ramp would be farther off
 
 
+# ---------------------------------------------------------------------- other degradations
+@pytest.fixture
+def trained(tmp_path) -> dict:
+    """A section with the weights of a training, EMA weights among them."""
+    torch.manual_seed(5)
+    section = {'type': 'DegradationNet', 'num_feat': 4}
+    nets = [build_network({**section, 'scale': 4}) for _ in range(2)]
+    torch.save({'params': nets[0].state_dict(), 'params_ema': nets[1].state_dict()}, tmp_path / 'net.pth')
+    return {**section, 'weights': str(tmp_path / 'net.pth')}
+
+
+def test_a_trained_network_makes_what_would_be_written(trained):
+    (batch,) = hr_batches(1)
+    net = build_network({'type': 'DegradationNet', 'num_feat': 4, 'scale': 4})
+    net.load_state_dict(torch.load(trained['weights'])['params_ema'])
+    lq, gt, _ = degrader(trained)(batch['gt'], None, batch['sample_key'])
+    assert torch.equal(lq, low_resolution(net, batch['gt'], 4))
+    assert torch.equal(gt, batch['gt'])
+
+
+def test_bicubic():
+    gt = torch.rand(2, 3, 32, 32)
+    lq, *_ = degrader({'type': 'Bicubic'})(gt, None, None)
+    assert torch.equal(lq, in_levels(bicubic_downscale(gt, 4)))
+
+
+def test_real_pairs_and_synthetic_ones_mix_in_a_batch_as_often_as_the_weights_say(trained):
+    (pair,) = batches(1, size=64, gt_size=32)
+    pair['lq'] = in_levels(pair['lq'])
+    keys = [f'0 {index}' for index in range(64)]
+    mixture = {'type': 'Mixture', 'of': [{'type': 'Pairs'}, {'type': 'Bicubic'}, trained], 'weights': [2, 1, 0]}
+    lq, *_ = degrader(mixture)(pair['gt'], pair['lq'], keys)
+    bicubic = in_levels(bicubic_downscale(pair['gt'], 4))
+    own = [torch.equal(*two) for two in zip(lq, pair['lq'], strict=True)]
+    made = [(two[0] - two[1]).abs().max() < 0.01 for two in zip(lq, bicubic, strict=True)]
+    assert all(one != other for one, other in zip(own, made, strict=True))
+    assert 32 <= sum(own) <= 54
+
+
 # ---------------------------------------------------------------------- in the models
 MODELS = {
     'supervised': ('ExtSRModel', {'pixel_opt': PIXEL}),
@@ -221,6 +262,14 @@ def test_the_pool_gives_other_pairs_and_goes_on_after_a_resume():
         ({'kernel_list': ['iso', 'round']}, 'degrade: kernel_list must be a list of some of'),
         ({'kernel_list': ['iso']}, 'degrade: kernel_prob must have one weight for each of kernel_list'),
         ({'blur_kernel_size': 8}, 'degrade: blur_kernel_size must be an odd number of at least 7'),
+        ({'type': 'DegradationNet', 'weights': 'gone.pth'}, 'degrade: Checkpoint gone.pth does not exist'),
+        ({'type': 'DegradationNet'}, 'degrade: weights is missing: DegradationNet is used as it was trained'),
+        ({'type': 'DegradationNet', 'weights': 'x', 'scale': 2}, 'degrade: scale is 2, but that of the file is 4'),
+        ({'type': 'Mixture', 'of': []}, 'degrade: of must name one degradation or more'),
+        (
+            {'type': 'Mixture', 'of': [{'type': 'Pairs'}], 'weights': [1, 2]},
+            'a number of at least 0 for each of 1 parts',
+        ),
         ({'gt_size': 30}, r'degrade: gt_size: 30 is no multiple of scale \(4\)'),
     ],
 )
@@ -244,6 +293,11 @@ def test_a_model_that_learns_a_degradation_takes_none():
     opt |= {'degrade': REAL_ESRGAN, 'datasets': {'train': {'dataroot_real_lq': 'x'}}}
     with pytest.raises(ValueError, match='degrade: DegradationModel learns a degradation itself'):
         build(opt)
+
+
+def test_real_pairs_need_low_quality_images():
+    with pytest.raises(ValueError, match='Pairs needs low-quality images, and the batches have no lq'):
+        run(build({**model_options('supervised'), 'degrade': {'type': 'Pairs'}}), hr_batches(1))
 
 
 def test_batches_without_lq_need_a_degradation():
