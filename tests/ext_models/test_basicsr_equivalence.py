@@ -69,6 +69,37 @@ def test_spectral_norm_differs_by_its_power_iteration_only():
     assert got['l_d_real'] != expected['l_d_real']
 
 
+def real_esrgan_pair(discriminator: str, sharpened: bool):
+    """BasicSR's RealESRGANModel and ours on given pairs; sharpened for the content losses, as published, or not."""
+    losses = {'pixel_opt': PIXEL, 'perceptual_opt': FEATURE, 'ema_decay': 0.9}
+    theirs = options('RealESRGANModel', discriminator=discriminator, gan_opt=BASICSR_GAN, **losses)
+    theirs |= {'high_order_degradation': False, 'l1_gt_usm': sharpened, 'percep_gt_usm': sharpened, 'gan_gt_usm': False}
+    ours = options('GANSRModel', discriminator=discriminator, gan_opt=OBJECTIVES['SRGANModel'], **losses)
+    ours['degrade'] = {'type': 'Pairs', 'gt_usm': sharpened}
+    return build(theirs), build(ours)
+
+
+@pytest.mark.parametrize('sharpened', [True, False])
+def test_real_esrgans_step_on_given_pairs_is_bit_identical(sharpened):
+    theirs, ours = real_esrgan_pair('VGGStyleDiscriminator', sharpened)
+    data = [{**batch, 'lq': (batch['lq'] * 255).round() / 255} for batch in batches(3)]
+    for expected, got in zip(run(theirs, data), run(ours, data), strict=True):
+        assert {name: got[name] for name in expected} == expected
+    assert_equal_parameters(ours.net_g, theirs.net_g)
+    assert_equal_parameters(ours.net_d, theirs.net_d)
+    assert_equal_parameters(ours.net_g_ema, theirs.net_g_ema)
+
+
+def test_real_esrgans_step_with_its_own_discriminator_agrees_to_rounding():
+    """Spectral norm frozen, see above."""
+    theirs, ours = real_esrgan_pair('UNetDiscriminatorSN', True)
+    theirs.net_d.eval()
+    ours.net_d.eval()
+    data = [{**batch, 'lq': (batch['lq'] * 255).round() / 255} for batch in batches(3, gt_size=64)]
+    for expected, got in zip(run(theirs, data), run(ours, data), strict=True):
+        assert got == pytest.approx(expected, rel=1e-4)
+
+
 def test_pixel_training_is_bit_identical_to_srmodel():
     losses = {'pixel_opt': PIXEL, 'perceptual_opt': FEATURE, 'ema_decay': 0.9}
     theirs = build(options('SRModel', discriminator=None, **losses))
