@@ -24,17 +24,16 @@ class DomainAdaptationSRModel(GANSRModel):
     ``highpass_opt`` beside it filtered after all; ``~`` for gan_opt, network_d and optim_d leaves the content losses.
 
     **LR images.** Either pairs from disk, written by ``scripts/synthesize_lr.py`` (or bicubic ones, for an ablation).
-    Or, where the option file has ``network_degrade``, that network makes them of each batch's HR images, with no copy
-    on disk: ``HRImageDataset`` gives HR images only; LR images of a paired dataset are ignored in training, while those
-    of validation are used. The network is frozen, in float32 whatever ``amp`` says, and not part of checkpoints. Its
+    Or stage 1's network makes them of each batch's HR images, with no copy on disk (``degrade``): ``HRImageDataset``
+    gives HR images only. The network is frozen, in float32 whatever ``amp`` says, and not part of checkpoints. Its
     images are clamped and rounded as written ones are, hence equal to them, but for
 
     * the frame of a crop, as wide as the network's reach, where a written crop has seen its surroundings; and
     * flips and rotations, which here come before the degradation: a scene is turned, not the photograph of it.
 
-    ``path:pretrain_network_degrade`` names its weights; EMA weights are taken where the file has them.
+    ``network_degrade`` is the former way to name it: ``path:pretrain_network_degrade`` then names its weights, and
     ``path:ignore_resume_networks`` must list network_degrade, because a resumed run looks for the weights of all other
-    networks among its own checkpoints.
+    networks among its own checkpoints. EMA weights are taken where the file has them.
 
     Reference: two-stage domain adaptation for real-world super-resolution, stage 2.
     """

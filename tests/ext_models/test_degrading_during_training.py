@@ -15,7 +15,7 @@ DEGRADER = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch) -> Path:
-    """options/train_da_stage2.yml, shrunk, as its header says for training without LR images on disk."""
+    """options/train_da_stage2.yml, shrunk, without LR images on disk, in the former way."""
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     monkeypatch.chdir(PROJECT)
     torch.manual_seed(0)

@@ -12,10 +12,12 @@ from basicsr.utils import registry
 
 from ext_core import doctor
 from ext_core.options import loading as options
+from ext_models.degradations import DEGRADATION_REGISTRY
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = PROJECT / 'tests' / 'golden'
-REGISTRIES = ('ARCH', 'DATASET', 'LOSS', 'METRIC', 'MODEL')
+REGISTRIES = {kind: getattr(registry, f'{kind}_REGISTRY') for kind in ('ARCH', 'DATASET', 'LOSS', 'METRIC', 'MODEL')}
+REGISTRIES['DEGRADATION'] = DEGRADATION_REGISTRY
 SCRIPTS = ('adaptation_report', 'compare', 'convert_weights', 'domain_gap', 'energy_maps', 'evaluate', 'export_onnx',
            'get_weights', 'mask_readings', 'prepare_data', 'report', 'synthesize_lr', 'train_domain_adaptation',
            'upscale')  # fmt: skip
@@ -56,8 +58,8 @@ def signature(component) -> str:
 def test_registered_names_and_signatures():
     now = {
         f'{kind}: {name}': signature(component)
-        for kind in REGISTRIES
-        for name, component in getattr(registry, f'{kind}_REGISTRY')
+        for kind, found in REGISTRIES.items()
+        for name, component in found
         if component.__module__.startswith('ext_')
     }
     changed = differences(recorded('registry'), now)
