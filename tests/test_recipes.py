@@ -31,7 +31,8 @@ TINY = {
     's': 2,
     'm': 1,
 }  # networks that have these arguments
-PAIRS = [path for path in RECIPES if path.with_name(path.name.replace('train_', 'train_mask_')) in set(RECIPES) - {path}]
+MASKED = {path: path.with_name(path.name.replace('train_', 'train_mask_')) for path in RECIPES}
+PAIRS = [path for path, masked in MASKED.items() if masked != path and masked.exists()]
 
 
 class Watched(dict):
