@@ -58,11 +58,10 @@ def _options() -> Iterator[str]:
     base = declared.model_keys(ours[0])
     yield f'# Option files\n\n{_WRITTEN}\n'
     yield (
-        'What a key takes, what holds where it is absent, and what it means. `~` is YAML for nothing. '
-        '[Training](training.md#option-files) says how files inherit from each other; `_delete_: true` in a section '
-        'drops what it would inherit. A key that nobody reads, or in the wrong section, is refused. Classes that '
-        "are named by `type` have pages of their own: [ours](reference_components.md), [BasicSR's]"
-        '(reference_basicsr.md).\n'
+        '`key: value` shows the default; `~` is YAML for nothing. What a key takes stands in brackets, unless the '
+        'default shows it. A key that nobody reads, or in the wrong section, is refused. '
+        '[Training](training.md#option-files) says how files inherit from each other. Classes that are named by '
+        "`type` have pages of their own: [ours](reference_components.md), [BasicSR's](reference_basicsr.md).\n"
     )
     yield '## Top level\n'
     inherits = Parameter(
@@ -71,31 +70,31 @@ def _options() -> Iterator[str]:
         'Option files that this one inherits, relative to it. Sections are merged key by key.',
     )
     model = Parameter({}, NEEDED, 'The training procedure: one of [these](#models).')
-    yield table('key', {'_base_': inherits, **base[''], 'model_type': model})
+    yield entries({'_base_': inherits, **base[''], 'model_type': model})
     yield '### degrade\n'
     yield 'A `type`, arguments of [that degradation](reference_components.md#degradations), and\n'
-    yield table('key', parameters_of(Degrader.Options))
+    yield entries(parameters_of(Degrader.Options))
     yield '## datasets\n'
     yield (
         'Sections `train`, `val`, `val_1`, ... in a training; `test`, `test_1`, ... or `val` in a test. Of every '
         'dataset:\n'
     )
-    yield table('key', parameters_of(declared.Dataset))
+    yield entries(parameters_of(declared.Dataset))
     yield 'Of `datasets:train`:\n'
-    yield table('key', parameters_of(declared.TrainDataset))
+    yield entries(parameters_of(declared.TrainDataset))
     yield (
         "Of BasicSR's `PairedImageDataset`; `SingleImageDataset` has those without ground truth. "
         '[Our datasets](reference_components.md#datasets) say what they read.\n'
     )
     paired = {**parameters_of(declared.PairedKeys), **parameters_of(declared.PairedTrainKeys)}
-    yield table('key', {key: parameter for key, parameter in paired.items() if key not in LAUNCHER_DATASETS})
+    yield entries({key: parameter for key, parameter in paired.items() if key not in LAUNCHER_DATASETS})
     yield '## path\n'
     yield "`_g` stands for any network: `pretrain_network_d` is the discriminator's.\n"
-    yield table('key', base['path'])
+    yield entries(base['path'])
     yield '## train\n\nOf every model of this plugin:\n'
-    yield table('key', base['train'])
+    yield entries(base['train'])
     yield '### nonfinite\n'
-    yield table('key', parameters_of(declared.NonFinite))
+    yield entries(parameters_of(declared.NonFinite))
     yield '### Optimizers and schedules\n'
     yield (
         '`optim_*`: `type` is any class of `torch.optim`, or of the package `pytorch_optimizer` where it is installed; '
@@ -113,25 +112,24 @@ def _options() -> Iterator[str]:
         yield f'{_file_of(kind)}; builds on `{kind.__base__.__name__}`. Needs {shown}.\n'
         own = {key: p for form in forms if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
         if own and kind is not ours[0]:
-            yield table('key', own)
+            yield entries(own)
     yield '## val\n'
-    yield table('key', base['val'])
+    yield entries(base['val'])
     yield 'Each section of `metrics` has a `type`, arguments of [that metric](reference_components.md#metrics), and\n'
-    yield table('key', parameters_of(declared.Metric))
+    yield entries(parameters_of(declared.Metric))
     yield '## logger\n'
-    yield table('key', base['logger'])
+    yield entries(base['logger'])
     yield '`wandb`:\n'
-    yield table('key', parameters_of(declared.Wandb))
+    yield entries(parameters_of(declared.Wandb))
     yield '## dist_params\n'
-    yield table('key', parameters_of(declared.DistParams))
+    yield entries(parameters_of(declared.DistParams))
 
 
 def _components() -> Iterator[str]:
     yield f'# Components\n\n{_WRITTEN}\n'
     yield (
-        "What this plugin adds to BasicSR's registries, with its arguments in an option file. The classes' docstrings "
-        'say more: shapes, ranges, errors, sources. [Your own](extending.md) appear here once this page is '
-        'written anew.\n'
+        "What this plugin adds to BasicSR's registries, with its arguments in an option file, written as in "
+        '[the other keys](reference.md). Docstrings say more: shapes, ranges, errors, sources.\n'
     )
     for title, (registry, given, use) in _USES.items():
         yield f'## {title}\n\n{use}\n'
@@ -139,7 +137,7 @@ def _components() -> Iterator[str]:
             if value.__module__.startswith('ext_') and title == 'Datasets':
                 always, trained = declared.declared(value, 'Options'), declared.declared(value, 'TrainOptions')
                 yield f'### {name}\n\n{prose(summary_of(value))}\n\n{_file_of(value)}\n'
-                yield table('key', {k: p for k, p in {**always, **trained}.items() if k not in LAUNCHER_DATASETS})
+                yield entries({k: p for k, p in {**always, **trained}.items() if k not in LAUNCHER_DATASETS})
             elif value.__module__.startswith('ext_'):
                 yield _entry(name, value, given)
 
@@ -147,15 +145,14 @@ def _components() -> Iterator[str]:
 def _entry(name: str, target: Any, given: tuple, level: str = '###') -> str:
     keys = {key: parameter for key, parameter in parameters_of(target).items() if key not in given}
     text = f'{level} {name}\n\n{prose(summary_of(target))}\n\n{_file_of(target)}\n'
-    return '\n'.join([text, *([table('argument', keys)] if keys else [])])
+    return '\n'.join([text, *([entries(keys)] if keys else [])])
 
 
 def _basicsr() -> Iterator[str]:
     yield f'# Components of BasicSR\n\n{_WRITTEN}\n'
     yield (
-        'What the tested version of BasicSR registers, with its signatures. All of it can be named in option files; '
-        '[compatibility.md](compatibility.md) says what this plugin mends in it. What the arguments mean is in the '
-        'docstrings of the installed package.\n'
+        'What BasicSR 1.4.2 registers, with its signatures; its docstrings explain the arguments. '
+        '[compatibility.md](compatibility.md) says what this plugin mends in it.\n'
     )
     for title, (registry, given, _) in _USES.items():
         if title == 'Degradations':
@@ -170,34 +167,44 @@ def _basicsr() -> Iterator[str]:
                 ]
                 yield f'- `{name}`' if title == 'Datasets' else f'- `{name}({", ".join(shown)})`'
         yield ''
-    yield '## Models\n'
-    for name, model in registered(MODEL_REGISTRY).items():
+    yield '## Models\n\nWith the keys that each adds to the model that it builds on.\n'
+    models = registered(MODEL_REGISTRY)
+    for name, model in models.items():
         if model.__module__.startswith('basicsr.'):
-            keys = [
-                *declared.declared(model, 'FileOptions'),
-                *(f'train:{k}' for k in declared.declared(model, 'TrainOptions')),
-            ]
-            yield f'- `{name}`; keys: {", ".join(f"`{key}`" for key in sorted(keys))}'
+            base = model.__base__
+            added = sorted(_keys_of(model) - (_keys_of(base) if base.__name__ in models else set()))
+            on = f' on `{base.__name__}`' if base.__name__ in models else ''
+            yield f'- `{name}`{on}{": " if added else ""}{", ".join(f"`{key}`" for key in added)}'
     yield ''
 
 
+def _keys_of(model: type) -> set[str]:
+    return {*declared.declared(model, 'FileOptions'), *(f'train:{k}' for k in declared.declared(model, 'TrainOptions'))}
+
+
 # ---------------------------------------------------------------------- Markdown
-def table(head: str, keys: Mapping[str, Parameter]) -> str:
-    """A Markdown table, with an empty line after it."""
-    lines = [f'| {head} | takes | default | meaning |', '|---|---|---|---|']
+def entries(keys: Mapping[str, Parameter]) -> str:
+    """A Markdown list, with an empty line after it: `key: default` (kind), meaning."""
+    lines = []
     for key, parameter in keys.items():
-        default = 'needed' if parameter.needed else f'`{_yaml(parameter.default)}`'
+        kind = '' if _is_seen(parameter) else _kind(parameter.schema)
+        notes = ', '.join(note for note in (kind, 'needed' if parameter.needed else '') if note)
+        head = key if parameter.needed else f'{key}: {_yaml(parameter.default)}'
         text = _cell(_SAID_DEFAULT.sub('', parameter.text))
-        lines.append(f'| `{key}` | {_kind(parameter.schema)} | {default} | {text} |')
+        lines.append(f'- `{head}`{f" ({notes})" if notes else ""} {text}'.rstrip())
     return '\n'.join(lines) + '\n'
 
 
+def _is_seen(parameter: Parameter) -> bool:
+    """Whether the default shows what the key takes: a number, true or false, a text, without limits."""
+    kinds = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
+    return words(parameter.schema).removesuffix(' or ~') == kinds.get(type(parameter.default))
+
+
 def _kind(schema: dict) -> str:
-    return (
-        re.sub(r' whose values are each (?:a )?([^|]+?)(?= or ~|$)', r' of \1s', words(schema))
-        .replace(' or ~', '')
-        .replace("'", '`')
-    )
+    text = re.sub(r' whose values are each (?:a )?([^|]+?)(?= or ~|$)', r' of \1s', words(schema))
+    text = re.sub(r'\ba (?=list|number|section|whole)', '', text.replace(' or ~', '').replace("'", '`'))
+    return text.replace('whole number', 'integer').replace(' of at least ', ' ≥ ')
 
 
 def prose(text: str) -> str:
@@ -226,4 +233,4 @@ def _yaml(value: Any) -> str:
         return f'[{", ".join(map(_yaml, value))}]'
     if isinstance(value, dict):
         return f'{{{", ".join(f"{key}: {_yaml(one)}" for key, one in value.items())}}}'
-    return str(value) if value != '' else "''"
+    return repr(value) if value in ('', '{}') else str(value)
