@@ -66,9 +66,8 @@ class MultiScaleImageDataset(HRPool):
         color: Annotated[str | None, "rgb, or y for luminance as BasicSR's datasets give it."] = 'rgb'
         cache: Annotated[
             bool,
-            'Keep decoded images in memory, 8 bits a value and each reduction too: for small sets, whose decoding '
-            "would take longer than a small network's step. Each worker has its own; keep the workers with "
-            'persistent_workers.',
+            'Keep decoded images and their reductions in memory, in each worker: for small sets. Keep the workers too, '
+            'by persistent_workers.',
         ] = False
 
     @dataclass(kw_only=True)
@@ -84,9 +83,8 @@ class MultiScaleImageDataset(HRPool):
         use_rot: Annotated[bool, 'Turn crops by 90 degrees at random; with use_hflip all eight orientations.'] = True
         augment_scales: Annotated[
             list[float] | None,
-            'Factors of at most 1 by which the HR image is reduced first; none of them, 1, is drawn as often as each. '
-            'An image too small for the crop then stays as it is. The augmentation of T91 and General100 is '
-            '[0.9, 0.8, 0.7, 0.6], with rotations.',
+            'Factors of at most 1 by which the HR image is reduced first, unless it gets too small for the crop; 1 is '
+            'drawn as often as each. T91 and General100 take [0.9, 0.8, 0.7, 0.6], with rotations.',
         ] = None
 
     def __init__(self, opt: dict):

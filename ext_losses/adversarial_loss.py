@@ -61,8 +61,8 @@ class RelativisticAdversarialLoss(AdversarialLoss):
     As in BasicSR's ESRGANModel the averages are constants in L_D, and C(gt) is a constant in L_G.
 
     Args:
-        global_mean (bool): In distributed training, average logits over the batches of all ranks instead of this
-            rank's, so that N processes compute what one does on the whole batch. Default: False, as BasicSR.
+        global_mean (bool): Average logits over the batches of all ranks, as one process does on the whole batch.
+            Default: False, as BasicSR.
         Others: see :class:`AdversarialLoss`.
 
     Shape:

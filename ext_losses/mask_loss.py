@@ -20,20 +20,15 @@ class ErrorMask(nn.Module):
     Args:
         k (float): Slope. 0 makes the mask b everywhere. Default: 0.2.
         b (float): Value of the mask where the error is 0. Default: 0.5.
-        error_scale (float): The error is measured on images multiplied by this number. In [0, 1] the squared error of
-            any usable network is so small that the mask is the constant b, hence the default 255, grey levels; 2
-            measures as on images in [-1, 1].
-        error_measure (str): 'mse', the equation's squared error, or 'rmse', the root of E[l], in units of
-            ``error_scale``: the mask then grows linearly with the error. Default: 'mse'.
-        error_norm (str): 'none', or division by the detached mean of the error map, which keeps the mask's dynamic
-            range whatever the quality reached: 'mean' over the batch that this process holds, 'image_mean' over each
-            image, which depends neither on the rest of the batch nor on how it is split over processes or accumulated
-            chunks. Default: 'none'.
-        window (int): Side of the square over which the error is averaged, odd, with reflected borders. 1 is the
-            literal reading, per pixel; its mask has edges of its own, which a discriminator sees. Default: 7.
+        error_scale (float): Factor on the images before the error is taken. 255, the default, measures in grey levels;
+            with 1 or 2 the mask of any usable network is nearly the constant b.
+        error_measure (str): 'mse', or 'rmse', its root, in units of ``error_scale``. Default: 'mse'.
+        error_norm (str): 'none'; 'mean' or 'image_mean' divide the error by its detached mean over the batch that this
+            process holds, or over each image, so that the mask varies at any quality. Default: 'none'.
+        window (int): Side of the square over which the error is averaged, odd, with reflected borders; 1 is the
+            literal reading, per pixel. Default: 7.
         per_channel (bool): One mask per colour channel instead of one for all. Default: False.
-        apply_to (str): 'both' multiplies sr and gt, 'fake' only sr (the literal text; the discriminator can then tell
-            fakes by their darkness). Default: 'both'.
+        apply_to (str): 'both' multiplies sr and gt, 'fake' only sr, the literal text. Default: 'both'.
         detach (bool): Keep the mask out of the generator's gradient. Without, the generator is also paid for changing
             its own mask. Default: True.
 

@@ -42,24 +42,22 @@ class MMDLoss(nn.Module):
             of one pixel; ``feature``: those of one position in a layer of VGG; ``spectrum``: the image's power by
             spatial frequency, relative to that at low ones (ours, see below). Default: ``image``.
         patch_size, stride (int): Side and distance of patches in px, for ``patch``. Default: 8, 8.
-        highpass (Mapping | None): Options of ``HighPass``, which filters the images first, in ``feature`` space too
-            (set it to null there for VGG on ordinary images), not in ``spectrum``; null: none.
+        highpass (Mapping | None): Options of ``HighPass``, which filters the images first, except in ``spectrum``;
+            null: none, in ``feature`` space for VGG on ordinary images.
             Default: {kernel_size: 7, sigma: 1.0}.
         kernel (str): ``rbf``, ``linear`` or ``poly2``. Default: ``rbf``.
         kernel_mul (float): Ratio of the bandwidths of ``rbf``. Default: 2.0.
         kernel_num (int): Number of the bandwidths of ``rbf``. Default: 5.
         bandwidth (str | float): Middle bandwidth of ``rbf``, a squared distance: ``mean`` or ``median`` of those in
-            the batch, without gradient, or a number. Images are far apart: of 64 x 64 px a number near 1 gives neither
-            value nor gradient. Default: ``mean``.
+            the batch, or a number, which near 1 gives neither value nor gradient on images. Default: ``mean``.
         estimator (str): ``biased``; ``unbiased``, which needs two samples of each set and may be negative; ``rff``,
             random Fourier features, for many samples. Default: ``biased``.
         squared (bool): MMD^2; else sqrt(MMD^2 + 1e-8), not for ``unbiased``. Default: True.
         normalize_kernels (bool): Mean instead of sum over the bandwidths. Default: False.
         max_samples (int): Random subsets of min(n, m, max_samples) samples are taken of both sets. Default: 1024.
         num_features (int): Frequencies of ``rff``, drawn anew in each call. Default: 1024.
-        sync (bool): In distributed training, estimate from the samples of all ranks (max_samples in total), so that N
-            processes compute what one does on the whole batch; all ranks must have batches of one size. The ranks'
-            gradients are to be averaged, as DDP does. Default: False, each rank its own.
+        sync (bool): Estimate from the samples of all ranks, as one process does on the whole batch; batches must have
+            one size, and gradients be averaged, as DDP does. Default: False, each rank its own.
         feature_layer (str): Layer of VGG, for ``feature``. Default: ``relu3_3``.
         vgg_type (str): ``vgg19`` or ``vgg16``, for ``feature``. Default: ``vgg19``.
         weights (str | None): VGG's weights, as in ``VGGFeatureLoss``. Default: None.

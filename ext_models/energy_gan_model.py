@@ -37,22 +37,19 @@ class EnergyGANModel(GANSRModel):
 
         gp_opt: Annotated[
             dict | None,
-            'EnergyGradientPenalty at real images, as the discriminator sees them; ~ for none. On several GPUs the one '
-            "with respect to the input is that of the global batch; that of the weights each GPU's own.",
+            'EnergyGradientPenalty at real images, as the discriminator sees them. On several GPUs the one in '
+            "the input is that of the global batch; that in the weights each GPU's own.",
         ] = None
         autoencoder_iters: Annotated[
             int | None,
             {'minimum': 0},
-            'For the first so many iterations the autoencoder alone trains, on real images, and the generator waits. '
-            'Until it reconstructs at all, its error says nothing about an image, and an adaptive margin is as large '
-            'as that error.',
+            'For the first so many iterations the autoencoder trains alone, on real images: until it reconstructs, its '
+            'error says nothing about an image.',
         ] = 0
         share_vgg: Annotated[
             bool | None,
-            "perceptual_opt takes its features from the encoder's pass in the discriminator. It needs the same VGG and "
-            'weights in both, a discriminator that returns its features, and no views, whose images are not those that '
-            'the content loss compares; where one of these does not hold, the content loss has its own pass, and the '
-            'log says why.',
+            "perceptual_opt takes its features from the discriminator's pass of the same VGG; where it cannot, it has "
+            'its own, and the log says why.',
         ] = True
 
     cri_content: Any = None  # perceptual_opt, where it shares the discriminator's features
