@@ -37,8 +37,8 @@ class EnergyGANModel(GANSRModel):
 
         gp_opt: Annotated[
             dict | None,
-            'EnergyGradientPenalty at real images, as the discriminator sees them. On several GPUs the one in '
-            "the input is that of the global batch; that in the weights each GPU's own.",
+            'EnergyGradientPenalty at real images, as the discriminator sees them. On several GPUs '
+            "`wrt: input` is that of the global batch, `wrt: params` each GPU's own.",
         ] = None
         autoencoder_iters: Annotated[
             int | None,
