@@ -31,7 +31,7 @@ class EnergyGradientPenalty(nn.Module):
     Args:
         loss_weight (float): Factor, lambda. Default: 10.0.
         wrt (str): 'input' or 'params'. Default: 'input'.
-        every (int): Compute it in every so many iterations only, and multiply it by that number. Default: 1.
+        every (int): Compute it in every Nth iteration only, N times as strong. Default: 1.
 
     Shape:
         output: of the discriminator on real images, (n,) or (n, ...).

@@ -43,8 +43,8 @@ class EnergyGANModel(GANSRModel):
         autoencoder_iters: Annotated[
             int | None,
             {'minimum': 0},
-            'For the first so many iterations the autoencoder trains alone, on real images: until it reconstructs, its '
-            'error says nothing about an image.',
+            'First iterations, in which the autoencoder trains alone, on real images: until it reconstructs, its error '
+            'says nothing about an image.',
         ] = 0
         share_vgg: Annotated[
             bool | None,

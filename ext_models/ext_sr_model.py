@@ -117,8 +117,8 @@ class ExtSRModel(SRModel):
         log_gradient_norms: Annotated[
             int | None,
             {'minimum': 0},
-            "Every so many iterations, measure the norm of each loss's gradient at the generated images, and log it as "
-            '`grad_pix`, `grad_percep`, ...: how the losses share the generator. 0: never.',
+            "Iterations between measurements of the norm of each loss's gradient at the generated images, logged as "
+            '`grad_pix`, `grad_percep`, ...; 0: never.',
         ] = 0
         nonfinite: Annotated[
             dict | None,

@@ -65,12 +65,12 @@ class GANSRModel(ExtSRModel):
             'RelativisticAdversarialLoss, FocalRelativisticAdversarialLoss, FrequencyGANLoss, EnergyGANLoss.',
         ]
         optim_d: Annotated[dict, "The discriminator's optimizer, as optim_g."]
-        net_d_iters: Annotated[int, {'minimum': 1}, 'The generator is trained in every so many iterations.'] = 1
+        net_d_iters: Annotated[int, {'minimum': 1}, 'Train the generator in every Nth iteration only.'] = 1
         net_d_init_iters: Annotated[int, {'minimum': 0}, 'Iterations before the generator is trained at all.'] = 0
         pretrain_iters: Annotated[
             int | None,
             {'minimum': 0},
-            'For the first so many iterations the generator trains alone, on pretrain_opt.',
+            'First iterations, in which the generator trains alone, on pretrain_opt.',
         ] = 0
         pretrain_opt: Annotated[dict | None, 'The loss of those iterations.'] = None
         mask_opt: Annotated[dict | None, 'A view: images times a mask of the error.'] = None

@@ -46,8 +46,8 @@ class File:
     network_g: Annotated[dict, 'The generator, by type.']
     path: Annotated[dict, 'Weights to begin with, and a state to resume.']
     train: Annotated[dict | None, 'Optimizers, losses and lengths; read by the model.'] = None
-    val: Annotated[dict | None, 'How often is validated, and by which metrics.'] = None
-    logger: Annotated[dict | None, 'How often is logged and saved.'] = None
+    val: Annotated[dict | None, 'Frequency and metrics of validations.'] = None
+    logger: Annotated[dict | None, 'Frequencies of logging and saving.'] = None
     dist_params: Annotated[dict | None, 'How the processes of Slurm meet: backend and port.'] = None
     find_unused_parameters: Annotated[
         bool | None, 'Of DistributedDataParallel, for networks of which a step uses a part only.'
@@ -136,13 +136,13 @@ class NonFinite:
         'stop: training ends with an error. skip: the batch counts as if it had never been drawn. rollback: training '
         'goes on from the newest whole checkpoint, with the batches that come next in the stream.',
     ] = 'stop'
-    max: Annotated[
-        int, COUNT, 'So many bad batches are passed over in the whole run, resumed parts included; one more ends it.'
-    ] = 10
+    max: Annotated[int, COUNT, 'Bad batches that the whole run may have, resumed parts included; one more ends it.'] = (
+        10
+    )
     every: Annotated[
         int,
         COUNT,
-        'So many iterations go by before their results are looked at, and that many batches are kept in memory.',
+        'Iterations between looks at the losses and gradients. That many batches are kept in memory.',
     ] = 10
 
 
@@ -174,7 +174,7 @@ class TrainDataset:
 
     batch_size_per_gpu: Annotated[int, COUNT, 'Images in the batch of one GPU, or of the CPU.']
     num_worker_per_gpu: Annotated[int, WHOLE, 'Processes that read images for one GPU.']
-    dataset_enlarge_ratio: Annotated[float, {'exclusiveMinimum': 0}, 'So many copies of the images make one epoch.'] = 1
+    dataset_enlarge_ratio: Annotated[float, {'exclusiveMinimum': 0}, 'Copies of the images in one epoch.'] = 1
     persistent_workers: Annotated[bool | None, 'Keep the reading processes from epoch to epoch.'] = False
     max_bad_samples: Annotated[int, WHOLE, 'Samples that may be unreadable before the training stops.'] = 10
 
@@ -202,7 +202,7 @@ class GANTraining:
     optim_d: Annotated[dict, "The discriminator's optimizer, by type."]
     gan_opt: Annotated[dict, 'The adversarial objective, by type.']
     ldl_opt: Annotated[dict | None, 'Locally discriminative learning, by type.'] = None
-    net_d_iters: Annotated[int, COUNT, 'The generator is trained in every so many iterations.'] = 1
+    net_d_iters: Annotated[int, COUNT, 'Train the generator in every Nth iteration only.'] = 1
     net_d_init_iters: Annotated[int, WHOLE, 'Iterations before the generator is trained at all.'] = 0
 
 
