@@ -196,9 +196,12 @@ def entries(keys: Mapping[str, Parameter]) -> str:
 
 
 def _is_seen(parameter: Parameter) -> bool:
-    """Whether the default shows what the key takes: a number, true or false, a text, without limits."""
+    """Whether the default shows what the key takes: a number, true or false, a text, or a list of one of these."""
     kinds = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
-    return words(parameter.schema).removesuffix(' or ~') == kinds.get(type(parameter.default))
+    said, default = words(parameter.schema).removesuffix(' or ~'), parameter.default
+    if isinstance(default, list | tuple) and default:
+        said, default = said.removeprefix('a list whose values are each '), default[0]
+    return said == kinds.get(type(default))
 
 
 def _kind(schema: dict) -> str:
