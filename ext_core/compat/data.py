@@ -12,14 +12,20 @@ from basicsr.data import degradations
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from basicsr.utils import img_util
 
-from ext_core.compat.patch import Patch, rebind
+from ext_core.compat.patch import Patch, cures, rebind
 from ext_data.decoding import ImageError, decode, read_header
 
 _STOP = threading.Event()
 _RUNNING: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+PATCHES: list[Patch] = []
 
 
-def _cure_decoder() -> None:
+@cures(
+    PATCHES,
+    "a damaged image is None ('NoneType' object has no attribute 'astype'), an empty one '!buf.empty()'; OpenCV "
+    'before 5 fills a JPEG that was cut short with grey; 16 bits are cut off, not rounded',
+)
+def image_decoder() -> None:
     stock = img_util.imfrombytes
 
     def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
@@ -79,12 +85,17 @@ def _stop_threads() -> None:
         thread.join(timeout=5)
 
 
-def _cure_prefetch_cpu() -> None:
+@cures(
+    PATCHES,
+    'prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program',
+)
+def prefetch_cpu() -> None:
     PrefetchGenerator.run, PrefetchGenerator.__next__ = _run, _next
     atexit.register(_stop_threads)
 
 
-def _cure_prefetch_cuda() -> None:
+@cures(PATCHES, 'prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads')
+def prefetch_cuda() -> None:
     stock = CUDAPrefetcher.next
 
     def next(self: Any) -> dict | None:
@@ -104,36 +115,15 @@ def _jpeg_needs_int() -> bool:
     return False
 
 
-def _cure_jpeg_quality() -> None:
+@cures(
+    PATCHES,
+    "random_add_jpg_compression: 'cv2.error ... in function imencode', which wants an integer quality",
+    _jpeg_needs_int,
+)
+def jpeg_quality() -> None:
     stock = degradations.add_jpg_compression
 
     def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
         return stock(img, int(quality))
 
     rebind(stock, add_jpg_compression)
-
-
-PATCHES = [
-    Patch(
-        'image_decoder',
-        "a damaged image is None ('NoneType' object has no attribute 'astype'), an empty one '!buf.empty()'; OpenCV "
-        'before 5 fills a JPEG that was cut short with grey; 16 bits are cut off, not rounded',
-        _cure_decoder,
-    ),
-    Patch(
-        'prefetch_cpu',
-        'prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program',
-        _cure_prefetch_cpu,
-    ),
-    Patch(
-        'prefetch_cuda',
-        'prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads',
-        _cure_prefetch_cuda,
-    ),
-    Patch(
-        'jpeg_quality',
-        "random_add_jpg_compression: 'cv2.error ... in function imencode', which wants an integer quality",
-        _cure_jpeg_quality,
-        _jpeg_needs_int,
-    ),
-]

@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed import distributed_c10d
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ext_core.compat.patch import Patch, rebind
+from ext_core.compat.patch import Patch, cures, rebind
 from ext_core.errors import UserError
 
 # Rank 0 validates video models alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min)
@@ -24,6 +24,7 @@ from ext_core.errors import UserError
 TIMEOUT = datetime.timedelta(hours=12)
 # In which all processes must have met: nobody tells the others of one that ended before, unless torchrun does.
 MEETING = datetime.timedelta(minutes=10)
+PATCHES: list[Patch] = []
 
 
 def _variable(name: str, launcher: str, remedy: str) -> str:
@@ -73,25 +74,17 @@ def _own_part_of_store() -> dict[str, Any]:
     store = dist.TCPStore(*address, is_master=False, timeout=TIMEOUT, wait_for_workers=False)
     drawn = secrets.token_hex(8)
     if rank == 0:
-        store.set('round', drawn)
+        store.set('round', name := drawn)
         for other in range(1, world_size):
             store.set(f'{drawn}/answer/{other}', store.get(f'{drawn}/question/{other}').decode())
-        name = drawn
-    else:
-        name = _present_round(store, rank, drawn)
-    return {'store': dist.PrefixStore(name, store), 'rank': rank, 'world_size': world_size}
-
-
-def _present_round(store: dist.Store, rank: int, drawn: str) -> str:
-    """The name that rank 0 has drawn, and not one of an earlier round, which nobody answers for any more."""
-    while True:
-        name = store.get('round').decode()
-        store.set(f'{name}/question/{rank}', drawn)
-        answer = f'{name}/answer/{rank}'
-        while store.get('round').decode() == name:
-            if store.check([answer]) and store.get(answer).decode() == drawn:
-                return name
+    else:  # the name of an earlier round may still stand there, but nobody answers for it any more
+        name, asked = '', ''
+        while not (asked and store.check([asked]) and store.get(asked).decode() == drawn):
             time.sleep(0.05)
+            if (present := store.get('round').decode()) != name:
+                name, asked = present, f'{present}/answer/{rank}'
+                store.set(f'{name}/question/{rank}', drawn)
+    return {'store': dist.PrefixStore(name, store), 'rank': rank, 'world_size': world_size}
 
 
 def init_dist_pytorch(backend: str = 'nccl', **kwargs: Any) -> None:
@@ -138,7 +131,12 @@ def init_dist_slurm(backend: str = 'nccl', port: int | None = None) -> None:
     _join_group(backend, local_rank)
 
 
-def _cure_start_method() -> None:
+@cures(
+    PATCHES,
+    "--launcher: BasicSR sets the start method 'spawn', and every DataLoader worker imports torch and BasicSR anew "
+    'in every epoch (ten times slower)',
+)
+def start_method() -> None:
     stock = dist_util.init_dist
 
     def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
@@ -166,42 +164,33 @@ def _mean_in_order_of_ranks(state: None, bucket: dist.GradBucket) -> torch.futur
     return done
 
 
-def model_to_device(self: Any, net: nn.Module) -> nn.Module:
-    """Replaces ``BaseModel.model_to_device``: DistributedDataParallel on whatever device the model lives; on the CPU it
-    adds up gradients in the same order in every iteration."""
-    net = net.to(self.device)
-    if self.opt['dist']:
-        # device_ids must be None for a module on the CPU
-        devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
-        find_unused = self.opt.get('find_unused_parameters', False)
-        wrapped = DistributedDataParallel(net, device_ids=devices, find_unused_parameters=find_unused)
-        if devices is None and dist.get_world_size() > 2:
-            wrapped.register_comm_hook(None, _mean_in_order_of_ranks)
-        return wrapped
-    return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+@cures(
+    PATCHES,
+    "--launcher pytorch: 'ZeroDivisionError: integer modulo by zero' without CUDA; with it, a validation longer "
+    'than 10 minutes ends the training',
+)
+def dist_init() -> None:
+    rebind(dist_util._init_dist_pytorch, init_dist_pytorch)
 
 
-PATCHES = [
-    Patch(
-        'start_method',
-        "--launcher: BasicSR sets the start method 'spawn', and every DataLoader worker imports torch and BasicSR anew "
-        'in every epoch (ten times slower)',
-        _cure_start_method,
-    ),
-    Patch(
-        'dist_init',
-        "--launcher pytorch: 'ZeroDivisionError: integer modulo by zero' without CUDA; with it, a validation longer "
-        'than 10 minutes ends the training',
-        lambda: rebind(dist_util._init_dist_pytorch, init_dist_pytorch),
-    ),
-    Patch(
-        'slurm_init',
-        "--launcher slurm: 'ZeroDivisionError: integer modulo by zero' without CUDA; the same time limit",
-        lambda: rebind(dist_util._init_dist_slurm, init_dist_slurm),
-    ),
-    Patch(
-        'model_to_device',
-        'distributed training on the CPU: DistributedDataParallel is given the current CUDA device',
-        lambda: setattr(BaseModel, 'model_to_device', model_to_device),
-    ),
-]
+@cures(PATCHES, "--launcher slurm: 'ZeroDivisionError: integer modulo by zero' without CUDA; the same time limit")
+def slurm_init() -> None:
+    rebind(dist_util._init_dist_slurm, init_dist_slurm)
+
+
+@cures(PATCHES, 'distributed training on the CPU: DistributedDataParallel is given the current CUDA device')
+def model_to_device() -> None:
+    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+        """DistributedDataParallel on the model's device; on the CPU it adds up gradients in one order at all times."""
+        net = net.to(self.device)
+        if self.opt['dist']:
+            # device_ids must be None for a module on the CPU
+            devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
+            find_unused = self.opt.get('find_unused_parameters', False)
+            wrapped = DistributedDataParallel(net, device_ids=devices, find_unused_parameters=find_unused)
+            if devices is None and dist.get_world_size() > 2:
+                wrapped.register_comm_hook(None, _mean_in_order_of_ranks)
+            return wrapped
+        return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+
+    BaseModel.model_to_device = model_to_device

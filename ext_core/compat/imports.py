@@ -5,10 +5,11 @@ import os
 import sys
 import types
 
-from ext_core.compat.patch import Patch
+from ext_core.compat.patch import Patch, cures
 from ext_core.errors import UserError
 
 _LIBRARIES: list[object] = []  # torch unregisters a Library's operators when it is collected
+PATCHES: list[Patch] = []
 
 
 def _missing(module: str) -> bool:
@@ -34,7 +35,13 @@ def _native_ops_missing() -> bool:
     return False
 
 
-def _define_torchvision_ops() -> None:
+@cures(
+    PATCHES,
+    "import torchvision: 'operator torchvision::nms does not exist' where its compiled operators do not fit the "
+    'build of torch',
+    _native_ops_missing,
+)
+def torchvision_ops() -> None:
     from torch import library as torch_library
 
     library = torch_library.Library('torchvision', 'FRAGMENT')
@@ -43,20 +50,31 @@ def _define_torchvision_ops() -> None:
     _LIBRARIES.append(library)
 
 
-def _alias_functional_tensor() -> None:
+@cures(
+    PATCHES,
+    "import basicsr: 'No module named torchvision.transforms.functional_tensor', removed in torchvision 0.17",
+    lambda: _missing('torchvision.transforms.functional_tensor'),
+)
+def functional_tensor() -> None:
     from torchvision.transforms import functional
 
     _add_module('torchvision.transforms.functional_tensor', rgb_to_grayscale=functional.rgb_to_grayscale)
 
 
-def _alias_distutils() -> None:
+@cures(PATCHES, "import basicsr: 'No module named distutils', removed in Python 3.12", lambda: _missing('distutils'))
+def distutils() -> None:
     from packaging.version import Version  # orders '0.28.0+cpu' and '0.9.0', all that BasicSR asks of LooseVersion
 
     _add_module('distutils')
     _add_module('distutils.version', LooseVersion=Version)
 
 
-def _alias_scipy_filters() -> None:
+@cures(
+    PATCHES,
+    "import basicsr: 'No module named scipy.ndimage.filters', deprecated and due to go in SciPy 2.0",
+    lambda: _missing('scipy.ndimage.filters'),
+)
+def scipy_filters() -> None:
     from scipy import ndimage
 
     _add_module('scipy.ndimage.filters', convolve=ndimage.convolve)
@@ -66,32 +84,3 @@ def _add_module(name: str, **contents: object) -> None:
     module = types.ModuleType(name)
     vars(module).update(contents)
     sys.modules[name] = module
-
-
-PATCHES = [
-    Patch(
-        'torchvision_ops',
-        "import torchvision: 'operator torchvision::nms does not exist' where its compiled operators do not fit the "
-        'build of torch',
-        _define_torchvision_ops,
-        _native_ops_missing,
-    ),
-    Patch(
-        'functional_tensor',
-        "import basicsr: 'No module named torchvision.transforms.functional_tensor', removed in torchvision 0.17",
-        _alias_functional_tensor,
-        lambda: _missing('torchvision.transforms.functional_tensor'),
-    ),
-    Patch(
-        'distutils',
-        "import basicsr: 'No module named distutils', removed in Python 3.12",
-        _alias_distutils,
-        lambda: _missing('distutils'),
-    ),
-    Patch(
-        'scipy_filters',
-        "import basicsr: 'No module named scipy.ndimage.filters', deprecated and due to go in SciPy 2.0",
-        _alias_scipy_filters,
-        lambda: _missing('scipy.ndimage.filters'),
-    ),
-]

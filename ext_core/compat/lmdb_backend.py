@@ -7,10 +7,11 @@ from typing import Any
 
 from basicsr.utils.file_client import BaseStorageBackend, FileClient, LmdbBackend
 
-from ext_core.compat.patch import Patch, rebind
+from ext_core.compat.patch import Patch, cures, rebind
 from ext_core.errors import UserError
 
 _ENVIRONMENTS: dict[str, tuple[int, Any]] = {}  # real path -> (process, environment)
+PATCHES: list[Patch] = []
 
 
 def shared_environment(path: str, **options: Any) -> Any:
@@ -116,17 +117,12 @@ class SharedLmdbBackend(BaseStorageBackend):
         raise NotImplementedError
 
 
-def _cure() -> None:
+@cures(
+    PATCHES,
+    "the same LMDB in two datasets or in workers: 'already open in this process'; a truncated one kills the "
+    'process (SIGBUS); a missing key is None',
+    lambda: importlib.util.find_spec('lmdb') is not None,
+)
+def lmdb() -> None:
     FileClient._backends['lmdb'] = SharedLmdbBackend
     rebind(LmdbBackend, SharedLmdbBackend)
-
-
-PATCHES = [
-    Patch(
-        'lmdb',
-        "the same LMDB in two datasets or in workers: 'already open in this process'; a truncated one kills the "
-        'process (SIGBUS); a missing key is None',
-        _cure,
-        lambda: importlib.util.find_spec('lmdb') is not None,
-    ),
-]

@@ -5,7 +5,6 @@ import inspect
 import math
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from basicsr.utils import get_root_logger, img_process_util
 from basicsr.utils import logger as basicsr_logger
 from torch import nn
 
-from ext_core.compat.patch import Patch, rebind
+from ext_core.compat.patch import Patch, cures, rebind
 from ext_core.errors import UserError
 from ext_models.degrader import packed, unpacked
 from ext_models.weights import load_checkpoint, loading_problem, option_suffix, select_weights
@@ -25,45 +24,57 @@ _REAL_ESRGAN = (
     (realesrgan_model, realesrgan_model.RealESRGANModel),
     (realesrnet_model, realesrnet_model.RealESRNetModel),
 )
+PATCHES: list[Patch] = []
 
 
 # ---------------------------------------------------------------------- weights
-def load_network(
-    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
-) -> None:
-    """Replaces ``BaseModel.load_network``: no code is run, a file for another network is named as such.
+@cures(
+    PATCHES,
+    'weights for another network, a truncated file or a bare state dict end in a long traceback, and none is named',
+)
+def load_network() -> None:
+    def load_network(
+        self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
+        """No code is run, and a file for another network is named as such.
 
-    Args:
-        net (Module): Network, wrapped or bare.
-        load_path (str): File with weights under ``param_key``, under 'params', or at its root (a bare state dict).
-        strict (bool): Whether names and shapes must all agree. Default: True.
-        param_key (str | None): Key of the weights; None takes the root. Default: 'params'. BasicSR's models ask for
-            'params_ema' for ``net_g_ema``, whatever ``path:param_key_g`` says: where it says another key than the
-            default, that one is taken.
+        Args:
+            net (Module): Network, wrapped or bare.
+            load_path (str): File with weights under ``param_key``, under 'params', or at its root (a bare state dict).
+            strict (bool): Whether names and shapes must all agree. Default: True.
+            param_key (str | None): Key of the weights; None takes the root. Default: 'params'. BasicSR's models ask for
+                'params_ema' for ``net_g_ema``, whatever ``path:param_key_g`` says: where it says another key than the
+                default, that one is taken.
 
-    Raises:
-        UserError: If the file cannot be read, has no such key, or (strict) holds weights for another network.
-    """
-    named = self.opt.get('path', {}).get('param_key_g', 'params')
-    if param_key == 'params_ema' and named != 'params' and net is getattr(self, 'net_g_ema', None):
-        param_key = named
-    net = self.get_bare_model(net)
-    key, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
-    if key != param_key:
-        get_root_logger().info(f"'{param_key}' does not exist in {load_path}, use {key or 'the bare state dict'}.")
-    get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: [{key}].')
-    bare = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
-    if hasattr(weights, '_metadata'):  # versions of the modules
-        bare._metadata = weights._metadata  # type: ignore[attr-defined]
-    problem = loading_problem(net, bare, load_path, option_suffix(self, net), strict)
-    if problem:
-        raise UserError(problem)
-    self._print_different_keys_loading(net, bare, strict)
-    net.load_state_dict(bare, strict=strict)
+        Raises:
+            UserError: If the file cannot be read, has no such key, or (strict) holds weights for another network.
+        """
+        named = self.opt.get('path', {}).get('param_key_g', 'params')
+        if param_key == 'params_ema' and named != 'params' and net is getattr(self, 'net_g_ema', None):
+            param_key = named
+        net = self.get_bare_model(net)
+        key, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
+        if key != param_key:
+            get_root_logger().info(f"'{param_key}' does not exist in {load_path}, use {key or 'the bare state dict'}.")
+        get_root_logger().info(f'Loading {net.__class__.__name__} model from {load_path}, with param key: [{key}].')
+        bare = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
+        if hasattr(weights, '_metadata'):  # versions of the modules
+            bare._metadata = weights._metadata  # type: ignore[attr-defined]
+        problem = loading_problem(net, bare, load_path, option_suffix(self, net), strict)
+        if problem:
+            raise UserError(problem)
+        self._print_different_keys_loading(net, bare, strict)
+        net.load_state_dict(bare, strict=strict)
+
+    BaseModel.load_network = load_network
 
 
 # ---------------------------------------------------------------------- losses and curves
-def _cure_finite_loss() -> None:
+@cures(
+    PATCHES,
+    "BasicSR's models train on with a NaN loss to the end, save the weights and report the PSNR of a black image",
+)
+def finite_loss() -> None:
     stock = BaseModel.reduce_loss_dict
 
     @functools.wraps(stock)
@@ -81,7 +92,8 @@ def _cure_finite_loss() -> None:
     BaseModel.reduce_loss_dict = reduce_loss_dict
 
 
-def _cure_perceptual_l2() -> None:
+@cures(PATCHES, "PerceptualLoss with criterion l2: 'module torch.nn has no attribute L2loss'")
+def perceptual_l2() -> None:
     stock = PerceptualLoss.__init__
     signature = inspect.signature(stock)
 
@@ -100,7 +112,11 @@ def _cure_perceptual_l2() -> None:
     PerceptualLoss.__init__ = __init__
 
 
-def _cure_wandb_id() -> None:
+@cures(
+    PATCHES,
+    "with recent versions of wandb (0.31) a training ends at once: 'wandb.util' has no attribute 'generate_id'",
+)
+def wandb_id() -> None:
     stock = basicsr_logger.init_wandb_logger
 
     @functools.wraps(stock)
@@ -124,7 +140,12 @@ def _filter_needs_contiguous() -> bool:
     return False
 
 
-def _cure_filter2d() -> None:
+@cures(
+    PATCHES,
+    "filter2D on a channels_last tensor: 'view size is not compatible with input tensor's size and stride'",
+    _filter_needs_contiguous,
+)
+def filter2d() -> None:
     stock = img_process_util.filter2D
 
     def filter2D(img: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -133,12 +154,12 @@ def _cure_filter2d() -> None:
     rebind(stock, filter2D)
 
 
-def _cure_real_esrgan_device() -> None:
+@cures(PATCHES, 'RealESRGANModel and RealESRNetModel call .cuda(), which fails without CUDA')
+def real_esrgan_device() -> None:
     for module, model in _REAL_ESRGAN:
         module.DiffJPEG = _staying(module.DiffJPEG)
         module.USMSharp = _staying(module.USMSharp)
-        model.__init__ = _moving_to_device(model.__init__)
-        model._dequeue_and_enqueue = _with_queue(model._dequeue_and_enqueue)
+        _on_own_device(model)
 
 
 def _staying(base: type[nn.Module]) -> type[nn.Module]:
@@ -146,20 +167,17 @@ def _staying(base: type[nn.Module]) -> type[nn.Module]:
     return type(base.__name__, (base,), {'cuda': lambda self, device=None: self, '__module__': __name__})
 
 
-def _moving_to_device(stock: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(stock)
+def _on_own_device(model: Any) -> None:
+    """Also the pair pool, made before BasicSR would make it on 'cuda'."""
+    build, exchange = model.__init__, model._dequeue_and_enqueue
+
+    @functools.wraps(build)
     def __init__(self: Any, opt: dict) -> None:
-        stock(self, opt)
+        build(self, opt)
         self.jpeger.to(self.device)
         self.usm_sharpener.to(self.device)
 
-    return __init__
-
-
-def _with_queue(stock: Callable[..., None]) -> Callable[..., None]:
-    """The pair pool, created on the model's device before BasicSR would create it on 'cuda'."""
-
-    @functools.wraps(stock)
+    @functools.wraps(exchange)
     def _dequeue_and_enqueue(self: Any) -> None:
         if not hasattr(self, 'queue_lr'):
             if self.queue_size % len(self.lq) != 0:
@@ -170,64 +188,22 @@ def _with_queue(stock: Callable[..., None]) -> Callable[..., None]:
             self.queue_lr = torch.zeros(self.queue_size, *self.lq.shape[1:], device=self.device)
             self.queue_gt = torch.zeros(self.queue_size, *self.gt.shape[1:], device=self.device)
             self.queue_ptr = 0
-        stock(self)
+        exchange(self)
 
-    return _dequeue_and_enqueue
+    model.__init__, model._dequeue_and_enqueue = __init__, _dequeue_and_enqueue
 
 
-def step_state(self: Any) -> dict[str, Any]:
-    """What a resumed run needs besides networks, optimizers and schedules."""
+@cures(PATCHES, 'a resumed RealESRGAN or RealESRNet run starts with an empty pool of training pairs')
+def resumed_state() -> None:
     names = ('queue_lr', 'queue_gt', 'queue_ptr')  # the pool that batches are drawn from
-    kept = {name: getattr(self, name) for name in names if hasattr(self, name)}
-    return {name: packed(value) if torch.is_tensor(value) else value for name, value in kept.items()}
 
+    def step_state(self: Any) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: packed(value) if torch.is_tensor(value) else value for name, value in kept.items()}
 
-def load_step_state(self: Any, state: dict[str, Any]) -> None:
-    """Restore what :func:`step_state` returned."""
-    for name, value in state.items():
-        setattr(self, name, unpacked(value, self.device) if torch.is_tensor(value) else value)
+    def load_step_state(self: Any, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, unpacked(value, self.device) if torch.is_tensor(value) else value)
 
-
-def _cure_resumed_state() -> None:
     for _, model in _REAL_ESRGAN:
         model.step_state, model.load_step_state = step_state, load_step_state
-
-
-PATCHES = [
-    Patch(
-        'load_network',
-        'weights for another network, a truncated file or a bare state dict end in a long traceback, and none is named',
-        lambda: setattr(BaseModel, 'load_network', load_network),
-    ),
-    Patch(
-        'finite_loss',
-        "BasicSR's models train on with a NaN loss to the end, save the weights and report the PSNR of a black image",
-        _cure_finite_loss,
-    ),
-    Patch(
-        'perceptual_l2',
-        "PerceptualLoss with criterion l2: 'module torch.nn has no attribute L2loss'",
-        _cure_perceptual_l2,
-    ),
-    Patch(
-        'wandb_id',
-        "with recent versions of wandb (0.31) a training ends at once: 'wandb.util' has no attribute 'generate_id'",
-        _cure_wandb_id,
-    ),
-    Patch(
-        'filter2d',
-        "filter2D on a channels_last tensor: 'view size is not compatible with input tensor's size and stride'",
-        _cure_filter2d,
-        _filter_needs_contiguous,
-    ),
-    Patch(
-        'real_esrgan_device',
-        'RealESRGANModel and RealESRNetModel call .cuda(), which fails without CUDA',
-        _cure_real_esrgan_device,
-    ),
-    Patch(
-        'resumed_state',
-        'a resumed RealESRGAN or RealESRNet run starts with an empty pool of training pairs',
-        _cure_resumed_state,
-    ),
-]

@@ -1,4 +1,4 @@
-"""What a compatibility patch is, and the tool that most of them need."""
+"""What a compatibility patch is, and the tools that they need."""
 
 import sys
 from collections.abc import Callable
@@ -32,6 +32,16 @@ class Patch:
         if self.needed is None or self.needed():
             self.cure()
             self.state = 'applied'
+
+
+def cures(patches: list[Patch], cause: str, needed: Callable[[], bool] | None = None) -> Callable:
+    """Decorator of a cure: it becomes a patch of its own name, the last of the list."""
+
+    def listed(cure: Callable[[], None]) -> Callable[[], None]:
+        patches.append(Patch(cure.__name__, cause, cure, needed))
+        return cure
+
+    return listed
 
 
 def rebind(old: Callable, new: Callable, package: str = 'basicsr') -> None:

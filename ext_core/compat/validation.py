@@ -10,7 +10,7 @@ from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 
-from ext_core.compat.patch import Patch
+from ext_core.compat.patch import Patch, cures
 from ext_data.samples import rng_state, set_rng_state
 from ext_models.shared_validation import conclude, image_record, shared
 from ext_models.sides import in_whole_multiples
@@ -18,9 +18,16 @@ from ext_models.sides import in_whole_multiples
 # calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import
 _module: Any = importlib.import_module('basicsr.metrics.niqe')
 _MIN_BLOCKS = 2  # a covariance needs two samples
+PATCHES: list[Patch] = []
 
 
-def _cure_validation() -> None:
+@cures(
+    PATCHES,
+    "distributed validation of a network with buffers (SwinIR, any BatchNorm) ends in 'Connection closed by peer'; "
+    "a set without GT is scored against the last training batch: 'Image shapes are different'; a validation moves "
+    'the random state, so that training depends on how often it validates',
+)
+def validation() -> None:
     stock = BaseModel.validation
 
     @functools.wraps(stock)
@@ -42,7 +49,11 @@ def _cure_validation() -> None:
     BaseModel.validation = validation
 
 
-def _cure_idle_ranks() -> None:
+@cures(
+    PATCHES,
+    'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
+)
+def shared_validation() -> None:
     alone, whole_set = SRModel.dist_validation, SRModel.nondist_validation
 
     @functools.wraps(alone)
@@ -57,7 +68,12 @@ def _cure_idle_ranks() -> None:
     SRModel.dist_validation = dist_validation
 
 
-def _cure_sides() -> None:
+@cures(
+    PATCHES,
+    'an image whose sides are no multiple of a window, or of the factor of a pixel-unshuffle, ends the training at '
+    "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'",
+)
+def validation_sides() -> None:
     stock = SRModel.test
 
     @functools.wraps(stock)
@@ -67,7 +83,11 @@ def _cure_sides() -> None:
     SRModel.test = test
 
 
-def _cure_niqe() -> None:
+@cures(
+    PATCHES,
+    "NIQE ends the training on images that are small or flat: 'SVD did not converge', 'min(): Expected reduction'",
+)
+def niqe() -> None:
     stock = _module.niqe
 
     @functools.wraps(stock)
@@ -90,30 +110,3 @@ def _cure_niqe() -> None:
 def _undefined(reason: str) -> float:
     get_root_logger().warning(f'calculate_niqe: nan, {reason}.')
     return float('nan')
-
-
-PATCHES = [
-    Patch(
-        'validation',
-        "distributed validation of a network with buffers (SwinIR, any BatchNorm) ends in 'Connection closed by peer'; "
-        "a set without GT is scored against the last training batch: 'Image shapes are different'; a validation moves "
-        'the random state, so that training depends on how often it validates',
-        _cure_validation,
-    ),
-    Patch(
-        'shared_validation',
-        'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
-        _cure_idle_ranks,
-    ),
-    Patch(
-        'validation_sides',
-        'an image whose sides are no multiple of a window, or of the factor of a pixel-unshuffle, ends the training at '
-        "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'",
-        _cure_sides,
-    ),
-    Patch(
-        'niqe',
-        "NIQE ends the training on images that are small or flat: 'SVD did not converge', 'min(): Expected reduction'",
-        _cure_niqe,
-    ),
-]

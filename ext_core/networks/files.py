@@ -85,7 +85,6 @@ class GeneratorFile:
         return self.num_in_ch == 3 or (self.num_in_ch == 1 and hasattr(self.net, 'restore'))
 
 
-# ---------------------------------------------------------------------- the way in
 def open_generator(
     path: str | Path,
     *,
@@ -116,37 +115,31 @@ def open_generator(
         option_file = options_beside(path)
     with contextlib.redirect_stdout(io.StringIO()):  # BasicSR's registry prints when it finds its own networks
         if option_file is not None:
-            opened = _by_options(stored, option_file)
+            opt = option_files.load(option_file)
+            size, network = opt.get('scale'), opt.get('network_g')
+            if not isinstance(size, int) or not isinstance(network, dict):
+                raise UserError(
+                    f'{option_file} does not describe a generator: it needs scale, a number, and network_g.'
+                )
+            opened = _opened(stored, network, size, 'options', options=opt)
         elif stored.metadata is not None:
             opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
         else:
-            opened = _by_weights(stored, scale)
+            weights = with_basicsrs_names(stored.weights)
+            described = describe(weights, scale)
+            if described is None:
+                opened = _by_spandrel(stored)
+            elif described.scale is None:
+                raise UserError(
+                    f'{path} holds the weights of {described.network["type"]}, which do not show the scale, and no option '
+                    'file lies beside. Name the option file, or give the scale.'
+                )
+            else:
+                stored = dataclasses.replace(stored, weights=weights)
+                opened = _opened(stored, described.network, described.scale, 'weights', assumed=described.assumed)
     if scale not in (None, opened.scale):
         raise UserError(f'{path} is a {opened.type} of scale {opened.scale}, not {scale}. Correct the scale.')
     return opened
-
-
-# ---------------------------------------------------------------------- recognising
-def _by_options(stored: Stored, option_file: Path) -> GeneratorFile:
-    opt = option_files.load(option_file)
-    scale, network = opt.get('scale'), opt.get('network_g')
-    if not isinstance(scale, int) or not isinstance(network, dict):
-        raise UserError(f'{option_file} does not describe a generator: it needs scale, a number, and network_g.')
-    return _opened(stored, network, scale, 'options', options=opt)
-
-
-def _by_weights(stored: Stored, scale: int | None) -> GeneratorFile:
-    weights = with_basicsrs_names(stored.weights)
-    described = describe(weights, scale)
-    if described is None:
-        return _by_spandrel(stored)
-    if described.scale is None:
-        raise UserError(
-            f'{stored.path} holds the weights of {described.network["type"]}, which do not show the scale, and no '
-            'option file lies beside. Name the option file, or give the scale.'
-        )
-    stored = dataclasses.replace(stored, weights=weights)
-    return _opened(stored, described.network, described.scale, 'weights', assumed=described.assumed)
 
 
 def _by_spandrel(stored: Stored) -> GeneratorFile:

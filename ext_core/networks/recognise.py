@@ -19,6 +19,8 @@ from ext_core.networks.metadata import said_of, without_mark
 Shapes = Mapping[str, tuple[int, ...]]
 Arguments = dict[str, Any]
 SCALES = (2, 3, 4)  # of the networks whose shapes do not show it
+# by type: what reads the arguments that shapes show, and those that they do not; and which of them is the scale
+KINDS: dict[str, tuple[Callable[[Shapes], tuple[Arguments, Arguments]], str]] = {}
 _MEAN = {'img_range': 255.0, 'rgb_mean': [0.4488, 0.4371, 0.4040]}
 
 
@@ -36,6 +38,16 @@ class Described:
 
 
 # ---------------------------------------------------------------------- what shapes show, and what they do not
+def kind(name: str, scale: str) -> Callable:
+    """Decorator of an entry of :data:`KINDS`."""
+
+    def listed(read: Callable) -> Callable:
+        KINDS[name] = read, scale
+        return read
+
+    return listed
+
+
 def _count(shapes: Shapes, pattern: str) -> int:
     """Different numbers in names that begin with a pattern."""
     return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
@@ -51,20 +63,30 @@ def _shuffled(shapes: Shapes, pattern: str, num_feat: int) -> int:
     return math.prod(math.isqrt(shape[0] // num_feat) for name, shape in shapes.items() if re.fullmatch(pattern, name))
 
 
-def _msrresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
+def _three(shapes: Shapes) -> tuple[Arguments, list[tuple[int, ...]]]:
+    """Arguments of three convolutions, and their shapes."""
+    found = [shapes[f'conv{number}.weight'] for number in (1, 2, 3)]
+    channels = found[0][1]
+    return {'num_in_ch': channels, 'num_out_ch': channels, 'num_feat': [found[0][0], found[1][0]]}, found
+
+
+@kind('MSRResNet', 'upscale')
+def msrresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
     ends = _ends(shapes)
     upscale = _shuffled(shapes, r'upconv\d\.weight', ends['num_feat'])
     return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'upscale': upscale}, {}
 
 
-def _edsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('EDSR', 'upscale')
+def edsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
     ends, blocks = _ends(shapes), _count(shapes, r'body\.(\d+)\.')
     upscale = _shuffled(shapes, r'upsample\.\d+\.weight', ends['num_feat'])
     large = (ends['num_feat'], blocks) == (256, 32)  # the published one
     return {**ends, 'num_block': blocks, 'upscale': upscale}, {'res_scale': 0.1 if large else 1, **_MEAN}
 
 
-def _rcan(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('RCAN', 'upscale')
+def rcan(shapes: Shapes) -> tuple[Arguments, Arguments]:
     ends = _ends(shapes)
     squeezed = shapes['body.0.residual_group.0.rcab.3.attention.1.weight'][0]
     seen = {
@@ -77,7 +99,8 @@ def _rcan(shapes: Shapes) -> tuple[Arguments, Arguments]:
     return seen, {'res_scale': 1, **_MEAN}
 
 
-def _rrdbnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('RRDBNet', 'scale')
+def rrdbnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
     ends, growth = _ends(shapes), shapes['body.0.rdb1.conv1.weight'][0]
     # at scale 2 and 1 the input is folded: 4 and 16 times its channels
     scale = {4: 2, 16: 1}.get(ends['num_in_ch'] // ends['num_out_ch'], 4)
@@ -85,36 +108,34 @@ def _rrdbnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
     return {**ends, 'scale': scale, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'num_grow_ch': growth}, {}
 
 
-def _three(shapes: Shapes) -> tuple[Arguments, list[tuple[int, ...]]]:
-    """Arguments of three convolutions, and their shapes."""
-    found = [shapes[f'conv{number}.weight'] for number in (1, 2, 3)]
-    channels = found[0][1]
-    return {'num_in_ch': channels, 'num_out_ch': channels, 'num_feat': [found[0][0], found[1][0]]}, found
-
-
-def _srcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    seen, found = _three(shapes)
-    return {**seen, 'kernel_sizes': [shape[2] for shape in found]}, {'upscale': None, 'pre_upsampled': 'never'}
-
-
-def _espcn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('ESPCN', 'upscale')
+def espcn(shapes: Shapes) -> tuple[Arguments, Arguments]:
     seen, found = _three(shapes)
     return {**seen, 'upscale': math.isqrt(found[2][0] // seen['num_in_ch'])}, {}
 
 
-def _fsrcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('SRCNN', 'upscale')
+def srcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    seen, found = _three(shapes)
+    return {**seen, 'kernel_sizes': [shape[2] for shape in found]}, {'upscale': None, 'pre_upsampled': 'never'}
+
+
+@kind('FSRCNN', 'upscale')
+def fsrcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
     first, shrunk = shapes['extract.0.weight'], shapes['shrink.0.weight']
     seen = {'num_in_ch': first[1], 'num_out_ch': shapes['deconv.weight'][1], 'd': first[0], 's': shrunk[0]}
     return {**seen, 'm': _count(shapes, r'mapping\.(\d+)\.')}, {'upscale': None}
 
 
-def _vdsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('VDSR', 'upscale')
+def vdsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
     number = _count(shapes, r'body\.(\d+)\.')
     seen = {**_ends(shapes, 'body.0', f'body.{2 * number - 2}'), 'num_conv': number, 'bias': 'body.0.bias' in shapes}
     return seen, {'upscale': None, 'pre_upsampled': 'never'}
 
 
-def _degradation(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('DegradationNet', 'scale')
+def degradation(shapes: Shapes) -> tuple[Arguments, Arguments]:
     kernels = [shapes[f'body.{number}.weight'][2] for number in (0, 2, 4, 6)]
     shared = shapes['body.1.weight'] == (1,)
     if set(kernels) == {3} and not shared:
@@ -123,23 +144,9 @@ def _degradation(shapes: Shapes) -> tuple[Arguments, Arguments]:
     return seen, {'scale': None, 'output_act': 'none'}
 
 
-def _dsgan(shapes: Shapes) -> tuple[Arguments, Arguments]:
+@kind('DSGANGenerator', '')  # its output has the size of its input
+def dsgan(shapes: Shapes) -> tuple[Arguments, Arguments]:
     return {**_ends(shapes, 'head.0', 'tail'), 'num_block': _count(shapes, r'body\.(\d+)\.')}, {}
-
-
-# by type: what reads the arguments, and which of them is the scale
-KINDS: dict[str, tuple[Callable[[Shapes], tuple[Arguments, Arguments]], str]] = {
-    'MSRResNet': (_msrresnet, 'upscale'),
-    'EDSR': (_edsr, 'upscale'),
-    'RCAN': (_rcan, 'upscale'),
-    'RRDBNet': (_rrdbnet, 'scale'),
-    'ESPCN': (_espcn, 'upscale'),
-    'SRCNN': (_srcnn, 'upscale'),
-    'FSRCNN': (_fsrcnn, 'upscale'),
-    'VDSR': (_vdsr, 'upscale'),
-    'DegradationNet': (_degradation, 'scale'),
-    'DSGANGenerator': (_dsgan, ''),  # its output has the size of its input
-}
 
 
 def arguments_of(kind: str, state: Mapping[str, Any]) -> tuple[Arguments, Arguments] | None:

@@ -5,10 +5,11 @@ and the metric's options. A value whose fingerprint is still right is not comput
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -158,10 +159,7 @@ def _reason(error: Exception) -> str:
 
 
 # ---------------------------------------------------------------------- in several processes
-Ended = tuple[Task, dict[str, str]]  # and what went wrong: metric to reason
-
-
-def run_tasks(tasks: Sequence[Task], processes: int, threads: int) -> Generator[Ended, None, None]:
+def run_tasks(tasks: Sequence[Task], processes: int, threads: int) -> Iterator[tuple[Task, dict[str, str]]]:
     """Perform tasks, each process with a number of threads; with several GPUs each process takes one in turn.
 
     Yields:
@@ -171,36 +169,28 @@ def run_tasks(tasks: Sequence[Task], processes: int, threads: int) -> Generator[
         for task in tasks:
             yield task, perform(task)
         return
+    context = multiprocessing.get_context('spawn')  # CUDA and the threads of torch do not survive a fork
+    started = context.Value('i', 0)
     waiting, workers = list(tasks), processes
     while waiting:
-        waiting = yield from _in_pool(waiting, workers, threads)
+        pool = ProcessPoolExecutor(min(workers, len(waiting)), context, _prepare, (threads, started))
+        futures: dict[Future, Task] = {}
+        ended = set()
+        try:
+            with contextlib.suppress(BrokenProcessPool):
+                for task in waiting:
+                    futures[pool.submit(perform, task)] = task
+            for future in as_completed(futures):
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    ended.add(futures[future].label)
+                    yield futures[future], future.result()
+        finally:  # also where the run is stopped: nothing more is started
+            pool.shutdown(cancel_futures=True)
+        waiting = [task for task in waiting if task.label not in ended]
         if waiting and workers == 1:  # it takes tasks in their order, so the first one killed it
             guilty, died = waiting.pop(0), 'its process died, perhaps for want of memory; try --processes 1'
             yield guilty, dict.fromkeys(guilty.wanted, died)
         workers = 1
-
-
-def _in_pool(tasks: Sequence[Task], processes: int, threads: int) -> Generator[Ended, None, list[Task]]:
-    """Yield what ended. Returns the tasks whose end is unknown, because a process died, in their order."""
-    context = multiprocessing.get_context('spawn')  # CUDA and the threads of torch do not survive a fork
-    started = context.Value('i', 0)
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare, (threads, started))
-    futures: dict[Future, Task] = {}
-    unknown: set[str] = set()
-    try:
-        for task in tasks:
-            try:
-                futures[pool.submit(perform, task)] = task
-            except BrokenProcessPool:
-                unknown.add(task.label)
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                unknown.add(futures[future].label)
-    finally:  # also where the run is stopped: nothing more is started
-        pool.shutdown(cancel_futures=True)
-    return [task for task in tasks if task.label in unknown]
 
 
 def _prepare(threads: int, started: Synchronized) -> None:

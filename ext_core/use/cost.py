@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,15 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
         for upscaler in upscalers:
             if isinstance(upscaler, NetworkFile):
                 key = fingerprint('complexity', upscaler.identity(), scale)
-                known[key] = found[upscaler.name, scale] = known.get(key) or _complexity(upscaler, scale, say)
+                if not known.get(key):
+                    net = upscaler.net()
+                    known[key] = {'parameters': parameter_count(net)}
+                    try:
+                        of_probe = multiply_adds(net, (3, _SIDE, _SIDE))
+                        known[key]['multiply_adds'] = of_probe * HD / (_SIDE * scale) ** 2
+                    except Exception as error:  # an operation that the counter does not know
+                        say(f'{upscaler.name}: multiply-adds unknown, {type(error).__name__}: {error}')
+                found[upscaler.name, scale] = known[key]
         if rounds:
             # the image of median size; interpolation last, since the first method is the others' measure
             places = [place for test_set in sets for place in test_set.places]
@@ -68,7 +76,12 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
                         say(f'{name}: not timed, {type(error).__name__}: {error}')
                         continue
                     variants[name] = partial(enlarge, low, scale)
-                times = _summary(alternate(variants, rounds), place.size[0] * place.size[1])
+                seconds = alternate(variants, rounds)
+                first, pixels = next(iter(seconds.values())), place.size[0] * place.size[1]
+                times = {}
+                for name, values in seconds.items():
+                    times[name] = {'seconds': statistics.median(values), 'time_ratio': ratio(values, first)['median']}
+                    times[name]['megapixel'] = times[name]['seconds'] * 1e6 / pixels
             else:
                 times = known[key]
             if len(times) == len(timed):  # else the next run tries again
@@ -83,26 +96,3 @@ def machine() -> str:
     """What times depend on, in words."""
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{platform.machine()} CPU'
     return f'{where}, {torch.get_num_threads()} threads, torch {torch.__version__}'
-
-
-def _complexity(upscaler: NetworkFile, scale: int, say: Callable[[str], None]) -> Cost:
-    net = upscaler.net()
-    cost: Cost = {'parameters': parameter_count(net)}
-    try:
-        cost['multiply_adds'] = multiply_adds(net, (3, _SIDE, _SIDE)) * HD / (_SIDE * scale) ** 2
-    except Exception as error:  # an operation that the counter does not know
-        say(f'{upscaler.name}: multiply-adds unknown, {type(error).__name__}: {error}')
-    return cost
-
-
-def _summary(seconds: Mapping[str, Sequence[float]], pixels: int) -> dict[str, Cost]:
-    first = next(iter(seconds))
-    result: dict[str, Cost] = {}
-    for name, values in seconds.items():
-        middle = statistics.median(values)
-        result[name] = {
-            'seconds': middle,
-            'megapixel': middle * 1e6 / pixels,
-            'time_ratio': ratio(values, seconds[first])['median'],
-        }
-    return result

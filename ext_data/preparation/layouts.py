@@ -7,6 +7,7 @@ A template is a path without its extension, relative to the set's folder; ``{nam
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from ext_data.preparation.sub_images import Window
 
@@ -82,176 +83,149 @@ class Layout:
         return '\n'.join(lines)
 
 
-SUB_480 = Window(size=480, step=240)
+def _split(name: str, *sources: str, **more: Any) -> Split:
+    """A part whose sources are written as 'HR | LR'."""
+    return Split(name, tuple(Source(*source.split(' | ')) for source in sources), **more)
 
 
-def _benchmark() -> tuple[Split, ...]:
-    """A test set, in the layouts in which the usual projects distribute it."""
-    return (
-        Split(
-            '',
-            (
-                Source('X{scale}/HR/{name}', 'X{scale}/LR/{name}'),
-                Source('image_SRF_{scale}/{name}_SRF_{scale}_HR', 'image_SRF_{scale}/{name}_SRF_{scale}_LR'),
-                Source('GTmod12/{name}', 'LRbicx{scale}/{name}'),
-                Source('HR/{name}', 'LR_bicubic/X{scale}/{name}x{scale}'),
-                Source('original/{name}'),
-                Source('{name}'),
-            ),
-        ),
-    )
-
-
-def _photographs(name: str) -> tuple[Split, ...]:
-    """A training set that is one folder of HR photographs."""
-    sources = (Source('HR/{name}', 'LR_bicubic/X{scale}/{name}x{scale}'), Source(f'{name}/{{name}}'), Source('{name}'))
-    return (Split('train', sources, training=True),)
-
-
-def _div2k() -> tuple[Split, ...]:
-    def sources(part: str) -> tuple[Source, ...]:
-        return (Source(f'DIV2K_{part}_HR/{{name}}', f'DIV2K_{part}_LR_bicubic/X{{scale}}/{{name}}x{{scale}}'),)
-
-    return Split('train', sources('train'), training=True, window=SUB_480), Split('valid', sources('valid'))
-
-
-def _flickr2k() -> tuple[Split, ...]:
-    source = Source('Flickr2K_HR/{name}', 'Flickr2K_LR_bicubic/X{scale}/{name}x{scale}')
-    return (Split('train', (source,), training=True, window=SUB_480),)
-
-
-def _bsds() -> tuple[Split, ...]:
-    parents = ('BSR/BSDS500/data/images', 'BSDS500/data/images', 'data/images', 'images')
-    folders = {'train': 'train', 'valid': 'val', 'test': 'test'}
-    return tuple(
-        Split(name, tuple(Source(f'{parent}/{folder}/{{name}}') for parent in parents), training=True)
-        for name, folder in folders.items()
-    )
-
-
-def _pirm() -> tuple[Split, ...]:
-    folders = {'valid': ('Validation', 'PIRM_valset'), 'test': ('Test', 'PIRM_testset')}
-    return tuple(
-        Split(
-            name,
-            tuple(Source(f'{folder}/Original/{{name}}', f'{folder}/{{scale}}x_downsampled/{{name}}') for folder in f),
-        )
-        for name, f in folders.items()
-    )
-
-
-def _celeba() -> tuple[Split, ...]:
-    sources = (Source('img_align_celeba/{name}'), Source('Img/img_align_celeba/{name}'))
-    return (
-        Split('train', sources, training=True, numbers=range(1, 162771)),
-        Split('valid', sources, numbers=range(162771, 182638)),
-        Split('test', sources, numbers=range(182638, 202600)),
-    )
-
-
-def _realsr() -> tuple[Split, ...]:
-    def sources(camera: str, part: str) -> tuple[Source, ...]:
-        tail = f'{camera}/{part}/{{scale}}/{{name}}'
-        return tuple(Source(f'{parent}{tail}_HR', f'{parent}{tail}_LR{{scale}}') for parent in ('RealSR(V3)/', ''))
-
-    cameras = ('Nikon', 'Canon')
-    train = [Split(f'{name}_train', sources(name, 'Train'), training=True, window=SUB_480) for name in cameras]
-    return (*train, *(Split(f'{name}_test', sources(name, 'Test')) for name in cameras))
-
-
-def _city100() -> tuple[Split, ...]:
-    def sources(camera: str) -> tuple[Source, ...]:
-        folders = (f'City100/City100_{camera}', f'City100_{camera}')
-        return tuple(Source(f'{folder}/{{name}}H', f'{folder}/{{name}}L') for folder in folders)
-
-    return tuple(Split(camera, sources(camera), training=True) for camera in ('NikonD5500', 'iPhoneX'))
-
-
+_SUB_480: dict[str, Any] = {'training': True, 'window': Window(size=480, step=240)}
+# the layouts in which the usual projects distribute test sets
+_BENCHMARK = (
+    _split(
+        '',
+        'X{scale}/HR/{name} | X{scale}/LR/{name}',
+        'image_SRF_{scale}/{name}_SRF_{scale}_HR | image_SRF_{scale}/{name}_SRF_{scale}_LR',
+        'GTmod12/{name} | LRbicx{scale}/{name}',
+        'HR/{name} | LR_bicubic/X{scale}/{name}x{scale}',
+        'original/{name}',
+        '{name}',
+    ),
+)
+_HR_FOLDER = 'HR/{name} | LR_bicubic/X{scale}/{name}x{scale}'
+_CELEBA = ('img_align_celeba/{name}', 'Img/img_align_celeba/{name}')
 _NTIRE = 'NTIRE 2017 challenge'
 _SELFEXSR = ('SelfExSR (Huang et al., CVPR 2015)', 'https://github.com/jbhuang0604/SelfExSR')
 _SMALL = 'images are small: choose gt_size accordingly'
 
 _TABLE = (
     Layout(
-        name='DIV2K',
-        purpose='training (800) and validation (100), 2K photographs',
-        published=_NTIRE,
-        url='https://data.vision.ee.ethz.ch/cvl/DIV2K/',
-        splits=_div2k(),
+        'DIV2K',
+        'training (800) and validation (100), 2K photographs',
+        _NTIRE,
+        'https://data.vision.ee.ethz.ch/cvl/DIV2K/',
+        tuple(
+            _split(part, f'DIV2K_{part}_HR/{{name}} | DIV2K_{part}_LR_bicubic/X{{scale}}/{{name}}x{{scale}}', **options)
+            for part, options in (('train', _SUB_480), ('valid', {}))
+        ),
     ),
     Layout(
-        name='Flickr2K',
-        purpose='training, 2650 photographs; DIV2K and Flickr2K together are called DF2K',
-        published=_NTIRE,
-        url='https://github.com/LimBee/NTIRE2017',
-        splits=_flickr2k(),
+        'Flickr2K',
+        'training, 2650 photographs; DIV2K and Flickr2K together are called DF2K',
+        _NTIRE,
+        'https://github.com/LimBee/NTIRE2017',
+        (_split('train', 'Flickr2K_HR/{name} | Flickr2K_LR_bicubic/X{scale}/{name}x{scale}', **_SUB_480),),
     ),
     Layout(
-        name='T91',
-        purpose='training of small networks, 91 images',
-        published='Yang et al., TIP 2010; collected by the LapSRN project',
-        url='http://vllab.ucmerced.edu/wlai24/LapSRN/',
-        splits=_photographs('T91'),
+        'T91',
+        'training of small networks, 91 images',
+        'Yang et al., TIP 2010; collected by the LapSRN project',
+        'http://vllab.ucmerced.edu/wlai24/LapSRN/',
+        (_split('train', _HR_FOLDER, 'T91/{name}', '{name}', training=True),),
         note=_SMALL,
     ),
     Layout(
-        name='General100',
-        purpose='training of small networks, 100 images',
-        published='FSRCNN (Dong et al., ECCV 2016)',
-        url='http://mmlab.ie.cuhk.edu.hk/projects/FSRCNN.html',
-        splits=_photographs('General100'),
+        'General100',
+        'training of small networks, 100 images',
+        'FSRCNN (Dong et al., ECCV 2016)',
+        'http://mmlab.ie.cuhk.edu.hk/projects/FSRCNN.html',
+        (_split('train', _HR_FOLDER, 'General100/{name}', '{name}', training=True),),
         note=_SMALL,
     ),
     Layout(
-        name='BSDS500',
-        purpose='training, 500 photographs of 481 x 321',
-        published='Arbelaez et al., TPAMI 2011',
-        url='https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html',
-        splits=_bsds(),
+        'BSDS500',
+        'training, 500 photographs of 481 x 321',
+        'Arbelaez et al., TPAMI 2011',
+        'https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html',
+        tuple(
+            _split(
+                name,
+                *(f'{above}images/{part}/{{name}}' for above in ('BSR/BSDS500/data/', 'BSDS500/data/', 'data/', '')),
+                training=True,
+            )
+            for name, part in (('train', 'train'), ('valid', 'val'), ('test', 'test'))
+        ),
         note='its val folder contains the images of BSD100: do not train on it when you test on BSD100',
     ),
-    Layout('Set5', 'testing, 5 images', *_SELFEXSR, splits=_benchmark()),
-    Layout('Set14', 'testing, 14 images', *_SELFEXSR, splits=_benchmark(), note='one image is grey'),
-    Layout('BSD100', 'testing, 100 photographs', *_SELFEXSR, splits=_benchmark()),
-    Layout('Urban100', 'testing, 100 photographs of buildings', *_SELFEXSR, splits=_benchmark()),
+    Layout('Set5', 'testing, 5 images', *_SELFEXSR, _BENCHMARK),
+    Layout('Set14', 'testing, 14 images', *_SELFEXSR, _BENCHMARK, note='one image is grey'),
+    Layout('BSD100', 'testing, 100 photographs', *_SELFEXSR, _BENCHMARK),
+    Layout('Urban100', 'testing, 100 photographs of buildings', *_SELFEXSR, _BENCHMARK),
     Layout(
-        name='Manga109',
-        purpose='testing, 109 manga covers',
-        published='Matsui et al., MTAP 2017',
-        url='http://www.manga109.org/en/',
-        splits=_benchmark(),
+        'Manga109',
+        'testing, 109 manga covers',
+        'Matsui et al., MTAP 2017',
+        'http://www.manga109.org/en/',
+        _BENCHMARK,
         note='its owners ask for an application',
     ),
     Layout(
-        name='PIRM',
-        purpose='validation and testing of perceptual quality, 100 images each; its own LR is for scale 4',
-        published='PIRM 2018 challenge',
-        url='https://github.com/roimehrez/PIRM2018',
-        splits=_pirm(),
+        'PIRM',
+        'validation and testing of perceptual quality, 100 images each; its own LR is for scale 4',
+        'PIRM 2018 challenge',
+        'https://github.com/roimehrez/PIRM2018',
+        tuple(
+            _split(name, *(f'{folder}/Original/{{name}} | {folder}/{{scale}}x_downsampled/{{name}}' for folder in two))
+            for name, two in (('valid', ('Validation', 'PIRM_valset')), ('test', ('Test', 'PIRM_testset')))
+        ),
     ),
     Layout(
-        name='CelebA',
-        purpose='faces, 202,599 aligned images of 178 x 218',
-        published='Liu et al., ICCV 2015',
-        url='https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html',
-        splits=_celeba(),
+        'CelebA',
+        'faces, 202,599 aligned images of 178 x 218',
+        'Liu et al., ICCV 2015',
+        'https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html',
+        (
+            _split('train', *_CELEBA, training=True, numbers=range(1, 162771)),
+            _split('valid', *_CELEBA, numbers=range(162771, 182638)),
+            _split('test', *_CELEBA, numbers=range(182638, 202600)),
+        ),
         note='the splits are those of its list_eval_partition.txt',
     ),
     Layout(
-        name='RealSR',
-        purpose='real pairs of two cameras at scales 2, 3 and 4',
-        published='Cai et al., ICCV 2019',
-        url='https://github.com/csjcai/RealSR',
-        splits=_realsr(),
+        'RealSR',
+        'real pairs of two cameras at scales 2, 3 and 4',
+        'Cai et al., ICCV 2019',
+        'https://github.com/csjcai/RealSR',
+        tuple(
+            _split(
+                f'{camera}_{part.lower()}',
+                *(
+                    f'{f}/{{scale}}/{{name}}_HR | {f}/{{scale}}/{{name}}_LR{{scale}}'
+                    for f in (f'RealSR(V3)/{camera}/{part}', f'{camera}/{part}')
+                ),
+                **options,
+            )
+            for part, options in (('Train', _SUB_480), ('Test', {}))
+            for camera in ('Nikon', 'Canon')
+        ),
         lr_kind='real',
         note='version 3; LR of versions 1 and 2 has the size of HR: add --lr-at-hr-size',
     ),
     Layout(
-        name='City100',
-        purpose='real pairs of two cameras, 100 scenes',
-        published='CameraSR (Chen et al., CVPR 2019)',
-        url='https://github.com/ngchc/CameraSR',
-        splits=_city100(),
+        'City100',
+        'real pairs of two cameras, 100 scenes',
+        'CameraSR (Chen et al., CVPR 2019)',
+        'https://github.com/ngchc/CameraSR',
+        tuple(
+            _split(
+                camera,
+                *(
+                    f'{above}City100_{camera}/{{name}}H | {above}City100_{camera}/{{name}}L'
+                    for above in ('City100/', '')
+                ),
+                training=True,
+            )
+            for camera in ('NikonD5500', 'iPhoneX')
+        ),
         lr_kind='real',
         lr_at_hr_size=True,
         note='the captured LR has the size of HR; it is reduced by bicubic to 1 / scale',

@@ -56,7 +56,6 @@ def register_network() -> None:
 
 def join(state: str) -> None:
     """Join the group of two as ``--launcher pytorch`` does, or bridge what fails there without the patches."""
-    from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import init_dist
 
     if state == 'patched':
@@ -66,7 +65,7 @@ def join(state: str) -> None:
         from ext_core.compat.distribution import model_to_device
 
         dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=5))
-        BaseModel.model_to_device = model_to_device
+        model_to_device()
 
 
 def train(folder: Path) -> None:
