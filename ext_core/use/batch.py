@@ -2,11 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from tqdm import tqdm
 
@@ -58,8 +57,8 @@ def enlarge_files(
         enlarger (Enlarger): Its ``say`` and ``tell`` are set here, to the progress line.
         quality (int): Of JPEG and WebP. Default: 95.
         overwrite (bool): Make those again whose results are there. Default: False.
-        workers (int): Threads that read, and as many that write; so many images are held besides that in work. 0 for
-            none. Default: 2.
+        workers (int): Threads that read, and as many that write; so many images are held besides that in work. 0: one
+            thing after the other. Default: 2.
 
     Returns:
         list[Outcome]: In the order of the jobs.
@@ -71,16 +70,6 @@ def enlarge_files(
     readers, writers = (ThreadPoolExecutor(max(workers, 1)) for _ in range(2))
     reading: deque[tuple[Job, Future[Photograph]]] = deque()
     writing: deque[tuple[Outcome, Future]] = deque()
-
-    def submit(pool: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> Future:
-        if workers:
-            return pool.submit(call, *arguments)
-        future: Future = Future()
-        try:
-            future.set_result(call(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
     def finish(most: int) -> None:
         """Wait until no more than so many are being written."""
@@ -97,15 +86,25 @@ def enlarge_files(
     try:
         while True:
             for job in islice(rest, workers + 1 - len(reading)):
-                reading.append((job, submit(readers, read_photograph, job.source)))
+                reading.append((job, readers.submit(read_photograph, job.source)))
             if not reading:
                 break
             job, photograph = reading.popleft()
             outcome = outcomes[job]
             bar.set_description_str(job.source.name[:24])
             try:
-                result = _enlarged(enlarger, photograph.result(), job, outcome)
-                writing.append((outcome, submit(writers, _write, result, job, quality)))
+                image = photograph.result()
+                deep = image.deep and is_deep_format(job.target.suffix)
+                if image.deep and not deep:
+                    image.notes.append(f'16 bits reduced to 8, because {job.target.suffix} has no more')
+                outcome.notes = image.notes
+                outcome.size = image.pixels.shape[1], image.pixels.shape[0]
+                started = time.perf_counter()
+                result = enlarger(image, deep)  # on the CPU, so that a GPU has finished
+                outcome.seconds = time.perf_counter() - started
+                width, height = outcome.result_size = result.pixels.shape[1], result.pixels.shape[0]
+                outcome.seconds_per_megapixel = outcome.seconds / (width * height / 1e6)
+                writing.append((outcome, writers.submit(_write, result, job, quality)))
                 finish(workers)
             except Exception as error:  # one bad file does not stop the rest, whatever is the matter with it
                 outcome.fail(error)
@@ -118,21 +117,6 @@ def enlarge_files(
         finish(0)
         bar.close()
     return list(outcomes.values())
-
-
-def _enlarged(enlarger: Enlarger, photograph: Photograph, job: Job, outcome: Outcome) -> Photograph:
-    deep = photograph.deep and is_deep_format(job.target.suffix)
-    if photograph.deep and not deep:
-        photograph.notes.append(f'16 bits reduced to 8, because {job.target.suffix} has no more')
-    outcome.notes = photograph.notes
-    outcome.size = photograph.pixels.shape[1], photograph.pixels.shape[0]
-    started = time.perf_counter()
-    result = enlarger(photograph, deep)  # its result is on the CPU, so that a GPU has finished
-    outcome.seconds = time.perf_counter() - started
-    width, height = result.pixels.shape[1], result.pixels.shape[0]
-    outcome.result_size = width, height
-    outcome.seconds_per_megapixel = outcome.seconds / (width * height / 1e6)
-    return result
 
 
 def _write(photograph: Photograph, job: Job, quality: int) -> None:

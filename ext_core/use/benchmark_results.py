@@ -5,7 +5,6 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ext_core.use.cost import Cost, machine
 from ext_core.use.crops import detail, png_data_uri, strongest_window
 from ext_core.use.evaluation import read
 from ext_core.use.methods import Nearest, Place, TestSet
-from ext_core.use.tables import Row, lower_is_better, mean, table_text, write_csv
+from ext_core.use.tables import Row, lower_is_better, mean, table_text, template, write_csv
 
 COST_COLUMNS = {
     'parameters': 'parameters',
@@ -114,6 +113,12 @@ def failure_lines(benchmark: Benchmark) -> list[str]:
     return [f'{what}, {metric}: {reason}' for what, failed in failures for metric, reason in failed.items()]
 
 
+def missing(report: Report) -> list[str]:
+    """What the tables lack, and why, a line each."""
+    lines = [f'{name} is left out: {reason}' for name, reason in report.left_out.items()]
+    return lines + [f'missing: {line}' for line in failure_lines(report.benchmark)]
+
+
 # ---------------------------------------------------------------------- tables
 def write(report: Report, output: Path, command: Sequence[str]) -> str:
     """``results.csv``, ``images.csv`` and ``results.md``; returns the last one's text."""
@@ -140,8 +145,7 @@ def markdown(report: Report, command: Sequence[str] = ()) -> str:
         lines += [f'## {test_set.name} ×{test_set.scale}, {len(test_set.places)} images', '']
         lines += [table_text([['method', *columns.values()], *cells]), '']
     lines += [' '.join(report.notes), '']
-    lines += [f'- {name} is left out: {reason.splitlines()[0]}' for name, reason in report.left_out.items()]
-    lines += [f'- missing: {text}' for text in failure_lines(report.benchmark)]
+    lines += [f'- {line.splitlines()[0]}' for line in missing(report)]
     if command:
         lines += ['', '```sh', shlex.join(command), '```']
     return '\n'.join(lines).rstrip() + '\n'
@@ -279,43 +283,6 @@ def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
 
 
 # ---------------------------------------------------------------------- page
-_STYLE = f"""
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right }}
-th.text, td.text {{ text-align: left }}
-th button {{ font: inherit; font-weight: bold; border: 0; background: none; padding: 0; cursor: pointer }}
-th[aria-sort=ascending] button::after {{ content: ' ▲' }}
-th[aria-sort=descending] button::after {{ content: ' ▼' }}
-td.best {{ font-weight: bold }}
-.row {{ display: flex; gap: .8em }}
-.crops {{ display: flex; flex-wrap: wrap; align-content: flex-start; gap: .8em }}
-figure {{ margin: 0 }}
-figcaption {{ font-size: 12px }}
-img.crop {{ image-rendering: pixelated }}
-img.overview {{ width: {_OVERVIEW}px }}
-"""
-_SCRIPT = """
-for (const head of document.querySelectorAll('#results th')) {
-  head.querySelector('button').addEventListener('click', () => {
-    const column = head.cellIndex;
-    const descending = head.getAttribute('aria-sort') === 'ascending';
-    for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
-    head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
-    const key = row => row.cells[column].dataset.value;
-    const compare = head.classList.contains('text')
-      ? (a, b) => key(a).localeCompare(key(b), undefined, {numeric: true})
-      : (a, b) => Number(key(a)) - Number(key(b));
-    const body = document.querySelector('#results tbody');
-    body.append(...[...body.rows].sort((a, b) => {
-      if (key(a) === '' || key(b) === '') return (key(a) === '') - (key(b) === '');
-      return descending ? compare(b, a) : compare(a, b);
-    }));
-  });
-}
-"""
-
-
 def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
     """The page: a table that sorts itself, notes, and for each piece the whole image and the crops of all methods.
 
@@ -332,53 +299,25 @@ def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
             if row[metric] is not None and row['method'] in comparable:
                 of = row['set'], metric
                 best[of] = choose(best.get(of, row[metric]), row[metric])
-
-    def cell(text: object, value: object, kind: str = '') -> str:
-        data = '' if value is None else 'Infinity' if value == math.inf else escape(str(value))
-        return f'<td class="{kind}" data-value="{data}">{escape(str(text))}</td>'
-
-    titles = {'set': 'set', 'method': 'method', 'scale': 'scale', **report.headings}
-    heads = [
-        f'<th class="{"text" if key in ("set", "method") else ""}"><button type="button">{escape(name)}</button></th>'
-        for key, name in titles.items()
-    ]
-    rows = []
-    for row in report.rows:
-        cells = [cell(row['set'], row['set'], 'text'), cell(row['method'], row['method'], 'text')]
-        cells.append(cell(row['scale'], row['scale']))
-        for key in report.headings:
-            kind = 'best' if row[key] is not None and row[key] == best.get((row['set'], key)) else ''
-            cells.append(cell(shown(key, row[key]), row[key], kind))
-        rows.append(f'<tr>{"".join(cells)}</tr>')
-    parts = [
-        f'<h1>{escape(title)}</h1>\n<table id="results"><thead><tr>{"".join(heads)}</tr></thead>',
-        f'<tbody>{"".join(rows)}</tbody></table>\n<p>A click on a heading sorts. Bold: the best of a set.</p>',
-    ]
-    parts += [f'<p>{escape(note)}</p>' for note in report.notes]
-    missing = [f'{name} is left out: {reason}' for name, reason in report.left_out.items()]
-    missing += [f'missing: {line}' for line in failure_lines(report.benchmark)]
-    if missing:
-        parts.append('<ul>' + ''.join(f'<li>{escape(line)}</li>' for line in missing) + '</ul>')
+    framed = []
     for piece in pieces:
         factor = min(1.0, _OVERVIEW / piece.whole.shape[1])
         small = cv2.resize(piece.whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         x, y, size = (round(value * factor) for value in (piece.left, piece.top, piece.size))
         cv2.rectangle(small, (x, y, size, size), (0, 255, 255), 1)
-        side = piece.size * _ZOOM
-        figures = [
-            f'<figure><img class="crop" width="{side}" height="{side}" alt="{escape(name)}" '
-            f'src="{png_data_uri(image)}">'
-            f'<figcaption>{escape(name)}<br>{escape(piece.captions[name])}</figcaption></figure>'
-            for name, image in piece.images.items()
-        ]
-        parts.append(
-            f'<h2>{escape(piece.title)}</h2>\n<div class="row"><figure><img class="overview" alt="HR, whole" '
-            f'src="{png_data_uri(small)}"><figcaption>HR</figcaption></figure>'
-            f'<div class="crops">{"".join(figures)}</div></div>'
-        )
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    body = '\n'.join(parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
-        f'<body>{body}\n<script>{_SCRIPT}</script></body></html>\n'
+        framed.append((piece, small))
+    return template('benchmark.html').render(
+        title=title,
+        headings={'set': 'set', 'method': 'method', 'scale': 'scale', **report.headings},
+        texts=('set', 'method'),
+        rows=report.rows,
+        best=best,
+        shown=shown,
+        number=lambda value: '' if value is None else 'Infinity' if value == math.inf else value,  # for JavaScript
+        notes=report.notes,
+        missing=missing(report),
+        pieces=framed,
+        uri=png_data_uri,
+        zoom=_ZOOM,
+        overview=_OVERVIEW,
     )

@@ -66,17 +66,22 @@ class Enlarger:
             UserError: If the network gives no numbers, or the memory does not suffice for the smallest tile.
         """
         pixels = self._enlarge(photograph.pixels, deep)
-        alpha = None
-        if photograph.alpha is not None:
-            alpha = self._enlarge_alpha(photograph.alpha[..., None], deep)[..., 0]
-        return replace(photograph, pixels=pixels, alpha=alpha)
+        if photograph.alpha is None:
+            return replace(photograph, pixels=pixels)
+        alpha, size = photograph.alpha[..., None], pixels.shape[:2]
+        if alpha.min() == alpha.max():
+            large = np.broadcast_to(_array(_levels(_tensor(alpha[:1, :1], 1), deep)), (*size, 1))
+        elif self.alpha == 'network':
+            large = self._enlarge(alpha, deep)
+        else:
+            large = _array(_levels(resized(_tensor(alpha, 1), *size), deep))
+        return replace(photograph, pixels=pixels, alpha=large[..., 0])
 
-    # ------------------------------------------------------------------ planes
     def _enlarge(self, image: np.ndarray, deep: bool) -> np.ndarray:
         """(h, w, 1 or 3), uint8 or uint16, to the final size."""
         height, width, channels = image.shape
-        size = self._size(height, width)
         scale = self.network.scale
+        size = max(round(height * (self.outscale or scale)), 1), max(round(width * (self.outscale or scale)), 1)
         direct = size == (height * scale, width * scale)
         run = self_ensemble(self.network.run) if self.ensemble else self.network.run
 
@@ -96,27 +101,21 @@ class Enlarger:
         made = made[..., : height * scale, : width * scale]
         return _array(made if direct else _levels(resized(made, *size), deep))
 
-    def _enlarge_alpha(self, alpha: np.ndarray, deep: bool) -> np.ndarray:
-        size = self._size(*alpha.shape[:2])
-        if alpha.min() == alpha.max():
-            return np.broadcast_to(_array(_levels(_tensor(alpha[:1, :1], 1), deep)), (*size, 1))
-        if self.alpha == 'network':
-            return self._enlarge(alpha, deep)
-        return _array(_levels(resized(_tensor(alpha, 1), *size), deep))
-
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result."""
-        factor = self.outscale or self.network.scale
-        return max(round(height * factor), 1), max(round(width * factor), 1)
-
-    # ------------------------------------------------------------------ tiles
     def _in_tiles(self, process: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """``process(image)``, in smaller tiles again where the memory does not suffice."""
-        align = math.lcm(self.network.multiple, ALIGN)
-        longest = max(image.shape[-2:])
+        network, longest = self.network, max(image.shape[-2:])
+        align = math.lcm(network.multiple, ALIGN)
+        wanted = self.tile or math.inf  # side of tiles
+        if self.tile is None and network.bytes_per_pixel is None:
+            wanted = UNKNOWN_TILE
+        elif self.tile is None and network.bytes_per_pixel is not None:
+            pixels = SHARE * free_bytes(network.device) / network.bytes_per_pixel
+            fits = math.prod(image.shape[-2:]) <= pixels
+            wanted = math.inf if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
         while True:
-            tile = self._tile(*image.shape[-2:])
-            overlap = self._overlap() if tile and longest > tile else 0
+            limited = min(wanted, self._limit)
+            tile = int(limited) if limited < math.inf else 0
+            overlap = self._frame() if tile and longest > tile else 0
             total = math.prod(sum(1 for _ in spans(side, tile, overlap, align)) for side in image.shape[-2:])
             done = 0
 
@@ -128,7 +127,7 @@ class Enlarger:
                 return made
 
             try:
-                return in_tiles(counted, image, tile, overlap, (1, self.network.scale), align)
+                return in_tiles(counted, image, tile, overlap, (1, network.scale), align)
             except (RuntimeError, MemoryError) as error:
                 side = min(tile or math.inf, longest) / 2
                 if not is_out_of_memory(error):
@@ -136,33 +135,20 @@ class Enlarger:
                 if side < LEAST_TILE:
                     raise UserError('the memory does not suffice. End other programs, or use --device cpu.') from error
             self._limit = side
-            if self.network.device.type == 'cuda':
+            if network.device.type == 'cuda':
                 torch.cuda.empty_cache()
             self.say(f'The memory does not suffice: going on with tiles of {int(side)} pixels.')
 
-    def _tile(self, height: int, width: int) -> int:
-        """Side of tiles, 0 for the whole image."""
-        tile = self.tile or 0
-        if self.tile is None and self.network.bytes_per_pixel is None:
-            tile = UNKNOWN_TILE
-        elif self.tile is None and self.network.bytes_per_pixel is not None:
-            pixels = SHARE * free_bytes(self.network.device) / self.network.bytes_per_pixel
-            tile = 0 if height * width <= pixels else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
-        limited = min(tile or math.inf, self._limit)
-        return int(limited) if limited < math.inf else 0
-
-    def _overlap(self) -> int:
-        """Frame of tiles."""
-        if self.overlap is not None:
-            return self.overlap
-        if self._reach is None:
-            network = self.network
+    def _frame(self) -> int:
+        """Width of the frame of tiles; the reach of a network is measured once."""
+        network = self.network
+        if self.overlap is None and self._reach is None:
             cells = (1, network.scale)
             found = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, cells, network.multiple)
             self._reach = found or MAX_OVERLAP
             if network.pools:
                 self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
-        return self._reach
+        return self._reach or 0 if self.overlap is None else self.overlap
 
 
 # ---------------------------------------------------------------------- memory

@@ -3,7 +3,7 @@
 import contextlib
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,12 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
     Raises:
         UserError: If an input is not there, or a result would overwrite an image.
     """
-    sources = _unique(source for text in inputs for source in _sources(text, naming.output, recursive))
+    unique: dict[Path, Source] = {}  # each file once: as it was found first, and named if it was ever named
+    for source in (source for text in inputs for source in _sources(text, naming.output, recursive)):
+        key = _real(source.path)
+        if key not in unique or (source.named and not unique[key].named):
+            unique[key] = source
+    sources = list(unique.values())
     made_of = {_real(job.target): job.source for job in _jobs(sources, naming)}
     # results of the run before, where they lie beside their images
     sources = [
@@ -85,11 +90,17 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
         yield Source(path, Path(), True)
         return
     if path.is_dir():
-        found = list(_in_folder(path, output, recursive))
+        found = [
+            inside
+            for inside in sorted(path.rglob('*') if recursive else path.iterdir())
+            if not any(part.startswith('.') for part in inside.relative_to(path).parts)
+            and _is_image(inside)
+            and not _is_result(inside, path, output)
+        ]
         if not found:
             hint = 'Add --recursive for its folders' if not recursive else 'Name another folder'
             raise UserError(f'{path} holds no images. {hint}.')
-        yield from found
+        yield from (Source(inside, inside.parent.relative_to(path), False) for inside in found)
         return
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
     fixed = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
@@ -98,13 +109,6 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
         what = 'no images match' if glob.has_magic(text) else 'there is no such file or folder'
         raise UserError(f'{text}: {what}. Correct -i.')
     yield from (Source(match, Path(), False) for match in matches)
-
-
-def _in_folder(folder: Path, output: Path, recursive: bool) -> Iterator[Source]:
-    for path in sorted(folder.rglob('*') if recursive else folder.iterdir()):
-        hidden = any(part.startswith('.') for part in path.relative_to(folder).parts)
-        if not hidden and _is_image(path) and not _is_result(path, folder, output):
-            yield Source(path, path.parent.relative_to(folder), False)
 
 
 def _is_image(path: Path) -> bool:
@@ -123,16 +127,6 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _unique(sources: Iterable[Source]) -> list[Source]:
-    """Each file once: as it was found first, and named if it was ever named."""
-    found: dict[Path, Source] = {}
-    for source in sources:
-        key = _real(source.path)
-        if key not in found or (source.named and not found[key].named):
-            found[key] = source
-    return list(found.values())
-
-
 # ---------------------------------------------------------------------- results
 def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
     """Where two results had one name, all of these get more of their image's name and place into it.
@@ -144,7 +138,10 @@ def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
     for _ in range(64):
         targets: dict[Path, list[Source]] = {}
         for source in sources:
-            stem = _stem(source.path, detail[source])
+            stem, more = source.path.stem, detail[source]
+            if more:  # a, then a_png, then folder_a_png, then folders_folder_a_png, ...
+                folders = _real(source.path).parts[1:-1]
+                stem = '_'.join([*folders[max(len(folders) - more + 1, 0) :], stem, source.path.suffix[1:]])
             name = f'{stem}{naming.suffix}{suffixes[source]}'
             targets.setdefault(naming.output / source.folder / name, []).append(source)
         alike = [source for group in targets.values() if len(group) > 1 for source in group]
@@ -156,14 +153,6 @@ def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
     raise UserError(
         f'{names}: their results would have one name. Run the command once for each, with two folders for -o.'
     )
-
-
-def _stem(path: Path, detail: int) -> str:
-    """a, then a_png, then folder_a_png, then folders_folder_a_png, ..."""
-    if not detail:
-        return path.stem
-    folders = _real(path).parts[1:-1]
-    return '_'.join([*folders[max(len(folders) - detail + 1, 0) :], path.stem, path.suffix[1:]])
 
 
 def _suffix(path: Path, ext: str) -> str:

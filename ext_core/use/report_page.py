@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ext_core.atomic import atomic_write_bytes
 from ext_core.use.experiments import Experiment, Plot, option_table
 from ext_core.use.report_pictures import Picture
+from ext_core.use.tables import template
 
 POINTS = 5000  # of a curve, at most
 _HERE = Path(__file__).parent
@@ -90,10 +90,7 @@ def page(
     lines_of_options = option_table(list(options.values()))
     figures = [experiment.figures() for experiment in experiments]
     numbers = iter(range(len(plots)))
-    environment = Environment(  # autoescape, since names of experiments may be anything
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template('page.html').render(
+    return template('page.html').render(
         title=title,
         rows=list(zip(experiments, figures, strict=True)),
         looks=shown,

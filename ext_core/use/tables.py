@@ -1,4 +1,4 @@
-"""Rows of results as CSV and as a table in Markdown."""
+"""Rows of results as CSV and as a table in Markdown; the templates of pages."""
 
 import csv
 import io
@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ext_core.atomic import atomic_write_text
 
@@ -37,3 +39,10 @@ def table_text(lines: Sequence[Sequence[str]]) -> str:
     """A table in Markdown; the first line is its head."""
     head, *body = lines
     return '\n'.join(f'| {" | ".join(line)} |' for line in [head, ['---'] * len(head), *body])
+
+
+def template(name: str) -> Template:
+    """A page of this folder. What is put into it is escaped, since names of experiments may be anything."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return pages.get_template(name)

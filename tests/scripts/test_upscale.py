@@ -118,12 +118,12 @@ def test_without_gpu(place, capsys):
 
 
 def test_interruption(place, capsys, monkeypatch):
-    from ext_core.use import batch as inference
+    from ext_core.use.enlarge import Enlarger
 
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, '_enlarged', stop)
+    monkeypatch.setattr(Enlarger, '__call__', stop)
     assert upscale() == 130
     assert 'the same command makes the others' in capsys.readouterr().err
     assert not list(Path('out').iterdir())
