@@ -82,26 +82,19 @@ def read_photograph(path: Path) -> Photograph:
             if frames > 1 and image.format != 'MPO':  # cameras put previews behind a photograph as MPO
                 raise ImageError(f'{path} holds {frames} frames or pages: cut them into single images first')
             image.load()
-            return _photograph(image, content, str(path))
+            notes: list[str] = []
+            profile, tags = image.info.get('icc_profile'), image.getexif()
+            exif = _kept(tags, notes)
+            pixels = _deep_pixels(image, content, str(path))
+            if pixels is None and image.mode == 'CMYK':
+                pixels, profile = np.asarray(_rgb_of_cmyk(image, profile, notes)), None
+            elif pixels is None:
+                pixels = _pixels(image, str(path))
     except ImageError:
         raise
     except Exception as error:  # Pillow has many kinds for damaged files
         raise ImageError(f'{path} does not decode: {error}') from error
-
-
-def _photograph(image: Image.Image, content: bytes, name: str) -> Photograph:
-    notes: list[str] = []
-    profile = image.info.get('icc_profile')
-    tags = image.getexif()
-    orientation = tags.get(_ORIENTATION, 1)
-    exif = _kept(tags, notes)
-    pixels = _deep_pixels(image, content, name)
-    if pixels is None:
-        if image.mode == 'CMYK':
-            image = _rgb_of_cmyk(image, profile, notes)
-            profile = None
-        pixels = _pixels(image, name)
-    pixels = np.ascontiguousarray(_TURNS.get(orientation, lambda a: a)(pixels))
+    pixels = np.ascontiguousarray(_TURNS.get(tags.get(_ORIENTATION, 1), lambda a: a)(pixels))
     colours = 1 if pixels.shape[2] < 3 else 3
     alpha = pixels[..., colours] if pixels.shape[2] > colours else None
     # a profile is for images of one colour space, which stands at byte 16 (ICC.1, 7.2.6)
@@ -203,9 +196,25 @@ def encode(photograph: Photograph, suffix: str, quality: int) -> bytes:
         pixels, profile = pixels[..., [0, 0, 0, 1]], None  # of grey
     exif = _exif_bytes(photograph)
     if is_deep_format(suffix) and suffix != '.png':
-        return _tiff(pixels, profile)
-    if photograph.deep:
-        return _deep_png(pixels, profile, exif)
+        import tifffile
+
+        tifffile.imwrite(
+            target := io.BytesIO(),
+            pixels[..., 0] if pixels.shape[2] == 1 else pixels,
+            photometric='minisblack' if pixels.shape[2] < 3 else 'rgb',
+            planarconfig='contig' if pixels.shape[2] > 1 else None,
+            extrasamples=['unassalpha'] if pixels.shape[2] in (2, 4) else None,
+            compression='deflate',
+            iccprofile=profile,
+            metadata=None,
+        )
+        return target.getvalue()
+    if photograph.deep:  # PNG of 16 bits, which Pillow writes in grey only
+        order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+        chunks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: exif.removeprefix(b'Exif\0\0')}
+        held = {kind: np.frombuffer(chunk, np.uint8) for kind, chunk in chunks.items() if chunk}
+        _, content = cv2.imencodeWithMetadata('.png', pixels[..., order], list(held), list(held.values()))
+        return content.tobytes()
     image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])
     options: dict[str, Any] = {
         '.png': {'format': 'PNG', 'compress_level': 4},
@@ -238,30 +247,3 @@ def _exif_bytes(photograph: Photograph) -> bytes:
         photograph.notes.append("the camera's own notes were dropped: too long")
         content = exif.tobytes()
     return content if len(content) <= 65533 else b''
-
-
-def _deep_png(pixels: np.ndarray, profile: bytes | None, exif: bytes) -> bytes:
-    """PNG of 16 bits, which Pillow writes in grey only."""
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
-    chunks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: exif.removeprefix(b'Exif\0\0')}
-    held = {kind: np.frombuffer(chunk, np.uint8) for kind, chunk in chunks.items() if chunk}
-    _, content = cv2.imencodeWithMetadata('.png', pixels[..., order], list(held), list(held.values()))
-    return content.tobytes()
-
-
-def _tiff(pixels: np.ndarray, profile: bytes | None) -> bytes:
-    import tifffile
-
-    grey = pixels.shape[2] < 3
-    target = io.BytesIO()
-    tifffile.imwrite(
-        target,
-        pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-        photometric='minisblack' if grey else 'rgb',
-        planarconfig='contig' if pixels.shape[2] > 1 else None,
-        extrasamples=['unassalpha'] if pixels.shape[2] in (2, 4) else None,
-        compression='deflate',
-        iccprofile=profile,
-        metadata=None,
-    )
-    return target.getvalue()

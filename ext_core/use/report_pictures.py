@@ -68,31 +68,27 @@ def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, lis
     """
     found: dict[str, list[list[Source]]] = {}
     for experiment in experiments:
-        for name, versions in _saved(experiment, iterations).items():
-            found.setdefault(name, []).append(versions)
+        # trainings have visualization/IMAGE/IMAGE_ITERATION.png, tests visualization/SET/IMAGE_SUFFIX.png
+        trained: dict[str, list[tuple[int, Path]]] = {}
+        saved: dict[str, list[Source]] = {}
+        suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
+        for path in sorted((experiment.folder / 'visualization').glob('*/*.png')):
+            step = re.fullmatch(rf'{re.escape(path.parent.name)}_(\d+)', path.stem)
+            if step:
+                trained.setdefault(path.parent.name, []).append((int(step.group(1)), path))
+            else:
+                name = path.stem.removesuffix(f'_{suffix}')
+                saved.setdefault(name, []).append(Source(f'{experiment.name}, {path.parent.name}', path))
+        for name, versions in trained.items():
+            versions.sort(reverse=True)
+            kept = np.unique(np.linspace(0, len(versions) - 1, min(iterations, len(versions))).round().astype(int))
+            chosen = [Source(f'{experiment.name}, iteration {versions[i][0]:,}', versions[i][1]) for i in kept]
+            saved.setdefault(name, []).extend(chosen)
+        for name, of_name in saved.items():
+            found.setdefault(name, []).append(of_name)
     names = sorted(found, key=lambda name: (-len(found[name]), name))
     in_turn = {name: [s for rank in itertools.zip_longest(*found[name]) for s in rank if s] for name in names}
     return {name: [*in_turn[name], *_originals(experiments, name)] for name in names}
-
-
-def _saved(experiment: Experiment, iterations: int) -> dict[str, list[Source]]:
-    """Trainings have ``visualization/IMAGE/IMAGE_ITERATION.png``, tests ``visualization/SET/IMAGE_SUFFIX.png``."""
-    trained: dict[str, list[tuple[int, Path]]] = {}
-    found: dict[str, list[Source]] = {}
-    suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
-    for path in sorted((experiment.folder / 'visualization').glob('*/*.png')):
-        step = re.fullmatch(rf'{re.escape(path.parent.name)}_(\d+)', path.stem)
-        if step:
-            trained.setdefault(path.parent.name, []).append((int(step.group(1)), path))
-        else:
-            name = path.stem.removesuffix(f'_{suffix}')
-            found.setdefault(name, []).append(Source(f'{experiment.name}, {path.parent.name}', path))
-    for name, versions in trained.items():
-        versions.sort(reverse=True)
-        kept = np.unique(np.linspace(0, len(versions) - 1, min(iterations, len(versions))).round().astype(int))
-        chosen = [Source(f'{experiment.name}, iteration {versions[i][0]:,}', versions[i][1]) for i in kept]
-        found.setdefault(name, []).extend(chosen)
-    return found
 
 
 def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
