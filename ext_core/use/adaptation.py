@@ -5,9 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from basicsr.utils.registry import MODEL_REGISTRY
+
 from ext_core.errors import UserError
+from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.check import find_problems
+from ext_core.options.problems import look_up
 from ext_core.use.adaptation_options import (
     Pairs,
     load,
@@ -15,8 +19,6 @@ from ext_core.use.adaptation_options import (
     resolve,
     shown,
     stage_options,
-    with_network,
-    with_pairs,
 )
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use.stages import Plan
@@ -54,27 +56,7 @@ def plan(
         # the demonstration of a recipe alone has bicubic LR images there
         stages[2]['datasets']['val']['dataroot_lq'] = stages[1]['datasets']['val']['dataroot_real_lq']
     launcher = [] if torchrun is None else ['--launcher', 'pytorch']
-    _check(stages, opt, root, launcher)
-    folder = root / 'experiments' / (f'demo_{opt["name"]}' if demo else opt['name'])
-    experiments = {number: root / 'experiments' / stage['name'] for number, stage in stages.items()}
-    pairs = None
-    if opt['hand_over'] == 'lmdb':
-        pairs = pairs_of(stages[2], folder)
-        stages[2] = with_pairs(stages[2], pairs)
-    else:
-        stages[2] = with_network(stages[2], stages[1], experiments[1] / 'models' / 'net_g_latest.pth')
-    _refuse_other_experiments(root, folder, stages)
-    steps = _steps(root, folder, experiments, stages, pairs, launcher)
-    alone = frozenset((GAP, REPORT))
-    lines = [_readable(step, None if step.name in alone else torchrun) for step in steps]
-    files = {f'stage{number}.yml': yaml_safe.dump(stage) for number, stage in stages.items()}
-    files[COMMANDS] = '\n'.join(lines) + '\n'
-    return Plan(Job(folder.name, folder, steps), alone, files)
-
-
-def _check(stages: dict[int, dict], opt: dict, root: Path, launcher: list[str]) -> None:
-    """Both stages before the first one begins."""
-    found = []
+    found = []  # in both stages, before the first one begins
     for number, stage in stages.items():
         _, complete = resolve(stage, launcher, root)
         found += [f'  - stage {number}: {problem}' for problem in find_problems(complete, is_train=True)]
@@ -83,20 +65,39 @@ def _check(stages: dict[int, dict], opt: dict, root: Path, launcher: list[str]) 
             f'the options of the stages ({opt["stage1"]}, {opt["stage2"]}, and what is merged over them) have '
             'problems; nothing was created or changed.\n' + '\n'.join(found)
         )
-
-
-def _refuse_other_experiments(root: Path, folder: Path, stages: dict[int, dict]) -> None:
-    """Neither stage may continue a training with other options, nor stage 2 one that got its LR images from another
-    stage 1, of which its own options tell nothing."""
+    folder = root / 'experiments' / (f'demo_{opt["name"]}' if demo else opt['name'])
+    experiments = {number: root / 'experiments' / stage['name'] for number, stage in stages.items()}
+    pairs = None
+    if opt['hand_over'] == 'lmdb':
+        pairs = pairs_of(stages[2], folder)
+        place = {'dataroot_gt': pairs.hr, 'dataroot_lq': pairs.lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
+        given: dict = {'datasets': {'train': {'type': 'PairedImageDataset', **place}}}
+    else:
+        if not hasattr(look_up(MODEL_REGISTRY, stages[2].get('model_type')), 'net_degrade'):
+            raise UserError(
+                f'hand_over: on_the_fly: {stages[2].get("model_type")} of stage 2 cannot degrade images itself. Use '
+                'hand_over: lmdb, or model_type: DomainAdaptationSRModel.'
+            )
+        weights = shown(experiments[1] / 'models' / 'net_g_latest.pth')
+        path = {'pretrain_network_degrade': weights, 'ignore_resume_networks': ['network_degrade']}
+        given = {'network_degrade': stages[1]['network_g'], 'path': path}
+    stages[2] = options.merge(stages[2], given)
     for stage in stages.values():
         refuse_foreign_experiment(root, stage)
-    before, experiment = folder / 'stage1.yml', root / 'experiments' / stages[2]['name']
-    begun = [*experiment.glob('training_states/*.state'), *experiment.glob('models/net_g_latest.pth')]
+    # the options of stage 2 do not tell from which stage 1 it got its LR images
+    before, second = folder / 'stage1.yml', experiments[2]
+    begun = [*second.glob('training_states/*.state'), *second.glob('models/net_g_latest.pth')]
     if begun and before.is_file() and training_part(yaml_safe.read(before)) != training_part(stages[1]):
         raise UserError(
-            f'{experiment} was trained after a stage 1 with other options, those in {before}. Move {experiment} away, '
+            f'{second} was trained after a stage 1 with other options, those in {before}. Move {second} away, '
             'or choose another name.'
         )
+    steps = _steps(root, folder, experiments, stages, pairs, launcher)
+    alone = frozenset((GAP, REPORT))
+    lines = [_readable(step, None if step.name in alone else torchrun) for step in steps]
+    files = {f'stage{number}.yml': yaml_safe.dump(stage) for number, stage in stages.items()}
+    files[COMMANDS] = '\n'.join(lines) + '\n'
+    return Plan(Job(folder.name, folder, steps), alone, files)
 
 
 def _steps(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import METRIC_REGISTRY
 
 from ext_core.errors import UserError
 from ext_core.options import loading as options
@@ -104,8 +104,17 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
         merged = _scaled(merged, merged['scale'])
     if merged.get('manual_seed') is None:
         merged['manual_seed'] = 0  # a part that is resumed has to know the seed
-    if number == 2:
-        _prepare_stage_2(merged)
+    if number == 1:
+        return merged
+    train, val = merged['datasets']['train'], merged['datasets']['val']
+    for key in ('dataroot_lq', 'filename_tmpl', 'meta_info_file'):
+        train.pop(key, None)
+    train['type'] = 'HRImageDataset'
+    for key in [key for key in merged if key.startswith('network_degrade')]:
+        del merged[key]
+    if val['type'] == 'SingleImageDataset' and isinstance(merged.get('val'), dict):  # without HR images
+        metrics = merged['val'].get('metrics') or {}
+        merged['val']['metrics'] = {name: value for name, value in metrics.items() if not needs_gt(value)} or NIQE
     return merged
 
 
@@ -129,19 +138,6 @@ def _images(opt: dict[str, Any], number: int) -> dict[str, Any]:
         backend['val_lq'].pop('_delete_')  # of a section that is replaced as a whole
         val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
     return {'datasets': {'train': train, 'val': val}}
-
-
-def _prepare_stage_2(opt: dict) -> None:
-    """Training images without LR ones; metrics that fit validation images without HR ones."""
-    train = opt['datasets']['train']
-    for key in ('dataroot_lq', 'filename_tmpl', 'meta_info_file'):
-        train.pop(key, None)
-    train['type'] = 'HRImageDataset'
-    for key in [key for key in opt if key.startswith('network_degrade')]:
-        del opt[key]
-    if opt['datasets']['val']['type'] == 'SingleImageDataset' and isinstance(opt.get('val'), dict):
-        metrics = opt['val'].get('metrics') or {}
-        opt['val']['metrics'] = {name: value for name, value in metrics.items() if not needs_gt(value)} or NIQE
 
 
 def needs_gt(metric: dict) -> bool:
@@ -177,28 +173,3 @@ def pairs_of(stage2: dict, folder: Path) -> Pairs:
     uneven = any(side % stage2['scale'] for size in sizes if size for side in size)
     own = kind(source) == 'disk' or uneven
     return Pairs(source, shown(folder / 'HR.lmdb') if own else source, shown(folder / 'LR.lmdb'), own)
-
-
-def with_pairs(stage2: dict, pairs: Pairs) -> dict:
-    """Stage 2 that trains on written pairs."""
-    place: dict[str, Any] = {
-        'dataroot_gt': pairs.hr,
-        'dataroot_lq': pairs.lr,
-        'io_backend': {'_delete_': True, 'type': 'lmdb'},
-    }
-    return options.merge(stage2, {'datasets': {'train': {'type': 'PairedImageDataset', **place}}})
-
-
-def with_network(stage2: dict, stage1: dict, weights: Path) -> dict:
-    """Stage 2 that degrades each batch.
-
-    Raises:
-        UserError: If its model cannot.
-    """
-    if not hasattr(look_up(MODEL_REGISTRY, stage2.get('model_type')), 'net_degrade'):
-        raise UserError(
-            f'hand_over: on_the_fly: {stage2.get("model_type")} of stage 2 cannot degrade images itself. Use '
-            'hand_over: lmdb, or model_type: DomainAdaptationSRModel.'
-        )
-    path = {'pretrain_network_degrade': shown(weights), 'ignore_resume_networks': ['network_degrade']}
-    return options.merge(stage2, {'network_degrade': stage1['network_g'], 'path': path})

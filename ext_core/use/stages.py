@@ -12,8 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ _POLL = 0.05  # seconds between looks at the child, or at what the first process
 # seconds after which a signal is passed on to a child; launchers and terminals signal a whole group, the child included
 _PASS_ON = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GROUP_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,14 @@ def run_in_order(plan: Callable[[], Plan], say: Callable[[str], None] = print) -
     with StopSignal() as stop:
         ranks = _Ranks(stop)
         try:
-            if ranks.rank:
-                return _follow(ranks)
-            return _lead(ranks, plan, say)
+            if not ranks.rank:
+                return _lead(ranks, plan, say)
+            commands = ranks.hear('commands')
+            for name, command in commands or ():
+                status = _outcome(name, ranks.run(command, (name,)), ranks)
+                if status:
+                    return status
+            return int(commands is None)
         except _Interrupted:
             assert stop.received is not None
             return 128 + stop.received
@@ -106,18 +111,6 @@ def _lead(ranks: '_Ranks', make_plan: Callable[[], Plan], say: Callable[[str], N
             if status:
                 return status
             say(f'[{number}/{total}] {step.name} finished after {plan.job.seconds(step.name):.0f} s')
-    return 0
-
-
-def _follow(ranks: '_Ranks') -> int:
-    """The other processes."""
-    commands = ranks.hear('commands')
-    if commands is None:
-        return 1
-    for name, command in commands:
-        status = _outcome(name, ranks.run(command, (name,)), ranks)
-        if status:
-            return status
     return 0
 
 
@@ -187,41 +180,22 @@ class _Ranks:
         if group and self._store is not None:
             key = f'port of {group[0]}'
             if self.rank == 0:
-                self.tell(key, _free_port())
+                with socket.socket() as free:
+                    free.bind(('', 0))
+                    self.tell(key, free.getsockname()[1])
             environment |= {'MASTER_PORT': str(self.hear(key)), 'TORCHELASTIC_USE_AGENT_STORE': 'False'}
-        with _child(command, env=environment, pass_fds=keep_open) as child:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=keep_open)
+        try:
             while child.poll() is None:
                 if self.stop.received is not None:
-                    self._pass_on(child)
+                    try:
+                        child.wait(_PASS_ON)
+                    except subprocess.TimeoutExpired:
+                        child.send_signal(self.stop.received)
+                        child.wait()  # a second Ctrl-C ends the wait, and the child
                 time.sleep(_POLL)
+        finally:  # it is not left behind, whatever happens
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         return child.returncode
-
-    def _pass_on(self, child: subprocess.Popen) -> None:
-        """Wait for the child's end. A second Ctrl-C ends the wait, and the child."""
-        assert self.stop.received is not None
-        try:
-            child.wait(_PASS_ON)
-        except subprocess.TimeoutExpired:
-            child.send_signal(self.stop.received)
-            child.wait()
-
-
-_GROUP_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-
-
-@contextmanager
-def _child(command: Sequence[str], **arguments: Any) -> Iterator[subprocess.Popen]:
-    """A process that is not left behind, whatever happens. It writes to our terminal."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, **arguments)
-    try:
-        yield child
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(('', 0))
-        return found.getsockname()[1]
