@@ -61,8 +61,20 @@ def collect_layout(
         known = ', '.join(filter(None, names)) or 'no parts'
         raise ValueError(f'--split {" ".join(unknown)}: {layout.name} has {known}.')
     wanted = [split for split in layout.splits if not only or split.name in only]
-    found = {split: _split_pairs(root, layout, split, scale, without_lr) for split in wanted}
-    missing = [split.name for split in wanted if not found[split]]
+    found: dict[Split, list[Pair]] = {}
+    for split in wanted:
+        for source in split.sources:
+            hr = _images(root, source.hr, split, scale)
+            lr = _images(root, source.lr, split, scale) if source.lr and not without_lr else {}
+            if hr and layout.lr_kind == 'real' and not lr:
+                raise ValueError(
+                    f'{next(iter(hr.values())).parent} has HR images but no captured LR images for scale {scale}, '
+                    f'which are the point of {layout.name}.\n{layout.describe(scale)}'
+                )
+            if hr:  # the first source whose HR images are there
+                found[split] = match_pairs(hr, lr, scale)
+                break
+    missing = [split.name for split in wanted if split not in found]
     if len(missing) == len(wanted) or (only and missing):
         part = f' ({", ".join(missing)})' if only else ''
         raise FileNotFoundError(
@@ -70,27 +82,11 @@ def collect_layout(
             'Nothing is downloaded: get the set from its publisher, unpack it and point --root to it.\n'
             + layout.describe(scale)
         )
-    return {split: pairs for split, pairs in found.items() if pairs}
+    return found
 
 
-def _split_pairs(root: Path, layout: Layout, split: Split, scale: int, without_lr: bool) -> list[Pair]:
-    """Pairs of the first source whose HR images are there; empty if none is."""
-    for source in split.sources:
-        hr = _within(find_images(root, source.hr, scale), split.numbers)
-        if not hr:
-            continue
-        given = source.lr if not without_lr else None
-        lr = _within(find_images(root, given, scale), split.numbers) if given else {}
-        if layout.lr_kind == 'real' and not lr:
-            raise ValueError(
-                f'{next(iter(hr.values())).parent} has HR images but no captured LR images for scale {scale}, '
-                f'which are the point of {layout.name}.\n{layout.describe(scale)}'
-            )
-        return match_pairs(hr, lr, scale)
-    return []
-
-
-def _within(images: dict[str, Path], numbers: range | None) -> dict[str, Path]:
-    if numbers is None:
+def _images(root: Path, template: str, split: Split, scale: int) -> dict[str, Path]:
+    images = find_images(root, template, scale)
+    if split.numbers is None:
         return images
-    return {name: path for name, path in images.items() if name.isdecimal() and int(name) in numbers}
+    return {name: path for name, path in images.items() if name.isdecimal() and int(name) in split.numbers}

@@ -55,9 +55,17 @@ def ensure_demo_data(root: Path, scale: int = 4) -> Path:
         (demo / part).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=demo.parent, prefix='.demo-') as building:
         _build_train(photographs, Path(building), scale)
-        _build_val(photographs, Path(building), scale)
+        for file, (top, left) in VAL_REGIONS.items():
+            hr = read_image(photographs / file)[0][top : top + VAL_SIZE, left : left + VAL_SIZE]
+            for part, image in zip(parts[3:], (hr, bicubic_down(hr, scale), camera_down(hr, scale)), strict=True):
+                (Path(building) / part).mkdir(parents=True, exist_ok=True)
+                write_png(Path(building) / part / f'{Path(file).stem}.png', image)
         for part in parts:
-            _move_unless_there(Path(building) / part, demo / part)
+            try:
+                os.rename(Path(building) / part, demo / part)
+            except OSError:  # another process was first, and its folder stays: the content is the same
+                if not (demo / part).is_dir():
+                    raise
     return demo
 
 
@@ -97,16 +105,6 @@ def _build_train(photographs: Path, target: Path, scale: int) -> None:
         shutil.rmtree(folder)
 
 
-def _build_val(photographs: Path, target: Path, scale: int) -> None:
-    for file, (top, left) in VAL_REGIONS.items():
-        hr = read_image(photographs / file)[0][top : top + VAL_SIZE, left : left + VAL_SIZE]
-        images = {'gt': hr, f'lq_x{scale}': bicubic_down(hr, scale), f'real_x{scale}': camera_down(hr, scale)}
-        for part, image in images.items():
-            folder = target / 'val' / part
-            folder.mkdir(parents=True, exist_ok=True)
-            write_png(folder / f'{Path(file).stem}.png', image)
-
-
 def camera_down(hr: np.ndarray, scale: int) -> np.ndarray:
     """What a camera might make of a scene: a lens's blur, the sampling (bicubic), the sensor's noise.
 
@@ -120,12 +118,3 @@ def camera_down(hr: np.ndarray, scale: int) -> np.ndarray:
     low = bicubic_down(cv2.GaussianBlur(hr, (0, 0), CAMERA_BLUR * scale), scale)
     noise = np.random.default_rng(0).normal(0, CAMERA_NOISE, low.shape)
     return np.round(np.clip(low + noise, 0, 255)).astype(np.uint8)
-
-
-def _move_unless_there(source: Path, target: Path) -> None:
-    """Rename a folder; if another process was first, its folder stays (the content is the same)."""
-    try:
-        os.rename(source, target)
-    except OSError:
-        if not target.is_dir():
-            raise

@@ -1,9 +1,11 @@
 """What has been finished, on disk, so that an interrupted preparation continues where it stopped."""
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,22 @@ class Ledger:
     def __init__(self, path: Path, settings: dict[str, object]) -> None:
         self.path = path
         self.records: dict[str, Record] = {}
-        lines = _read_lines(path)
+        lines: list[dict] = []
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            for text in path.read_text(encoding='utf-8').splitlines():
+                lines.append(json.loads(text))
         if lines and lines[0] != settings:
+            folders: Any = settings['folders']
+            made = ', '.join(str(path.parents[1] / f'{name}{end}') for end in ('', '.lmdb') for name in folders)
             raise ValueError(
                 f'{path}: these outputs were prepared with other settings\n  then: {lines[0]}\n  now:  {settings}\n'
-                f'Remedy: choose another --output, or delete this file and what was made: {_outputs(path, settings)}.'
+                f'Remedy: choose another --output, or delete this file and what was made: {made}.'
             )
         for line in lines[1:]:
-            self._remember(Record(line['key'], line['fingerprint'], [tuple(p) for p in line['pieces']], line['notes']))
+            pieces = [tuple(piece) for piece in line['pieces']]
+            self.records[line['key']] = Record(line['key'], line['fingerprint'], pieces, line['notes'])
         self._settings = settings
         self.rewrite()
-
-    def _remember(self, record: Record) -> None:
-        self.records[record.key] = record
 
     def rewrite(self) -> None:
         """Write the whole file anew, atomically: after records were removed, or after a crash cut its last line."""
@@ -61,25 +66,6 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Remember a finished pair at once."""
-        self._remember(record)
+        self.records[record.key] = record
         with self.path.open('a', encoding='utf-8') as file:
             file.write(json.dumps(asdict(record)) + '\n')
-
-
-def _outputs(path: Path, settings: dict[str, object]) -> str:
-    """The folders that a ledger keeps record of, and the LMDBs that are packed from them."""
-    folders = settings['folders']
-    assert isinstance(folders, list)
-    places = [path.parents[1] / f'{name}{ending}' for ending in ('', '.lmdb') for name in folders]
-    return ', '.join(str(place) for place in places)
-
-
-def _read_lines(path: Path) -> list[dict]:
-    lines: list[dict] = []
-    if path.is_file():
-        for text in path.read_text(encoding='utf-8').splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-    return lines

@@ -93,7 +93,18 @@ def make_pair(pair: Pair, plan: Plan) -> Record:
     else:
         lr, lr_notes = read_image(pair.lr)
         notes = list(dict.fromkeys(notes + lr_notes))
-        hr, lr = _fit(hr, lr, pair, plan)
+        (hr_h, hr_w), (lr_h, lr_w), scale = hr.shape[:2], lr.shape[:2], plan.scale
+        equal, sizes = (hr_h, hr_w) == (lr_h, lr_w), f'{pair.hr} is {hr_w} x {hr_h}, {pair.lr} is {lr_w} x {lr_h}'
+        if plan.lr_at_hr_size:
+            if not equal:
+                raise ImageError(f'{sizes}: they should be equal (LR at the size of HR)')
+            hr, lr = mod_crop(hr, scale), _reduce(mod_crop(lr, scale), scale, pair.lr)
+        elif 0 <= hr_h - scale * lr_h < scale and 0 <= hr_w - scale * lr_w < scale:
+            # benchmark sets often keep the whole HR beside LR of its cropped form; BasicSR cuts it when it validates
+            hr = hr[: scale * lr_h, : scale * lr_w]
+        else:
+            hint = '; for captured LR at the size of HR use --lr-at-hr-size' if equal else ''
+            raise ImageError(f'{sizes}: HR is not {scale} x LR{hint}')
     if hr.shape != size:
         notes.append('HR cropped to a multiple of the scale')
     images = [(hr, lr)] if plan.window is None else cut_pair(hr, lr, plan.scale, plan.window)
@@ -104,25 +115,6 @@ def make_pair(pair: Pair, plan: Plan) -> Record:
         write_png(plan.lr_folder / f'{name}.png', lr_piece)
         pieces.append((name, hr_piece.shape[0], hr_piece.shape[1]))
     return Record(pair.key, source, pieces, notes)
-
-
-def _fit(hr: np.ndarray, lr: np.ndarray, pair: Pair, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Bring a given pair to HR = scale x LR exactly, or refuse it.
-
-    HR may have up to scale - 1 rows and columns too many: benchmark sets often keep the original HR beside LR of its
-    cropped form, and BasicSR cuts the same rows and columns when it validates.
-    """
-    assert pair.lr is not None
-    (hr_h, hr_w), (lr_h, lr_w) = hr.shape[:2], lr.shape[:2]
-    sizes = f'{pair.hr} is {hr_w} x {hr_h}, {pair.lr} is {lr_w} x {lr_h}'
-    if plan.lr_at_hr_size:
-        if (hr_h, hr_w) != (lr_h, lr_w):
-            raise ImageError(f'{sizes}: they should be equal (LR at the size of HR)')
-        return mod_crop(hr, plan.scale), _reduce(mod_crop(lr, plan.scale), plan.scale, pair.lr)
-    if not (0 <= hr_h - plan.scale * lr_h < plan.scale and 0 <= hr_w - plan.scale * lr_w < plan.scale):
-        hint = '; for captured LR at the size of HR use --lr-at-hr-size' if (hr_h, hr_w) == (lr_h, lr_w) else ''
-        raise ImageError(f'{sizes}: HR is not {plan.scale} x LR{hint}')
-    return hr[: plan.scale * lr_h, : plan.scale * lr_w], lr
 
 
 def _reduce(image: np.ndarray, scale: int, path: Path, blur: float = 0.0) -> np.ndarray:

@@ -114,32 +114,22 @@ def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pa
     problems = [f'{hr[name]}: no LR image of that name' for name in hr if lr and name not in lr]
     problems += [f'{lr[name]}: no HR image of that name' for name in lr if name not in hr]
     if problems:
+        hint = 'Remedy: rename or remove these files; --lr-name says how LR names derive from HR names.'
+        if any(f'{name}x{scale}' in lr for name in hr):
+            hint = f"The LR names end in x{scale}: add --lr-name '{{name}}x{scale}'."
         raise ValueError(
-            f'HR ({len(hr)} images) and LR ({len(lr)} images) do not match in names:\n{listing(problems)}\n'
-            + _name_hint(hr, lr, scale)
+            f'HR ({len(hr)} images) and LR ({len(lr)} images) do not match in names:\n{listing(problems)}\n{hint}'
         )
-    keys = _keys(hr)
-    return [Pair(keys[name], path, lr.get(name)) for name, path in hr.items()]
-
-
-def _name_hint(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> str:
-    if any(f'{name}x{scale}' in lr for name in hr):
-        return f"The LR names end in x{scale}: add --lr-name '{{name}}x{scale}'."
-    return 'Remedy: rename or remove these files; --lr-name says how LR names derive from HR names.'
-
-
-def _keys(images: dict[str, Path]) -> dict[str, str]:
-    """Output names. BasicSR ends an LMDB key at the first dot and a meta line's name at the first space."""
-    keys = {name: re.sub(r'[.\s]+', '_', name) for name in images}
+    # BasicSR ends an LMDB key at the first dot and a meta line's name at the first space
+    keys = {name: re.sub(r'[.\s]+', '_', name) for name in hr}
     owners: dict[str, Path] = {}
-    problems = []
-    for name, path in images.items():
+    for name, path in hr.items():
         owner = owners.setdefault(keys[name], path)
         if owner is not path:
             problems.append(f'{path} and {owner} would both become {keys[name]}.png')
     if problems:
         raise ValueError(f'{len(problems)} names cannot be told apart:\n{listing(problems)}\nRename one of each.')
-    return keys
+    return [Pair(keys[name], path, lr.get(name)) for name, path in hr.items()]
 
 
 def require_ascii(pairs: Iterable[Pair]) -> None:

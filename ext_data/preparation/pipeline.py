@@ -60,7 +60,10 @@ def prepare(
         ValueError: If an image does not decode, or a pair does not match in size: all of them are named, after the
             others have been written.
     """
-    _refuse_own_sources(pairs, plan)
+    sources = {path.parent.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path is not None}
+    for folder in (plan.hr_folder, plan.lr_folder):
+        if folder.resolve() in sources:
+            raise ValueError(f'{folder} holds the source images and would be overwritten. Choose another --output.')
     made = f'Gaussian blur of {plan.blur} HR pixels, then bicubic' if plan.blur else 'bicubic'
     origin = made if all(pair.lr is None for pair in pairs) else 'given'
     ledger = Ledger(
@@ -116,13 +119,6 @@ def pack(prepared: Prepared, plan: Plan) -> tuple[Path, Path]:
                 write_lmdb(target, entries, bar.update)
         targets.append(target)
     return targets[0], targets[1]
-
-
-def _refuse_own_sources(pairs: Sequence[Pair], plan: Plan) -> None:
-    sources = {path.parent.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path is not None}
-    for folder in (plan.hr_folder, plan.lr_folder):
-        if folder.resolve() in sources:
-            raise ValueError(f'{folder} holds the source images and would be overwritten. Choose another --output.')
 
 
 def _unfinished(pairs: Sequence[Pair], plan: Plan, ledger: Ledger) -> list[Pair]:
