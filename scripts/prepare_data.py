@@ -23,17 +23,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import UserError
 from ext_core.registration import register_all
-
-if TYPE_CHECKING:  # they need BasicSR, which main() makes importable first; --help does not wait for it
-    from ext_data.preparation.pair_images import Plan
-    from ext_data.preparation.pairs import Pair
-    from ext_data.preparation.sub_images import Window
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -122,73 +116,49 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f'--sub-images {args.sub_images}: must be a size in pixels, or 0 for whole images.')
 
 
-def choose_window(args: argparse.Namespace, default: 'Window | None') -> 'Window | None':
-    """The cut the user asked for, else the default."""
-    from ext_data.preparation.sub_images import Window
-
-    size = default.size if args.sub_images is None and default else (args.sub_images or 0)
-    step = size // 2 if args.step is None else args.step
-    return Window(size, step, args.thresh) if size else None
-
-
-def blur_kind(args: argparse.Namespace) -> str:
-    """What the LR folder is called after, if --blur is given."""
-    return f'blur{args.blur:g}' if args.blur else ''
-
-
-def run_plan(pairs: 'list[Pair]', plan: 'Plan', args: argparse.Namespace) -> None:
-    """Prepare, pack and say what there is."""
-    from ext_data.preparation.pipeline import pack, prepare
-
-    prepared = prepare(pairs, plan, args.jobs, register_all)
-    count = sum(len(record.pieces) for record in prepared.records)
-    blurred = f'Gaussian blur of {plan.blur:g} HR pixels and ' if plan.blur else ''
-    made = f' (LR made by {blurred}MATLAB-style bicubic)' if pairs[0].lr is None else ''
-    print(f'{len(pairs)} pairs, {prepared.skipped} of them finished before; {count} images each in{made}')
-    print(f'  {plan.hr_folder}\n  {plan.lr_folder}')
-    for note, number in sorted(prepared.notes().items()):
-        print(f'  {number} x {note}')
-    if args.lmdb:
-        for path in pack(prepared, plan):
-            print(f'  {path}')
-
-
-def prepare_layout(args: argparse.Namespace) -> None:
-    """All parts of a known set that are there."""
-    from ext_data.preparation.collect import collect_layout
+def prepare_images(args: argparse.Namespace) -> None:
+    """All parts of a known set that are there, or a folder of HR images, with or without LR."""
+    from ext_data.preparation.collect import collect_folders, collect_layout
     from ext_data.preparation.layouts import get_layout
     from ext_data.preparation.pair_images import Plan, output_folders
-    from ext_data.preparation.pairs import require_ascii
-
-    layout = get_layout(args.layout)
-    if args.blur and layout.lr_kind == 'real':
-        raise UserError(f'--blur {args.blur:g}: the point of {layout.name} is its captured LR. Leave --blur out.')
-    found = collect_layout(args.root, layout, args.scale, args.split or (), without_lr=bool(args.blur))
-    if args.lmdb:
-        require_ascii(pair for pairs in found.values() for pair in pairs)
-    if args.sub_images and not any(split.training for split in found):
-        raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
-    output = args.output or Path('datasets') / layout.name
-    lr_at_hr_size = layout.lr_at_hr_size or args.lr_at_hr_size
-    for split, pairs in found.items():
-        window = choose_window(args, split.window) if split.training else None
-        folders = output_folders(output, split.name, blur_kind(args) or layout.lr_kind, args.scale, window)
-        run_plan(pairs, Plan(args.scale, *folders, window, lr_at_hr_size, args.blur), args)
-
-
-def prepare_folders(args: argparse.Namespace) -> None:
-    """A folder of HR images, with or without LR."""
-    from ext_data.preparation.collect import collect_folders
-    from ext_data.preparation.pair_images import Plan, output_folders
     from ext_data.preparation.pairs import passed_over, require_ascii
+    from ext_data.preparation.pipeline import pack, prepare
+    from ext_data.preparation.sub_images import Window
 
-    pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
+    output, lr_at_hr_size = args.output, args.lr_at_hr_size
+    blurred = f'blur{args.blur:g}' if args.blur else ''  # what the LR folder is called after
+    parts: list = []  # name, kind of LR, whether it may be cut, how by default, pairs
+    if args.layout:
+        layout = get_layout(args.layout)
+        if args.blur and layout.lr_kind == 'real':
+            raise UserError(f'--blur {args.blur:g}: the point of {layout.name} is its captured LR. Leave --blur out.')
+        found = collect_layout(args.root, layout, args.scale, args.split or (), without_lr=bool(args.blur))
+        parts = [(s.name, blurred or layout.lr_kind, s.training, s.window, pairs) for s, pairs in found.items()]
+        output = output or Path('datasets') / layout.name
+        lr_at_hr_size = lr_at_hr_size or layout.lr_at_hr_size
+    else:
+        pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
+        parts = [('', '' if args.lr else blurred or 'bicubic', True, None, pairs)]
     if args.lmdb:
-        require_ascii(pairs)
-    window = choose_window(args, None)
-    kind = '' if args.lr else blur_kind(args) or 'bicubic'
-    folders = output_folders(args.output, '', kind, args.scale, window)
-    run_plan(pairs, Plan(args.scale, *folders, window, args.lr_at_hr_size, args.blur), args)
+        require_ascii(pair for *_, pairs in parts for pair in pairs)
+    if args.sub_images and not any(training for _, _, training, _, _ in parts):
+        raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
+    for name, kind, training, default, pairs in parts:
+        size = default.size if args.sub_images is None and default else (args.sub_images or 0)
+        step = size // 2 if args.step is None else args.step
+        window = Window(size, step, args.thresh) if size and training else None
+        folders = output_folders(output, name, kind, args.scale, window)
+        plan = Plan(args.scale, *folders, window, lr_at_hr_size, args.blur)
+        prepared = prepare(pairs, plan, args.jobs, register_all)
+        count = sum(len(record.pieces) for record in prepared.records)
+        blur = f'Gaussian blur of {plan.blur:g} HR pixels and ' if plan.blur else ''
+        made = f' (LR made by {blur}MATLAB-style bicubic)' if pairs[0].lr is None else ''
+        print(f'{len(pairs)} pairs, {prepared.skipped} of them finished before; {count} images each in{made}')
+        print(f'  {plan.hr_folder}\n  {plan.lr_folder}')
+        for note, number in sorted(prepared.notes().items()):
+            print(f'  {number} x {note}')
+        for path in pack(prepared, plan) if args.lmdb else ():
+            print(f'  {path}')
     for folder, template in ((args.hr, '{name}'), (args.lr, args.lr_name)):
         for line in passed_over(folder, template, args.scale) if folder else ():
             print(f'  passed over in {folder}: {line}')
@@ -208,10 +178,8 @@ def main(argv: list[str] | None = None) -> int:
             from ext_data.preparation.demo import ensure_demo_data
 
             print(f'demo set: {ensure_demo_data(args.output or Path(), args.scale)}')
-        elif args.layout:
-            prepare_layout(args)
         else:
-            prepare_folders(args)
+            prepare_images(args)
     except (UserError, ValueError, OSError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
