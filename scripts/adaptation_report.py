@@ -39,31 +39,12 @@ Images = dict[str, np.ndarray]
 
 
 # ---------------------------------------------------------------------- figures
-def samples_of(opt: dict, phase: str) -> Any:
-    """The validation images of stage 2, as its training reads them."""
-    from basicsr.data import build_dataset
-
-    from ext_core.use.adaptation_options import resolve
-
-    _, complete = resolve(opt, [], Path())
-    return build_dataset(complete['datasets'][phase])
-
-
-def images_of(sample: dict, methods: list[Method]) -> Images:
-    """What the methods make of a validation image, and the true one last where there is one; uint8 BGR."""
-    from basicsr.utils import tensor2img
-
-    low = tensor2img(sample['lq'])
-    images = {method.name: upscale(method, low) for method in methods}
-    if 'gt' in sample:
-        height, width = images[methods[0].name].shape[:2]
-        images['HR'] = tensor2img(sample['gt'])[:height, :width]
-    return images
-
-
 def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
     """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures."""
-    from ext_core.use.adaptation_options import needs_gt
+    from basicsr.data import build_dataset
+    from basicsr.utils import tensor2img
+
+    from ext_core.use.adaptation_options import needs_gt, resolve
 
     methods = [Method('bicubic', method.scale), method]
     metrics, reasons = usable_metrics((opt.get('val') or {}).get('metrics') or METRICS)
@@ -72,12 +53,18 @@ def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[s
     metrics = {name: {k: v for k, v in options.items() if k != 'optional'} for name, options in metrics.items()}
     results: dict[str, dict] = {}
     rows: list[Images] = []
-    for phase, section in opt['datasets'].items():
+    _, complete = resolve(opt, [], Path())
+    for phase, section in complete['datasets'].items():
         if not phase.startswith('val'):
             continue
         values: dict[str, dict[str, list]] = {m.name: {name: [] for name in metrics} for m in methods}
-        for sample in samples_of(opt, phase):
-            images = images_of(sample, methods)
+        samples: Any = build_dataset(section)  # as the training of stage 2 reads them
+        for sample in samples:
+            low = tensor2img(sample['lq'])
+            images = {m.name: upscale(m, low) for m in methods}
+            if 'gt' in sample:
+                height, width = images['bicubic'].shape[:2]
+                images['HR'] = tensor2img(sample['gt'])[:height, :width]
             usable = {name: value for name, value in metrics.items() if 'HR' in images or not needs_gt(value)}
             for m in methods:
                 # metrics without reference take no notice of the second image
@@ -87,7 +74,7 @@ def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[s
             if len(rows) < ROWS:
                 rows.append(cropped(images))
         means = {name: {metric: mean(v) for metric, v in of.items() if v} for name, of in values.items()}
-        results[str(section.get('name', phase))] = means
+        results[str(opt['datasets'][phase].get('name', phase))] = means
     return results, metrics, rows
 
 
@@ -124,26 +111,6 @@ def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> st
     return table_text(lines)
 
 
-def figures(report: dict[str, Any], metrics: dict[str, dict]) -> str:
-    """The tables, in Markdown."""
-    gap = report['gap']
-    lines = ['## Stage 1: gap between LR images and real ones', '']
-    lines += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', '']
-    lines += [table(gap, {key: key for row in gap.values() for key in row}), '', '![power spectra](gap.png)', '']
-    arrows = {name: f'{name} {"↓" if lower_is_better(value) else "↑"}' for name, value in metrics.items()}
-    for name, rows in report['super_resolution'].items():
-        lines += [f'## Stage 2: super-resolution of {name}', '', table(rows, arrows), '']
-    return '\n'.join([*lines, '![crops](crops.png)', ''])
-
-
-def markdown(report: dict[str, Any], tables: str) -> str:
-    """The whole report."""
-    lines = [f'# {report["name"]}', '', tables, '## Files', '']
-    lines += [f'- {what}: `{path}`' for what, path in report['checkpoints'].items()]
-    lines += ['', '## Step by step', '', 'As scripts/train_domain_adaptation.py ran it:', '', '```']
-    return '\n'.join([*lines, *report['commands'], '```', ''])
-
-
 def make(folder: Path) -> None:
     """Measure, and write the report into the folder."""
     from ext_core.use.adaptation import COMMANDS
@@ -163,7 +130,7 @@ def make(folder: Path) -> None:
     results, metrics, rows = super_resolution(stages[1], method)
     val = stages[0]['datasets']['val']
     names = ('degradation network', 'super-resolution network')
-    report = {
+    report: dict[str, Any] = {
         'name': folder.name,
         'hr': val['dataroot_gt'],
         'real': val['dataroot_real_lq'],
@@ -177,8 +144,18 @@ def make(folder: Path) -> None:
     }
     draw(rows, folder / 'crops.png')
     atomic_write_text(json.dumps(report, indent=1) + '\n', folder / 'report.json')
-    tables = figures(report, metrics)
-    atomic_write_text(markdown(report, tables), folder / 'report.md')
+    gap = report['gap']
+    lines = ['## Stage 1: gap between LR images and real ones', '']
+    lines += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', '']
+    lines += [table(gap, {key: key for row in gap.values() for key in row}), '', '![power spectra](gap.png)', '']
+    arrows = {name: f'{name} {"↓" if lower_is_better(value) else "↑"}' for name, value in metrics.items()}
+    for name, rows_of_set in results.items():
+        lines += [f'## Stage 2: super-resolution of {name}', '', table(rows_of_set, arrows), '']
+    tables = '\n'.join([*lines, '![crops](crops.png)', ''])
+    lines = [f'# {folder.name}', '', tables, '## Files', '']
+    lines += [f'- {what}: `{path}`' for what, path in report['checkpoints'].items()]
+    lines += ['', '## Step by step', '', 'As scripts/train_domain_adaptation.py ran it:', '', '```']
+    atomic_write_text('\n'.join([*lines, *report['commands'], '```', '']), folder / 'report.md')
     print(f'{tables}\nreport: {shown(folder / "report.md")}')
 
 

@@ -76,24 +76,20 @@ def degrade(hr: Tensor, scale: int, net: torch.nn.Module | None) -> Tensor:
     return low_resolution(net, hr.to(next(net.parameters()).device), scale)[0].cpu()
 
 
-def load_networks(experiments: list[Path], scale: int | None) -> tuple[dict[str, torch.nn.Module], int]:
-    """The degradation networks by their folders, and the scale of all of them."""
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    degraders = {str(folder): load_degrader(*experiment_files(folder), device) for folder in experiments}
-    scales = {degrader.scale for degrader in degraders.values()} | ({scale} if scale else set())
-    if len(scales) > 1:
-        raise UserError(f'--experiment, --scale: scales {sorted(scales)} cannot be mixed: give those of one scale.')
-    if not scales:
-        raise UserError('--hr needs --scale (or an --experiment, which has one).')
-    return {name: degrader.net for name, degrader in degraders.items()}, scales.pop()
-
-
 def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
     """The sets to compare with the real one, by the names of their rows."""
     sets: dict[str, list[Tensor]] = {}
     if args.hr:
-        networks, scale = load_networks(args.experiment, args.scale)
-        rows: dict[str, torch.nn.Module | None] = {'bicubic': None, **networks}
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        degraders = {str(folder): load_degrader(*experiment_files(folder), device) for folder in args.experiment}
+        scales = {degrader.scale for degrader in degraders.values()} | ({args.scale} if args.scale else set())
+        if len(scales) > 1:
+            raise UserError(f'--experiment, --scale: scales {sorted(scales)} cannot be mixed: give those of one scale.')
+        if not scales:
+            raise UserError('--hr needs --scale (or an --experiment, which has one).')
+        (scale,) = scales
+        rows: dict[str, torch.nn.Module | None] = {'bicubic': None}
+        rows |= {name: degrader.net for name, degrader in degraders.items()}
         sets = {name: [] for name in rows}
         for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
             for name, net in rows.items():

@@ -32,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -40,7 +41,6 @@ from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.networks.weight_files import load_checkpoint
 from ext_core.registration import register_quietly
-from ext_core.use.corruptions import corruptions
 from ext_core.use.evaluation import (
     Folders,
     Method,
@@ -55,6 +55,10 @@ from ext_models.weights import select_weights, weights_problem
 
 MULTIPLE = 16  # of the sides of images that VGGUAE takes
 COLUMNS = ('real', 'generated', 'bicubic')
+NOISE, BICUBIC_NOISE = 5, 8  # standard deviations in grey levels
+SHARPEN_SIGMA, SHARPEN_AMOUNT = 1.0, 1.5
+JPEG_QUALITY = 10
+CHECKERBOARD = 6  # grey levels
 
 
 @dataclass
@@ -132,10 +136,29 @@ def to_input(net: nn.Module, image: np.ndarray) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------------- images
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    return image.round().clip(0, 255).astype(np.uint8)
+
+
 def renditions(real: np.ndarray, generated: np.ndarray, bicubic: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    """The table's rows of one image; ``number`` is that of the image, for its noise."""
-    rows = {'real': real, 'generated': generated, 'bicubic': bicubic}
-    return rows | corruptions(real, bicubic, number)
+    """The table's rows of one image; ``number`` is that of the image, for its noise, the same in every call."""
+    from basicsr.utils.matlab_functions import imresize
+
+    random, sharp = np.random.default_rng((0, number)), real.astype(np.float32)
+    halved = eight_bits(imresize(sharp / 255, 0.5) * 255)
+    _, compressed = cv2.imencode('.jpg', real, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    sign = np.where(np.indices(real.shape[:2]).sum(axis=0) % 2, -1, 1)
+    return {
+        'real': real,
+        'generated': generated,
+        'bicubic': bicubic,
+        'bicubic x2': upscale(Method('bicubic', 2), halved),
+        f'real + noise {NOISE}': eight_bits(real + random.normal(0, NOISE, real.shape)),
+        f'bicubic + noise {BICUBIC_NOISE}': eight_bits(bicubic + random.normal(0, BICUBIC_NOISE, bicubic.shape)),
+        'over-sharpened': eight_bits(sharp + SHARPEN_AMOUNT * (sharp - cv2.GaussianBlur(sharp, (0, 0), SHARPEN_SIGMA))),
+        f'JPEG {JPEG_QUALITY}': np.asarray(cv2.imdecode(compressed, cv2.IMREAD_COLOR)),
+        f'checkerboard {CHECKERBOARD}': eight_bits(real + CHECKERBOARD * sign[..., None]),
+    }
 
 
 def window(size: tuple[int, int], crop: int | None, name: str) -> tuple[slice, slice]:
