@@ -19,6 +19,7 @@ from ext_core.use.adaptation_options import (
     resolve,
     shown,
     stage_options,
+    with_pairs,
 )
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use.stages import Plan
@@ -70,8 +71,7 @@ def plan(
     pairs = None
     if opt['hand_over'] == 'lmdb':
         pairs = pairs_of(stages[2], folder)
-        place = {'dataroot_gt': pairs.hr, 'dataroot_lq': pairs.lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
-        given: dict = {'datasets': {'train': {'type': 'PairedImageDataset', **place}}}
+        stages[2] = with_pairs(stages[2], pairs)
     else:
         if not hasattr(look_up(MODEL_REGISTRY, stages[2].get('model_type')), 'net_degrade'):
             raise UserError(
@@ -80,8 +80,7 @@ def plan(
             )
         weights = shown(experiments[1] / 'models' / 'net_g_latest.pth')
         path = {'pretrain_network_degrade': weights, 'ignore_resume_networks': ['network_degrade']}
-        given = {'network_degrade': stages[1]['network_g'], 'path': path}
-    stages[2] = options.merge(stages[2], given)
+        stages[2] = options.merge(stages[2], {'network_degrade': stages[1]['network_g'], 'path': path})
     for stage in stages.values():
         refuse_foreign_experiment(root, stage)
     # the options of stage 2 do not tell from which stage 1 it got its LR images

@@ -173,3 +173,9 @@ def pairs_of(stage2: dict, folder: Path) -> Pairs:
     uneven = any(side % stage2['scale'] for size in sizes if size for side in size)
     own = kind(source) == 'disk' or uneven
     return Pairs(source, shown(folder / 'HR.lmdb') if own else source, shown(folder / 'LR.lmdb'), own)
+
+
+def with_pairs(stage2: dict, pairs: Pairs) -> dict:
+    """Stage 2 that trains on written pairs."""
+    place = {'dataroot_gt': pairs.hr, 'dataroot_lq': pairs.lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
+    return options.merge(stage2, {'datasets': {'train': {'type': 'PairedImageDataset', **place}}})
