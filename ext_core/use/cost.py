@@ -61,21 +61,19 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
             places.sort(key=lambda place: (place.size[0] * place.size[1], str(place.low)))
             place = places[len(places) // 2]
             upscalers.sort(key=lambda upscaler: isinstance(upscaler, Bicubic | Nearest))
-            timed = {upscaler.name: upscaler for upscaler in upscalers if upscaler.enlarger() is not None}
+            timed = {upscaler.name: upscaler for upscaler in upscalers if upscaler.timed}
             methods = [(name, upscaler.identity()) for name, upscaler in timed.items()]
             key = fingerprint('times', rounds, machine(), hash_of(place.low), methods)
             if key not in known:
                 low, variants = read(place.low), {}
                 for name, upscaler in timed.items():
-                    enlarge = upscaler.enlarger()
-                    assert enlarge is not None, 'only those that have one are timed'
                     try:
-                        enlarge(low, scale)
+                        upscaler.enlarge(low, scale)
                     except Exception as error:  # the others are still worth timing
                         benchmark.failures[f'{name}, {place.set_name}, {place.name}, time'] = {'seconds': str(error)}
                         say(f'{name}: not timed, {type(error).__name__}: {error}')
                         continue
-                    variants[name] = partial(enlarge, low, scale)
+                    variants[name] = partial(upscaler.enlarge, low, scale)
                 seconds = alternate(variants, rounds)
                 first, pixels = next(iter(seconds.values())), place.size[0] * place.size[1]
                 times = {}

@@ -7,7 +7,7 @@ holds paths and options only, so that it can be sent to another process, which l
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +27,6 @@ from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
 
 Size = tuple[int, int]  # width, height
-Enlarge = Callable[[np.ndarray, int], np.ndarray]  # uint8 BGR LR and the scale to uint8 BGR SR
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (
     'Name an experiment or a folder of images, a .pth or .safetensors file (with :OPTIONS.yml where it does not tell '
@@ -117,13 +116,14 @@ def hash_of(path: Path) -> str:
 class Upscaler:
     """A method by its name.
 
-    ``kept``: its images are stored with the results. ``pictured``: they may be shown beside others. ``only``: the
-    metrics that have a meaning for it; None for all.
+    ``timed``: it has :meth:`enlarge`. ``kept``: its images are stored with the results. ``pictured``: they may be shown
+    beside others. ``only``: the metrics that have a meaning for it; None for all.
     """
 
     name: str
     scale: int | None = None  # None: any
 
+    timed: ClassVar[bool] = True
     kept: ClassVar[bool] = True
     pictured: ClassVar[bool] = True
     only: ClassVar[Collection[str] | None] = None
@@ -140,15 +140,13 @@ class Upscaler:
         """The files that it starts from."""
         return [place.low]
 
-    def enlarger(self) -> Enlarge | None:
-        """The function that is timed; None where there is nothing to time."""
-        return None
+    def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
+        """uint8 BGR LR to uint8 BGR SR; a class that is not timed defines :meth:`render` instead."""
+        raise NotImplementedError
 
     def render(self, place: Place) -> np.ndarray:
         """The SR image, uint8 BGR (h, w, 3)."""
-        enlarge = self.enlarger()
-        assert enlarge is not None, 'a class without enlarger() defines render()'
-        return enlarge(read(place.low), place.scale)
+        return self.enlarge(read(place.low), place.scale)
 
     def truth(self, place: Place) -> np.ndarray:
         """The image that it is compared with, before cropping to the size of its result."""
@@ -158,15 +156,15 @@ class Upscaler:
 class Bicubic(Upscaler):
     """MATLAB's bicubic interpolation of the LR file, as BasicSR implements it."""
 
-    def enlarger(self) -> Enlarge:
-        return lambda low, scale: upscale(Method(self.name, scale), low)
+    def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
+        return upscale(Method(self.name, scale), low)
 
 
 class Nearest(Upscaler):
     """Each LR pixel repeated."""
 
-    def enlarger(self) -> Enlarge:
-        return lambda low, scale: low.repeat(scale, axis=0).repeat(scale, axis=1)
+    def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
+        return low.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 class LiteratureBicubic(Upscaler):
@@ -176,6 +174,7 @@ class LiteratureBicubic(Upscaler):
     A one-channel file is its own luminance. The LR files play no part.
     """
 
+    timed = False
     kept = False
     pictured = False
     only = ('psnr', 'ssim')
@@ -222,8 +221,8 @@ class NetworkFile(Upscaler):
         """The network, see :func:`generator`."""
         return generator(self.weights, self.options, self.param_key).net
 
-    def enlarger(self) -> Enlarge:
-        return lambda low, scale: upscale(Method(self.name, scale, self.net()), low)
+    def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
+        return upscale(Method(self.name, scale, self.net()), low)
 
 
 @functools.cache
@@ -245,10 +244,10 @@ class OnnxFile(Upscaler):
         beside = self.path.with_name(f'{self.path.name}.data')  # weights of large models
         return fingerprint(type(self).__name__, [hash_of(path) for path in (self.path, beside) if path.is_file()])
 
-    def enlarger(self) -> Enlarge:
+    def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
         from basicsr.utils import img2tensor, tensor2img
 
-        return lambda low, scale: tensor2img([run_onnx(self.path, img2tensor(low.astype(np.float32) / 255)[None])])
+        return tensor2img([run_onnx(self.path, img2tensor(low.astype(np.float32) / 255)[None])])
 
 
 @dataclass
@@ -257,6 +256,7 @@ class ImageFolder(Upscaler):
 
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
 
+    timed = False
     kept = False
 
     def takes(self, test_set: TestSet) -> bool:
@@ -359,13 +359,12 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
     if not fitting:
         scales = ', '.join(f'{test_set.name} {test_set.scale}' for test_set in sets)
         raise UserError(f'{upscaler.name} enlarges by {upscaler.scale}, but the sets have the scales: {scales}.')
-    enlarge = upscaler.enlarger()
-    if enlarge is not None:  # a corner of the first image, so that what does not fit shows before anything is measured
+    if upscaler.timed:  # a corner of the first image, so that what does not fit shows before anything is measured
         scale = fitting[0].scale
         low = read(fitting[0].places[0].low)[:_PROBE, :_PROBE]
         expected = (low.shape[0] * scale, low.shape[1] * scale, 3)
         try:
-            made = enlarge(low, scale).shape
+            made = upscaler.enlarge(low, scale).shape
         except UserError:
             raise
         except Exception as error:  # ONNX has types of its own

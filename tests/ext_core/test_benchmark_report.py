@@ -212,7 +212,7 @@ def test_a_method_that_cannot_be_timed_is_reported_and_the_others_are(plan, monk
     def fails(low, scale):
         raise MemoryError('too large')
 
-    monkeypatch.setattr(method, 'enlarger', lambda: fails)
+    monkeypatch.setattr(method, 'enlarge', fails)
     found = benchmark_cost.costs(plan, rounds=2, say=lambda line: None)
     assert 'seconds' in found['net', 2]
     assert ('nearest', 2) not in found
