@@ -13,6 +13,7 @@ import copy
 import fcntl
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -361,6 +362,22 @@ def markdown(summary: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 # ---------------------------------------------------------------------- evaluation of one experiment
+def evaluate(
+    method: evaluation.Method, sets: Mapping[str, evaluation.Folders], metrics: Mapping[str, dict]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Metrics of every image: set, then metric, then file name. None where an image is too small for a metric."""
+    results: dict[str, dict[str, dict[str, float | None]]] = {}
+    for set_name, folders in sets.items():
+        values = results[set_name] = {metric: {} for metric in metrics}
+        for low_path, gt_path in evaluation.image_pairs([folders]):
+            low, gt = evaluation.read(low_path), evaluation.read(gt_path)
+            image = evaluation.upscale(method, low)
+            gt = gt[: low.shape[0] * method.scale, : low.shape[1] * method.scale]
+            for metric, value in evaluation.measure(image, gt, method.scale, metrics).items():
+                values[metric][gt_path.name] = None if math.isnan(value) else value
+    return results
+
+
 def main(argv: list[str] | None = None) -> int:
     """Evaluate one experiment and write every image's metrics as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -379,7 +396,7 @@ def main(argv: list[str] | None = None) -> int:
         method, _ = evaluation.load_experiment(args.experiment)
         if method.net is not None and torch.cuda.is_available():
             method.net.cuda()
-        results = evaluation.evaluate(method, dict(args.sets), args.metrics)
+        results = evaluate(method, dict(args.sets), args.metrics)
         atomic_write_text(json.dumps(results, indent=1) + '\n', args.output)
 
     return exit_status(job)

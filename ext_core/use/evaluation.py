@@ -159,22 +159,6 @@ def usable_metrics(metrics: Mapping[str, dict]) -> tuple[dict[str, dict], dict[s
     return usable, reasons
 
 
-def evaluate(
-    method: Method, sets: Mapping[str, Folders], metrics: Mapping[str, dict]
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Metrics of every image: set, then metric, then file name. None where an image is too small for a metric."""
-    results: dict[str, dict[str, dict[str, float | None]]] = {}
-    for set_name, folders in sets.items():
-        values: dict[str, dict[str, float | None]] = {metric: {} for metric in metrics}
-        for low_path, gt_path in image_pairs([folders]):
-            low, gt = read(low_path), read(gt_path)
-            gt = gt[: low.shape[0] * method.scale, : low.shape[1] * method.scale]
-            for metric, value in measure(upscale(method, low), gt, method.scale, metrics).items():
-                values[metric][gt_path.name] = None if np.isnan(value) else value
-        results[set_name] = values
-    return results
-
-
 # ---------------------------------------------------------------------- command line
 def named_folders(text: str) -> tuple[str, Folders]:
     """``NAME=GT_DIR:LQ_DIR`` of a command line."""

@@ -93,7 +93,7 @@ def test_metrics_get_the_scale_as_border_unless_they_say_theirs(monkeypatch):
 
 def test_what_cannot_be_measured_is_none(monkeypatch, folders):
     monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'nothing', lambda **kwargs: float('nan'))
-    result = evaluation.evaluate(evaluation.Method('bicubic', 4), {'demo': folders}, {'x': {'type': 'nothing'}})
+    result = study.evaluate(evaluation.Method('bicubic', 4), {'demo': folders}, {'x': {'type': 'nothing'}})
     assert set(result['demo']['x'].values()) == {None}
 
 
