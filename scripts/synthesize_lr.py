@@ -48,40 +48,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def network_files(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Option file and weights that the command line names.
-
-    Raises:
-        UserError: If it names neither or both ways, or an experiment that is not finished.
-    """
-    from ext_core.networks.weight_files import experiment_files
-
-    pair = (args.opt, args.weights)
-    if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
-        raise UserError('Give either --experiment DIR, or --opt FILE with --weights FILE.')
-    return experiment_files(args.experiment) if args.experiment else pair
-
-
-def join_processes(device: str) -> str:
-    """Join the other processes that torchrun started; returns this one's device."""
-    import torch
-
-    use_cuda = device == 'cuda' or (device == 'auto' and torch.cuda.is_available())
-    if use_cuda and not torch.cuda.is_available():
-        raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
-    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
-        # only lists of names are exchanged, which gloo does on any device
-        torch.distributed.init_process_group('gloo', timeout=timedelta(hours=12))
-    gpus = torch.cuda.device_count() or 1
-    return f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % gpus}' if use_cuda else 'cpu'
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = build_parser().parse_args(argv)
     register_all()
+    import torch
     import torch.distributed as dist
 
+    from ext_core.networks.weight_files import experiment_files
     from ext_core.use.degrading import load_degrader
     from ext_core.use.synthesis import Outputs, synthesize
 
@@ -89,9 +63,19 @@ def main(argv: list[str] | None = None) -> int:
         if args.tile < 0:
             raise UserError(f'--tile {args.tile}: must be a size in LR pixels, or 0 for whole images.')
         outputs = Outputs(args.output, args.output_folder, args.output_hr)
-        files = network_files(args)
-        device = join_processes(args.device)
-        synthesize(load_degrader(*files, device), args.hr, outputs, args.tile)
+        pair = (args.opt, args.weights)
+        if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
+            raise UserError('Give either --experiment DIR, or --opt FILE with --weights FILE.')
+        option_file, weights = experiment_files(args.experiment) if args.experiment else pair
+        use_cuda = args.device == 'cuda' or (args.device == 'auto' and torch.cuda.is_available())
+        if use_cuda and not torch.cuda.is_available():
+            raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
+        if int(os.environ.get('WORLD_SIZE', '1')) > 1:
+            # only lists of names are exchanged, which gloo does on any device
+            dist.init_process_group('gloo', timeout=timedelta(hours=12))
+        gpus = torch.cuda.device_count() or 1
+        device = f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % gpus}' if use_cuda else 'cpu'
+        synthesize(load_degrader(option_file, weights, device), args.hr, outputs, args.tile)
     except (UserError, OSError) as error:
         if os.environ.get('RANK', '0') == '0':
             print(f'error: {error}', file=sys.stderr)
