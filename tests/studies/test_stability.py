@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ext_core.networks.records import read_curves
 from studies import gan_stability
-from studies.gan_stability import Course, Divergence, divergence, figures, gradient_curves, output_gap, stopped_by
+from studies.divergence import Course, Divergence, divergence, figures, gradient_curves, output_gap, stopped_by
 
 PSNR = 'metrics/Set5/psnr'
 COURSE = Course(total_iter=800)
