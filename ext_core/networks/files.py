@@ -69,11 +69,6 @@ class GeneratorFile:
         return str(self.network['type'])
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """Of the network, those of the option file or of the weights; defaults may be missing."""
-        return {name: value for name, value in self.network.items() if name != 'type'}
-
-    @property
     def doubt(self) -> str | None:
         """For people: what was assumed, if anything was."""
         values = ', '.join(f'{name} {value}' for name, value in self.assumed.items())

@@ -80,7 +80,7 @@ def test_arguments_that_shapes_do_not_show_are_assumed_or_told(tmp_path):
     assert torch.equal(output(told.net), output(net))
     save_safetensors(weights_of(told, half=False), metadata_of(told), tmp_path / 'net.safetensors')
     again = open_generator(tmp_path / 'net.safetensors')
-    assert (again.assumed, again.arguments['res_scale']) == ({}, 0.5)
+    assert (again.assumed, again.network['res_scale']) == ({}, 0.5)
     assert torch.equal(output(again.net), output(net))
 
 
