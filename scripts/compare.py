@@ -28,21 +28,6 @@ from ext_core.use.crops import detail, strongest_window
 from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
 
 
-def mask_image(method: Method, image: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """The mask as a grey uint8 BGR picture."""
-    from basicsr.losses import build_loss
-    from basicsr.utils import img2tensor
-
-    sr, hr = (img2tensor(value.astype(np.float32) / 255)[None] for value in (image, gt))
-    mask = build_loss(method.mask_opt).mask(sr, hr)[0].mean(0)
-    return cv2.cvtColor((mask.numpy() * 255).round().astype(np.uint8), cv2.COLOR_GRAY2BGR)
-
-
-def detail_window(gt: np.ndarray, size: int) -> tuple[int, int]:
-    """Top left corner of the square with the most detail."""
-    return strongest_window(detail(gt), size)[:2]
-
-
 def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
     """One row of whole images and one of crops for each test image, columns titled."""
     import matplotlib
@@ -55,7 +40,7 @@ def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
         2 * len(rows), len(titles), squeeze=False, figsize=(2.6 * len(titles), 5.4 * len(rows)), layout='constrained'
     )
     for row, images in enumerate(rows):
-        y, x = detail_window(images['GT'], crop)
+        y, x, _ = strongest_window(detail(images['GT']), crop)
         for column, title in enumerate(titles):
             picture = images[title][..., ::-1]
             whole, zoom = axes[2 * row][column], axes[2 * row + 1][column]
@@ -69,14 +54,10 @@ def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
     figure.savefig(output, dpi=110)
 
 
-def table(methods: list[Method]) -> str:
-    """Means over images; NaN counts as missing."""
-    head = f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS)
-    lines = [f'{m.name:32}' + ''.join(f'{np.nanmean(values):10.4f}' for values in m.values.values()) for m in methods]
-    return '\n'.join([head, *lines])
-
-
 def compare(args: argparse.Namespace) -> None:
+    from basicsr.losses import build_loss
+    from basicsr.utils import img2tensor
+
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
     rows: list[dict[str, np.ndarray]] = []
@@ -91,8 +72,12 @@ def compare(args: argparse.Namespace) -> None:
                 method.values[metric].append(value)
         if len(rows) < args.rows:
             last = methods[-1]
-            rows.append({**images, 'mask': mask_image(last, images[last.name], gt), 'GT': gt})
-    print(table(methods))
+            sr, hr = (img2tensor(image.astype(np.float32) / 255)[None] for image in (images[last.name], gt))
+            mask = (build_loss(last.mask_opt).mask(sr, hr)[0].mean(0).numpy() * 255).round().astype(np.uint8)
+            rows.append({**images, 'mask': cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), 'GT': gt})
+    print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
+    for method in methods:  # means over images; NaN counts as missing
+        print(f'{method.name:32}' + ''.join(f'{np.nanmean(values):10.4f}' for values in method.values.values()))
     if args.json:
         args.json.write_text(json.dumps({method.name: method.values for method in methods}, indent=1) + '\n')
     draw(rows, args.output, args.crop)

@@ -61,7 +61,7 @@ def test_bicubic_column_is_basicsrs_imresize():
 def test_window_finds_the_detail():
     image = np.full((100, 120, 3), 128, np.uint8)
     image[60:80, 20:40] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
-    y, x = compare.detail_window(image, 24)
+    y, x, _ = compare.strongest_window(compare.detail(image), 24)
     assert y <= 60 + 4
     assert y + 24 >= 80 - 4
     assert x <= 20 + 4
