@@ -25,27 +25,24 @@ import numpy as np
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
 from ext_core.use.crops import detail, strongest_window
-from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, pairs, read, upscale
+from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, pairs, read, tensor_of, upscale
 
 
 def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
     """One row of whole images and one of crops for each test image, columns titled."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     titles = list(rows[0])
-    figure, axes = plt.subplots(
-        2 * len(rows), len(titles), squeeze=False, figsize=(2.6 * len(titles), 5.4 * len(rows)), layout='constrained'
-    )
+    figure = Figure(figsize=(2.6 * len(titles), 5.4 * len(rows)), layout='constrained')
+    axes = figure.subplots(2 * len(rows), len(titles), squeeze=False)
     for row, images in enumerate(rows):
         y, x, _ = strongest_window(detail(images['GT']), crop)
         for column, title in enumerate(titles):
             picture = images[title][..., ::-1]
             whole, zoom = axes[2 * row][column], axes[2 * row + 1][column]
             whole.imshow(picture)
-            whole.add_patch(plt.Rectangle((x, y), crop, crop, fill=False, color='yellow', linewidth=1.2))
+            whole.add_patch(Rectangle((x, y), crop, crop, fill=False, color='yellow', linewidth=1.2))
             zoom.imshow(picture[y : y + crop, x : x + crop], interpolation='nearest')
             whole.set_title('\n'.join(textwrap.wrap(title, 28)), fontsize=9)
             for axis in (whole, zoom):
@@ -56,7 +53,6 @@ def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     from basicsr.losses import build_loss
-    from basicsr.utils import img2tensor
 
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
@@ -72,8 +68,8 @@ def compare(args: argparse.Namespace) -> None:
                 method.values[metric].append(value)
         if len(rows) < args.rows:
             last = methods[-1]
-            sr, hr = (img2tensor(image.astype(np.float32) / 255)[None] for image in (images[last.name], gt))
-            mask = (build_loss(last.mask_opt).mask(sr, hr)[0].mean(0).numpy() * 255).round().astype(np.uint8)
+            seen = build_loss(last.mask_opt).mask(tensor_of(images[last.name]), tensor_of(gt))
+            mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
             rows.append({**images, 'mask': cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), 'GT': gt})
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
     for method in methods:  # means over images; NaN counts as missing

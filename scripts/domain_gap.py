@@ -125,10 +125,7 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
     """Mean power spectra of all sets, and each less that of the last one, the real images."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     from ext_metrics.domain_gap import common_crop, mean_spectrum
 
@@ -137,7 +134,8 @@ def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
     frequencies = (np.arange(bins) + 0.5) / (2 * bins)
     spectra = {name: mean_spectrum(images, bins, crop).numpy() for name, images in sets.items()}
     real = list(spectra.values())[-1]
-    figure, (power, difference) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
+    figure = Figure(figsize=(11, 4), layout='constrained')
+    power, difference = figure.subplots(1, 2)
     for name, spectrum in spectra.items():
         style = {'color': 'black', 'linewidth': 2} if name == 'real' else {}
         power.plot(frequencies, spectrum, label=name, **style)
@@ -150,7 +148,6 @@ def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
     power.legend()
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110)
-    plt.close(figure)
 
 
 # ---------------------------------------------------------------------- command line

@@ -48,6 +48,7 @@ from ext_core.use.evaluation import (
     load_experiment,
     named_folders,
     read,
+    tensor_of,
     upscale,
     validation_sets,
 )
@@ -117,7 +118,9 @@ def load_discriminator(folder: Path, opt: dict) -> nn.Module:
 @torch.inference_mode()
 def judge(net: nn.Module, image: np.ndarray) -> Judged:
     """The energy of a uint8 BGR image (h, w, 3), h and w multiples of 16."""
-    errors = net(to_input(net, image))[0]  # with energy_space: feature of another size than the image
+    errors = net(tensor_of(image).to(next(net.parameters()).device))[
+        0
+    ]  # with energy_space: feature of another size than the image
     return Judged(image, errors.mean().item(), errors.mean(dim=0).cpu().numpy())
 
 
@@ -126,13 +129,7 @@ def reconstruct(net: Any, image: np.ndarray) -> np.ndarray:
     """AE(image), of the same kind."""
     from basicsr.utils import tensor2img
 
-    return tensor2img([net.reconstruct(to_input(net, image))])
-
-
-def to_input(net: nn.Module, image: np.ndarray) -> torch.Tensor:
-    from basicsr.utils import img2tensor
-
-    return img2tensor(image.astype(np.float32) / 255)[None].to(next(net.parameters()).device)
+    return tensor2img([net.reconstruct(tensor_of(image).to(next(net.parameters()).device))])
 
 
 # ---------------------------------------------------------------------- images

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.evaluation import load_experiment, pairs, read, upscale
+from ext_core.use.evaluation import load_experiment, pairs, read, tensor_of, upscale
 
 # every reading that changes the mask's values; apply_to and detach are columns of the table
 READINGS: dict[str, dict[str, Any]] = {
@@ -61,15 +61,11 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 def load_images(experiment: Path, gt: Path | None, lq: Path | None) -> list[Pair]:
     """Super-resolved and true images, (1, 3, h, w) in [0, 1]."""
-    from basicsr.utils import img2tensor
-
     method, opt = load_experiment(experiment)
     found = []
     for low_path, gt_path in pairs(opt, gt, lq):
         image, high = upscale(method, read(low_path)), read(gt_path)
-        high = high[: image.shape[0], : image.shape[1]]
-        sr, hr = (img2tensor(value.astype(np.float32) / 255)[None] for value in (image, high))
-        found.append((sr, hr))
+        found.append((tensor_of(image), tensor_of(high[: image.shape[0], : image.shape[1]])))
     return found
 
 

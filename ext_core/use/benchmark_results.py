@@ -257,16 +257,13 @@ def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
         pieces (Sequence[Piece]): At least one.
         columns (int): Most methods in a row; the others follow below, in rows of about equal length. Default: 7.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     most = max(len(piece.images) for piece in pieces)
     columns = math.ceil(most / math.ceil(most / columns))
     lines = [math.ceil(len(piece.images) / columns) for piece in pieces]
     size = (_TILE * columns, (_TILE + 0.5) * sum(lines) + 0.3 * len(pieces))
-    figure = plt.figure(figsize=size, layout='constrained')
+    figure = Figure(figsize=size, layout='constrained')
     blocks = figure.subfigures(len(pieces), 1, squeeze=False, height_ratios=lines)[:, 0]
     for block, piece, rows in zip(blocks, pieces, lines, strict=True):
         block.suptitle(piece.title, fontsize=10)
@@ -278,7 +275,6 @@ def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
             axis.set_title('\n'.join([name, *textwrap.wrap(piece.captions[name], 34)]), fontsize=8)
     file = BytesIO()
     figure.savefig(file, format='png', dpi=100)
-    plt.close(figure)
     return file.getvalue()
 
 

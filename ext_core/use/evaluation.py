@@ -102,17 +102,23 @@ def read(path: Path) -> np.ndarray:
         raise UserError(f'{error}. Replace it, or remove it from the set.') from error
 
 
+def tensor_of(image: np.ndarray) -> torch.Tensor:
+    """uint8 BGR (h, w, 3) to (1, 3, h, w) RGB in [0, 1]."""
+    from basicsr.utils import img2tensor
+
+    return img2tensor(image.astype(np.float32) / 255)[None]
+
+
 @torch.inference_mode()
 def upscale(method: Method, low: np.ndarray) -> np.ndarray:
     """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3), on the device of the generator."""
-    from basicsr.utils import img2tensor, tensor2img
+    from basicsr.utils import tensor2img
     from basicsr.utils.matlab_functions import imresize
 
-    low = low.astype(np.float32) / 255
     if method.net is None:
-        return (imresize(low, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
+        return (imresize(low.astype(np.float32) / 255, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
     device = next(method.net.parameters()).device
-    return tensor2img([method.net(img2tensor(low)[None].to(device))])
+    return tensor2img([method.net(tensor_of(low).to(device))])
 
 
 # ---------------------------------------------------------------------- metrics

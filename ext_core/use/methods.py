@@ -21,7 +21,7 @@ from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
 from ext_core.options import loading as options
-from ext_core.use.evaluation import Folders, Method, image_pairs, read, upscale
+from ext_core.use.evaluation import Folders, Method, image_pairs, read, tensor_of, upscale
 from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
@@ -245,9 +245,9 @@ class OnnxFile(Upscaler):
         return fingerprint(type(self).__name__, [hash_of(path) for path in (self.path, beside) if path.is_file()])
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
-        from basicsr.utils import img2tensor, tensor2img
+        from basicsr.utils import tensor2img
 
-        return tensor2img([run_onnx(self.path, img2tensor(low.astype(np.float32) / 255)[None])])
+        return tensor2img([run_onnx(self.path, tensor_of(low))])
 
 
 @dataclass

@@ -125,10 +125,7 @@ def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], fold
         names (Sequence[str]): Of the experiments.
         folder (Path): Made where it is missing.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     def plain(text: str) -> str:
@@ -143,9 +140,8 @@ def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], fold
     for title, plots in groups.items():
         columns = min(_COLUMNS, len(plots))
         height = -(-len(plots) // columns)
-        figure, axes = plt.subplots(
-            height, columns, squeeze=False, figsize=(4.4 * columns, 3.0 * height + 0.5), layout='constrained'
-        )
+        figure = Figure(figsize=(4.4 * columns, 3.0 * height + 0.5), layout='constrained')
+        axes = figure.subplots(height, columns, squeeze=False)
         for axis in axes.flat[len(plots) :]:
             axis.set_visible(False)
         for axis, plot in zip(axes.flat, plots, strict=False):
@@ -161,7 +157,6 @@ def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], fold
         figure.suptitle(title, fontsize=11)
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=130, format='png')
-        plt.close(figure)
         written.append(folder / f'{re.sub(r"[^a-z]+", "_", title.lower())}.png')
         atomic_write_bytes(buffer.getvalue(), written[-1])
     return written
