@@ -56,26 +56,28 @@ def compare(args: argparse.Namespace) -> None:
 
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
+    mask_opt = loaded[-1][1]['train'].get('mask_opt') or {'type': 'ErrorMask'}
+    figures: list[dict[str, list[float]]] = [{metric: [] for metric in METRICS} for _ in methods]
     rows: list[dict[str, np.ndarray]] = []
     options = next((opt for _, opt in loaded if opt), {})
     for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
         gt = gt[: low.shape[0] * methods[0].scale, : low.shape[1] * methods[0].scale]
         images = {}
-        for method in methods:
+        for method, values in zip(methods, figures, strict=True):
             images[method.name] = upscale(method, low)
             for metric, value in measure(images[method.name], gt, method.scale).items():
-                method.values[metric].append(value)
+                values[metric].append(value)
         if len(rows) < args.rows:
-            last = methods[-1]
-            seen = build_loss(last.mask_opt).mask(tensor_of(images[last.name]), tensor_of(gt))
+            seen = build_loss(mask_opt).mask(tensor_of(images[methods[-1].name]), tensor_of(gt))
             mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
             rows.append({**images, 'mask': cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), 'GT': gt})
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
-    for method in methods:  # means over images; NaN counts as missing
-        print(f'{method.name:32}' + ''.join(f'{np.nanmean(values):10.4f}' for values in method.values.values()))
+    by_name = [(method.name, values) for method, values in zip(methods, figures, strict=True)]
+    for name, values in by_name:  # means over images; NaN counts as missing
+        print(f'{name:32}' + ''.join(f'{np.nanmean(found):10.4f}' for found in values.values()))
     if args.json:
-        args.json.write_text(json.dumps({method.name: method.values for method in methods}, indent=1) + '\n')
+        args.json.write_text(json.dumps(dict(by_name), indent=1) + '\n')
     draw(rows, args.output, args.crop)
     print(f'picture: {args.output}')
 

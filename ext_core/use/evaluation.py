@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,11 @@ Folders = tuple[Path, Path]  # of a test set: HR, LR
 
 @dataclass
 class Method:
-    """A name, a generator (None: bicubic), its mask's options, and the metrics of its images."""
+    """A name, a scale, and a generator of it; None is bicubic interpolation."""
 
     name: str
     scale: int
     net: torch.nn.Module | None = None
-    mask_opt: dict = field(default_factory=lambda: {'type': 'ErrorMask'})
-    values: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
 
 
 # ---------------------------------------------------------------------- experiments
@@ -48,9 +46,7 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
         return Method(folder.name, opened.scale, opened.net), {}
     option_file, weights = experiment_files(folder)
     opened = open_generator(weights, options=option_file)
-    opt = opened.options or {}
-    mask_opt = opt['train'].get('mask_opt') or {'type': 'ErrorMask'}
-    return Method(folder.name, opened.scale, opened.net, mask_opt), opt
+    return Method(folder.name, opened.scale, opened.net), opened.options or {}
 
 
 # ---------------------------------------------------------------------- images
