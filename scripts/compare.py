@@ -56,7 +56,7 @@ def compare(args: argparse.Namespace) -> None:
 
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
-    mask_opt = loaded[-1][1]['train'].get('mask_opt') or {'type': 'ErrorMask'}
+    mask_opt = (loaded[-1][1].get('train') or {}).get('mask_opt') or {'type': 'ErrorMask'}
     figures: list[dict[str, list[float]]] = [{metric: [] for metric in METRICS} for _ in methods]
     rows: list[dict[str, np.ndarray]] = []
     options = next((opt for _, opt in loaded if opt), {})
