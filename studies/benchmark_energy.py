@@ -18,11 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ext_core.atomic import atomic_write_text
 from ext_core.use.timing import alternate, ratio
-from studies.side_by_side import benchmark_parser, model_options, prepare, shown
+from studies.side_by_side import benchmark_parser, model_options, one_step, prepare, shown
 
 SRGAN = 'SRGAN'
 GENERATOR = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
@@ -54,12 +52,6 @@ def options(network_d: dict, train: dict) -> dict:
     models = {'VGGUAE': 'EnergyGANModel', 'PESRDiscriminator': 'GANSRModel', None: 'ExtSRModel'}
     train = {'optim_g': adam, 'optim_d': adam, **train}
     return model_options(models[network_d.get('type')], train, network_g=GENERATOR, network_d=network_d)
-
-
-def one_step(model, batch: dict) -> None:
-    """One training iteration."""
-    model.feed_data(batch)
-    model.optimize_parameters(1)
 
 
 def measure(batch_size: int, crop: int, rounds: int) -> dict:

@@ -20,11 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ext_core.atomic import atomic_write_text
 from ext_core.use.timing import alternate, ratio
-from studies.side_by_side import benchmark_parser, model_options, prepare, shown
+from studies.side_by_side import benchmark_parser, model_options, one_step, prepare, shown
 
 GENERATORS = {
     'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
@@ -77,12 +75,6 @@ def build(generator: str, perceptual: bool) -> dict:
             torch.manual_seed(0)
             models[variant] = build_model(options(generator, perceptual, gan_opt=gan[variant], **mask))
     return models
-
-
-def one_step(model, batch: dict) -> None:
-    """One training iteration."""
-    model.feed_data(batch)
-    model.optimize_parameters(1)
 
 
 def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> dict:

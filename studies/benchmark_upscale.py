@@ -23,8 +23,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ext_core.atomic import atomic_save, atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.use.timing import alternate, ratio

@@ -4,6 +4,7 @@ import argparse
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,6 +47,12 @@ def model_options(model_type: str, train: dict, **parts: dict) -> dict:
         'train': schedule | copy.deepcopy(train),
         **copy.deepcopy(parts),
     }
+
+
+def one_step(model: Any, batch: dict) -> None:
+    """One training iteration."""
+    model.feed_data(batch)
+    model.optimize_parameters(1)
 
 
 def shown(ratio_: Mapping) -> str:
