@@ -126,8 +126,8 @@ def open_generator(
                 opened = _by_spandrel(stored)
             elif described.scale is None:
                 raise UserError(
-                    f'{path} holds the weights of {described.network["type"]}, which do not show the scale, and no option '
-                    'file lies beside. Name the option file, or give the scale.'
+                    f'{path} holds the weights of {described.network["type"]}, which do not show the scale, and no '
+                    'option file lies beside. Name the option file, or give the scale.'
                 )
             else:
                 stored = dataclasses.replace(stored, weights=weights)
