@@ -11,7 +11,7 @@ import pytest
 
 from ext_core.errors import UserError
 from ext_core.use.jobs import Job, Step, fingerprint
-from studies.study import run_jobs
+from studies.running import run_jobs
 
 
 def shell(folder: Path, script: str, name: str = 'train', inputs: str = '') -> Step:
