@@ -1,9 +1,9 @@
 """LR images made while training: the option section ``degrade``."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from basicsr.data.transforms import paired_random_crop
 from basicsr.utils import USMSharp
 from torch import Tensor, nn
 
+from ext_models.degradations import build_degradation
 from ext_models.degrading import in_levels
 
 
@@ -37,8 +38,8 @@ class Degrader:
         queue_size: Annotated[
             int,
             {'minimum': 0},
-            'Pairs in a pool. Once it is full, each batch is exchanged for pairs of it, drawn at random. Of use where '
-            'the samples of a batch are alike; here each is degraded by itself. 0: no pool.',
+            'Pairs in a pool, at least a batch. Once it is full, each batch is exchanged for pairs of it, drawn at '
+            'random. Of use where the samples of a batch are alike; here each is degraded by itself. 0: no pool.',
         ] = 0
         gt_size: Annotated[
             int | None,
@@ -68,6 +69,18 @@ class Degrader:
         self.device, self.queue_size, self.gt_size = device, queue_size, gt_size
         self.sharpen = USMSharp().to(device) if gt_usm else None
         self.pool: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def from_options(cls, section: Mapping[str, Any], scale: int, seed: int, device: torch.device) -> 'Degrader':
+        """The degrader of an option section ``degrade``.
+
+        Raises:
+            ValueError, TypeError, OSError: See :func:`ext_models.degradations.build_degradation`; or if ``gt_size`` is
+                no multiple of the scale.
+        """
+        keys = {field.name: section[field.name] for field in fields(cls.Options) if field.name in section}
+        degradation = {key: value for key, value in section.items() if key not in keys}
+        return cls(build_degradation(degradation, scale), scale, seed, device, **keys)
 
     @torch.no_grad()
     def __call__(self, gt: Tensor, lq: Tensor | None, keys: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,8 +139,6 @@ class Degrader:
         """The batch, or, once the pool is full, as many of its pairs, whose places the batch takes."""
         if not self.queue_size:
             return lq, gt
-        if len(gt) > self.queue_size:
-            raise ValueError(f'degrade:queue_size is {self.queue_size}, less than a batch of {len(gt)}. Raise it.')
         if self.pool is None or len(self.pool[0]) + len(lq) <= self.queue_size:
             grown = (lq, gt) if self.pool is None else map(torch.cat, zip(self.pool, (lq, gt), strict=True))
             self.pool = tuple(images.clone() for images in grown)  # type: ignore[assignment]

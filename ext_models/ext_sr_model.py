@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ext_arch.luma import LumaNetwork
-from ext_models.degradations import build_degradation
 from ext_models.degrader import Degrader
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
@@ -265,12 +264,8 @@ class ExtSRModel(SRModel):
         """What makes LQ images while training, or None where the dataset gives them."""
         if not self.opt.get('degrade'):
             return None
-        keys = [field.name for field in fields(Degrader.Options)]
-        section = {key: value for key, value in self.opt['degrade'].items() if key not in keys}
-        ours = {key: self.opt['degrade'][key] for key in keys if key in self.opt['degrade']}
         try:
-            degradation = build_degradation(section, self.opt['scale'])
-            return Degrader(degradation, self.opt['scale'], self.opt['manual_seed'], self.device, **ours)
+            return Degrader.from_options(self.opt['degrade'], self.opt['scale'], self.opt['manual_seed'], self.device)
         except (ValueError, TypeError, OSError) as error:
             raise ValueError(f'degrade: {error}') from error
 

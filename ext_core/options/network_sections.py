@@ -15,7 +15,7 @@ from ext_core.options import trying
 from ext_core.options.keys import call_problems
 from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
 from ext_core.options.signatures import Parameter, parameters_of
-from ext_models.degradations import DEGRADATION_REGISTRY, Mixture, build_degradation, degradation_class
+from ext_models.degradations import DEGRADATION_REGISTRY, Mixture, degradation_class
 from ext_models.degrader import Degrader
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
@@ -56,12 +56,8 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
 
 def _degradation(opt: dict) -> Iterator[Problem]:
     """The section degrade, built."""
-    more = parameters_of(Degrader.Options)
-    faults = list(_called(opt, 'degrade', opt['degrade'], more))
-    yield from faults
-    if not faults:
-        arguments = {key: value for key, value in opt['degrade'].items() if key not in more}
-        yield from trying.trial('degrade', lambda **_: build_degradation(arguments, opt['scale']), arguments)
+    faults = list(_called(opt, 'degrade', opt['degrade'], parameters_of(Degrader.Options)))
+    yield from faults or trying.trial('degrade', lambda **_: trying.degrader(opt), opt['degrade'])
 
 
 def _called(opt: dict, where: str, arguments: Any, more: Mapping) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.options import datasets
 from ext_core.options.problems import Problem, look_up, section
+from ext_models.degrader import Degrader
 
 MOST_TENSORS = 5_000  # of weights in one network; those of super-resolution have up to 2,000
 _KEPT = 64
@@ -176,6 +177,12 @@ def schedule_steps(schedule: Callable, total_iter: float) -> Callable[..., None]
     return steps
 
 
+def degrader(opt: dict) -> Degrader:
+    """What makes low-quality images by the section degrade."""
+    with torch.device('cpu'):
+        return Degrader.from_options(opt['degrade'], opt['scale'], 0, torch.device('cpu'))
+
+
 # ---------------------------------------------------------------------- where they meet
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     """Samples that cannot be drawn, and networks, losses and metrics that cannot take them."""
@@ -230,21 +237,23 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         text = f'{kind} has no ground truth (gt), which training needs. Use PairedImageDataset.'
         yield Problem('datasets:train:type', text)
         return
-    made_lq = opt.get('degrade') or opt.get('network_degrade')
-    if 'lq' not in sample and 'real_lq' not in sample and not made_lq:
+    if opt.get('degrade'):
+        try:
+            lq, gt, _ = degrader(opt)(sample['gt'][None], sample['lq'][None] if 'lq' in sample else None, None)
+        except Exception as error:
+            yield Problem('degrade', refusal(opt['degrade']['type'], error))
+            return
+        sample = {'gt': gt[0], 'lq': lq[0]}
+    if 'lq' not in sample and 'real_lq' not in sample and not opt.get('network_degrade'):
         yield Problem(
             'datasets:train:type',
             f'{kind} has no low-quality images (lq). Use PairedImageDataset, or the section degrade, which makes them.',
         )
         return
-    if made_lq:
-        side = section(opt, 'degrade').get('gt_size') or 0
-        gt = (sample['gt'].shape[0], *(side or whole for whole in sample['gt'].shape[1:]))
-        sample = {'gt': torch.empty(gt), 'lq': torch.empty(gt[0], *(whole // opt['scale'] for whole in gt[1:]))}
     gt, lq = tuple(sample['gt'].shape), tuple(sample['lq'].shape) if torch.is_tensor(sample.get('lq')) else None
     target, judged, called = gt, 'gt', 'the ground truth is'
     source, name = lq, 'lq'
-    asked = lq  # of losses
+    asked = lq or (gt[0], *(side // opt['scale'] for side in gt[1:]))  # of losses; network_degrade makes them
     if 'real_lq' in sample:  # the generator makes low-quality images, of large ones or of small ones
         target, judged = tuple(sample['real_lq'].shape), 'real_lq'
         called = 'the real ones of datasets:train are'
