@@ -342,7 +342,7 @@ def _noisy(images: Tensor, options: dict) -> Tensor:
 def _check(name: str, value: Any) -> None:
     """Refuse an argument of RealESRGANDegradation that would fail, or do something else, while training."""
     stem = name.removesuffix('2')
-    numbers = [value] if not isinstance(value, Sequence) or isinstance(value, str) else list(value)
+    numbers: list[Any] = [value] if not isinstance(value, Sequence) or isinstance(value, str) else list(value)
     if stem == 'kernel_list':
         fits, wanted = bool(numbers) and set(numbers) <= set(KERNELS), f'a list of some of {", ".join(KERNELS)}'
     elif any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):

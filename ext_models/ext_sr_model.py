@@ -336,7 +336,7 @@ class ExtSRModel(SRModel):
 
     # ------------------------------------------------------------------ the step
     def feed_data(self, data: dict) -> None:
-        self.lq = self._to_device(data['lq']) if 'lq' in data else None
+        self.lq: Any = self._to_device(data['lq']) if 'lq' in data else None
         if self.lq is None and self.degrader is None:
             raise ValueError(
                 'datasets:train: the batches have no lq. Use PairedImageDataset, or the section degrade, which makes '

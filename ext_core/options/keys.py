@@ -83,7 +83,7 @@ def call_problems(
         given (tuple): Parameters that the caller provides; the section must not name them.
         more (Mapping | None): Parameters that the section may have for others. Default: none.
     """
-    known = {name: parameter for name, parameter in parameters_of(target).items() if name not in given} | (more or {})
+    known = {name: p for name, p in {**parameters_of(target), **(more or {})}.items() if name not in given}
     name = getattr(target, '__name__', str(target))
     values = {key: value for key, value in arguments.items() if key != 'type'}
     takes = f' It takes: {", ".join(known) or "none"}.'

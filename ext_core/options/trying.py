@@ -239,11 +239,11 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         return
     if opt.get('degrade'):
         try:
-            lq, gt, _ = degrader(opt)(sample['gt'][None], sample['lq'][None] if 'lq' in sample else None, None)
+            pairs = degrader(opt)(sample['gt'][None], sample['lq'][None] if 'lq' in sample else None, None)
         except Exception as error:
             yield Problem('degrade', refusal(opt['degrade']['type'], error))
             return
-        sample = {'gt': gt[0], 'lq': lq[0]}
+        sample = {'lq': pairs[0][0], 'gt': pairs[1][0]}
     if 'lq' not in sample and 'real_lq' not in sample and not opt.get('network_degrade'):
         yield Problem(
             'datasets:train:type',

@@ -8,7 +8,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from check_recipes import find_problems, psnr, put
 
-from ext_core.options.check import find_warnings
+from ext_core.errors import UserError
+from ext_core.options.check import check_options, find_warnings
 from ext_core.options.keys import schedules
 
 data = check_recipes.data
@@ -63,6 +64,60 @@ def test_is_reported(data, path, value, message):
             return opt
 
     assert message in '\n'.join(find_problems(put(path, value, make), is_train=True))
+
+
+DEGRADE = {'type': 'RealESRGANDegradation', 'blur_kernel_size': 7, 'blur_kernel_size2': 7, 'resize_range': [0.5, 1.5]}
+WRONG_DEGRADE = [
+    (
+        {'type': 'RealESRGAN'},
+        "degrade:type: there is no degradation 'RealESRGAN'. Did you mean",
+    ),
+    ({**DEGRADE, 'jpeg_rang': [30, 95]}, 'degrade:jpeg_rang: RealESRGANDegradation has no such argument. Did you mean'),
+    ({**DEGRADE, 'queue_size': 'x'}, 'degrade:queue_size must be a whole number'),
+    (
+        {**DEGRADE, 'second_blur_prob': 2},
+        'degrade: RealESRGANDegradation: second_blur_prob must be a number',
+    ),
+    ({**DEGRADE, 'gt_size': 30}, 'degrade: RealESRGANDegradation: gt_size: 30 is no multiple of scale (4)'),
+    ({'type': 'Mixture', 'of': [{'type': 'Bicubic', 'x': 1}]}, 'degrade:of:0:x: Bicubic has no such argument'),
+    ({'type': 'DegradationNet', 'weights': 'gone.pth'}, 'degrade: DegradationNet: Checkpoint gone.pth does not exist'),
+]
+
+
+@pytest.mark.parametrize(('degrade', 'message'), WRONG_DEGRADE, ids=lambda value: str(value)[:40])
+def test_a_wrong_degradation_is_reported(data, degrade, message):
+    assert message in '\n'.join(find_problems(put('degrade', degrade, ours), is_train=True))
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'degrade', 'message'),
+    [
+        ('PairedImageDataset', {'type': 'Mixture', 'of': [{'type': 'Pairs'}, {'type': 'Bicubic'}]}, None),
+        ('HRImageDataset', DEGRADE, None),
+        ('HRImageDataset', {'type': 'Pairs'}, 'degrade: Pairs: Pairs needs low-quality images'),
+        (
+            'HRImageDataset',
+            None,
+            'HRImageDataset has no low-quality images (lq). Use PairedImageDataset, or',
+        ),
+        (
+            'HRImageDataset',
+            {'type': 'RealESRGANDegradation'},
+            'images of 32 px may shrink to 4 px, too small',
+        ),
+    ],
+)
+def test_a_sample_is_degraded_by_the_check(data, dataset, degrade, message):
+    opt = put('degrade', degrade, ours)
+    opt['datasets']['train']['type'] = dataset
+    if dataset == 'HRImageDataset':
+        del opt['datasets']['train']['dataroot_lq'], opt['datasets']['train']['filename_tmpl']
+    if message is None:
+        check_options(opt, is_train=True)
+        return
+    with pytest.raises(UserError) as refused:
+        check_options(opt, is_train=True)
+    assert message in str(refused.value)
 
 
 def test_the_recipe_itself_has_no_problem(data):
