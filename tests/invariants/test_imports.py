@@ -17,7 +17,7 @@ ORDER = (
     ('ext_models',),
     ('ext_data', 'ext_losses', 'ext_metrics'),
     ('ext_arch',),
-    ('errors', 'atomic', 'ext_core'),
+    ('errors', 'atomic', 'box', 'ext_core'),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
 
