@@ -7,6 +7,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
 _EXIF_ORIENTATION = 0x0112
 _TIFF = (b'II*\0', b'MM\0*')
+_TIFF_DEPTH, _TIFF_COLOURS, _TIFF_SAMPLES, _TIFF_LAYOUT = 258, 262, 277, 284
 _GREY = ('1', 'L', 'LA', 'I', 'I;16', 'I;16B', 'F')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # of images that are merely large
 
@@ -62,12 +64,15 @@ def read_header(source: Path | bytes, name: str) -> Header | None:
         Header | None: None where Pillow does not know the format, or cannot read this header.
 
     Raises:
-        ImageError: If the file is empty, cannot be opened, or claims more than ``MAX_PIXELS`` pixels.
+        ImageError: If the file is empty, cannot be opened, claims more than ``MAX_PIXELS`` pixels, or is a TIFF of 16
+            bits that OpenCV misreads.
     """
     try:
         if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
             raise ImageError(f'{name} is empty (0 bytes)')
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+            if image.format == 'TIFF':
+                _refuse_misread(image, name)
             return _header(image)
     except Image.DecompressionBombError:
         raise ImageError(
@@ -94,6 +99,16 @@ def _header(image: Image.Image) -> Header:
     alpha = image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info
     turned = orientation in range(2, 9)
     return Header(size, image.format or '', image.mode in _GREY, alpha, image.mode == 'CMYK', turned)
+
+
+def _refuse_misread(image: Any, name: str) -> None:
+    """16-bit TIFFs of which OpenCV makes other pixels without a word."""
+    tags = image.tag_v2
+    apart = tags.get(_TIFF_SAMPLES, 1) > 1 and tags.get(_TIFF_LAYOUT, 1) == 2
+    inverted = tags.get(_TIFF_COLOURS) == 0
+    if max(tags.get(_TIFF_DEPTH, (1,))) > 8 and (apart or inverted):
+        kind = 'whose channels are stored apart (planar)' if apart else 'in which 0 is white'
+        raise ImageError(f'{name} is a TIFF of 16 bits {kind}, which is not read; convert it to PNG')
 
 
 def decode(content: bytes, name: str = 'the image') -> np.ndarray:

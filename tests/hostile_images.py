@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import Image
 
 SIDE = 32
@@ -43,6 +44,12 @@ def encoded(kind: str, mode: str = 'RGB', image: np.ndarray | None = None, **opt
 
 def by_opencv(suffix: str, image: np.ndarray) -> bytes:
     return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def by_tifffile(image: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, image, **options)
+    return buffer.getvalue()
 
 
 def turned() -> dict:
@@ -97,6 +104,20 @@ def all_files() -> list[Hostile]:
         Hostile('float.tiff', by_opencv('.tiff', bgr.astype(np.float32) / 255), refusal='float32'),
         Hostile('float_grey.tiff', by_opencv('.tiff', bgr[..., 0].astype(np.float32) / 255), refusal='float32'),
         Hostile('radiance.hdr', by_opencv('.hdr', bgr.astype(np.float32) / 255), refusal='float32'),
+        Hostile('planar.tif', by_tifffile(np.moveaxis(picture(), 2, 0), photometric='rgb'), whole),
+        # of which OpenCV makes other pixels without a word
+        Hostile(
+            'deep_planar.tif',
+            by_tifffile(np.moveaxis(picture().astype(np.uint16) * 257, 2, 0), photometric='rgb'),
+            refusal='stored apart',
+            seen=True,
+        ),
+        Hostile(
+            'deep_inverted.tif',
+            by_tifffile(picture()[..., 0].astype(np.uint16) * 257, photometric='miniswhite'),
+            refusal='0 is white',
+            seen=True,
+        ),
         Hostile('empty.png', b'', refusal='empty (0 bytes)', seen=True),
         Hostile('text.png', b'not an image ' * 50, refusal='not an image', seen=True),
         Hostile('bomb.png', png_claiming(60_000, 60_000), refusal='decompression bomb', seen=True),
