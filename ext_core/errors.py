@@ -1,6 +1,7 @@
 """The error that a user can mend."""
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -70,8 +71,19 @@ def print_line(text: str) -> None:
     sys.stderr.flush()
 
 
+def open_streams() -> None:
+    """Make output that takes every character: on Windows a pipe takes 256, and a service has no streams at all."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115, it stays open
+        elif hasattr(stream, 'reconfigure'):  # not in a notebook
+            stream.reconfigure(errors='backslashreplace')
+
+
 def exit_status(job: Callable[[], object]) -> int:
     """Run a script's job: 0, or 1 where a :func:`refusal`, which is printed, ended it."""
+    open_streams()
     try:
         job()
     except Exception as error:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from ext_core.errors import UserError, print_line, refusal
+from ext_core.errors import UserError, open_streams, print_line, refusal
 from ext_core.options.positions import Positions
 from ext_core.registration import register_all
 
@@ -45,6 +45,7 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     """
     import torch.distributed as dist
 
+    open_streams()
     error: BaseException
     try:
         status = job(Path(root), argv)

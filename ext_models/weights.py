@@ -11,6 +11,7 @@ from torch import Tensor, nn
 # keys under which other projects keep weights
 _ELSEWHERE = ('params_ema', 'params-ema', 'state_dict', 'model_state_dict', 'model', 'net')
 NOTES = 'basicsr_ext.'  # before the names of what a file of ours says beside its weights
+_TEXT = frozenset({*b'\t\n\r', *range(32, 127)})
 _SHOWN = 3  # differing names given for each kind; the rest is counted
 
 
@@ -32,6 +33,13 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     if str(path).lower().endswith('.safetensors'):
         return {name: value for name, value in load_safetensors(path)[0].items() if not name.startswith(NOTES)}
     _require_stored(path)
+    with open(path, 'rb') as file:
+        beginning = file.read(64)
+    if beginning and all(byte in _TEXT for byte in beginning):  # both of torch's formats begin otherwise
+        raise ValueError(
+            f'Checkpoint {path} cannot be read: it is a text file, such as a web page, or a Git LFS pointer that '
+            'stands for the weights. Download the file itself.'
+        )
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # garbage makes the unpickler raise almost any type
@@ -68,12 +76,18 @@ def load_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
 
 
 def _require_stored(path: str | os.PathLike) -> None:
-    """Refuse an archive with compressed parts: torch writes none, and a small one could fill the memory."""
+    """Refuse TorchScript, which is code; and an archive with compressed parts: torch.save writes none, and a small one
+    could fill the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            entries = archive.infolist()
     except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
         return  # of the older format, or no checkpoint at all: torch.load says so
+    if any(entry.filename.split('/')[1:] == ['constants.pkl'] for entry in entries):
+        raise ValueError(
+            f'{path} is TorchScript: a network as code, which is not run here. Name the weights that it was made from.'
+        )
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise ValueError(
             f'Checkpoint {path} is compressed ({packed[0]}), which torch.save never does: unpacked it may be of any '

@@ -77,7 +77,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         '--literature', action='store_true', help='add the bicubic row of papers, see docs/evaluation.md'
     )
     parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
-    parser.add_argument('--crop', type=crop_of, default=Crop(64), metavar='[X,Y,]SIZE', help='of the pictures, in px')
+    parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
     parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
     parser.add_argument('--processes', type=positive, default=processes, help=f'images at a time, here: {processes}')
     parser.add_argument('--threads-per-process', type=positive, default=threads, metavar='N', help=f'here: {threads}')
@@ -95,7 +95,7 @@ def plan(args: argparse.Namespace) -> tuple[Benchmark, dict[str, str]]:
     if args.literature and args.rgb:
         raise UserError('--literature is a figure of luminance. Leave out --rgb.')
     sets = [read_set(name, folders) for name, folders in args.sets]
-    require_crop(args.crop, sets)
+    args.crop = require_crop(args.crop, sets)
     upscalers: list[Upscaler] = [Bicubic('bicubic'), Nearest('nearest')]
     if args.literature:
         upscalers.insert(1, LiteratureBicubic('bicubic_literature'))

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, open_streams
 from ext_core.registration import register_all
 
 
@@ -167,6 +167,7 @@ def prepare_images(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = build_parser().parse_args(argv)
+    open_streams()
     try:
         check_arguments(args)
         register_all()

@@ -132,6 +132,20 @@ def test_wandb_of_today_gets_the_curves(train, tmp_path, monkeypatch):
     assert list((tmp_path / 'tb_logger' / NAME).glob('events.*'))
 
 
+def test_two_runs_of_one_process_have_a_log_each(train, tmp_path):
+    """As in a notebook, whose cells run in a thread at times."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    one = train('train:total_iter=2', root=tmp_path / 'one')
+    with ThreadPoolExecutor(1) as pool:  # where Python handles no signals
+        other = pool.submit(train, 'train:total_iter=4', root=tmp_path / 'other').result()
+    for (status, folder), last in ((one, 2), (other, 4)):
+        assert status == 0
+        (log,) = folder.glob('train_*.log')
+        assert log.read_text().count('Start training') == 1
+        assert f'total_iter: {last}\n' in log.read_text()
+
+
 def test_debug_mode_runs_under_its_own_name(train, tmp_path):
     status, _ = train('train:total_iter=1', flags=('--debug',))
     assert status == 0
@@ -182,7 +196,7 @@ def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
     assert text in log.read_text(), log.read_text()[-2000:]
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_end_cleanly(tmp_path, number):
     log = tmp_path / 'output.txt'
     entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1']

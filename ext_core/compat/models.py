@@ -125,7 +125,14 @@ def wandb_id() -> None:
 
         if not hasattr(wandb.util, 'generate_id'):
             wandb.util.generate_id = lambda: secrets.token_hex(4)
-        stock(opt)
+        try:
+            stock(opt)
+        except Exception as error:  # wandb's own types: UsageError without a login, CommError without a network
+            if not type(error).__module__.startswith('wandb'):
+                raise
+            raise UserError(
+                f'logger:wandb: {error} Log in with: wandb login; or set WANDB_MODE=offline, or project: ~.'
+            ) from error
 
     rebind(stock, init_wandb_logger)
 

@@ -5,6 +5,7 @@ verified, because a damaged one would stop the run at its first validation, hour
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,8 @@ def unread(opt: dict) -> Iterator[Problem]:
 # ---------------------------------------------------------------------- folders and LMDBs
 def nearby(path: Path) -> str:
     """For a path that does not exist: a similar name beside it, or where relative paths start."""
+    if '\\' in str(path) and os.sep == '/':
+        return ' Its back slashes are those of Windows: write / instead.'
     if path.parent.is_dir():
         hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
         if hint:
@@ -161,9 +164,25 @@ def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
             if 'basicsr/data/meta_info' in lists:
                 remedy += " BasicSR's package on PyPI lacks its meta_info files; they are in its GitHub repository."
             yield Problem(f'{where}:{key}', f'file not found: {lists}. {remedy}')
+        elif fault := _list_fault(Path(lists)):
+            yield Problem(f'{where}:{key}', fault)
         elif key == 'meta_info' and isinstance(root := data_opt.get('dataroot_gt'), str):
             images = _images(Path(root), _spread(_listed(Path(root), False, lists)), False)
             yield from _absent(where, lists, images, 'Correct the list, or dataroot_gt.', key)
+
+
+def _list_fault(path: Path) -> str | None:
+    """What BasicSR would take for a part of a name, or for a name."""
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return f'{path} cannot be read: {error}. Save it as a text file in UTF-8.'
+    if lines and lines[0].startswith('\ufeff'):
+        return f'{path} begins with a byte order mark, which would belong to its first name. Save it as UTF-8 without.'
+    blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if blank and len(blank) < len(lines):
+        return f'{path} has no name in line {blank[0]}. Remove lines that are empty.'
+    return None
 
 
 def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:

@@ -252,7 +252,8 @@ def _set_devices(opt: dict) -> None:
 
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = opt.get('num_gpu', 'auto')
-    opt['num_gpu'] = available if wanted == 'auto' or not available else wanted
+    known = wanted == 'auto' or (isinstance(wanted, int) and wanted >= 0)  # else the check refuses it
+    opt['num_gpu'] = available if known and (wanted == 'auto' or not available) else wanted
     for dataset in _sections(opt, 'datasets'):
         if not opt['num_gpu']:
             dataset['pin_memory'] = False

@@ -84,7 +84,8 @@ def parse_with_lines(text: str, name: str = '<string>') -> tuple[Any, Lines]:
     except UserError:
         raise
     except Exception as error:  # '!!int x', an impossible date, a list as a key: PyYAML lets many kinds out
-        raise UserError(f'{name} is not valid YAML: {error}') from None
+        hint = ' In double quotes \\ begins a special character: write paths with /.' if 'escape' in str(error) else ''
+        raise UserError(f'{name} is not valid YAML: {error}{hint}') from None
 
 
 def _refuse_growth(root: yaml.Node, name: str) -> None:
@@ -138,11 +139,11 @@ def read_with_lines(path: Path) -> tuple[dict, Lines]:
     try:
         text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} cannot be read as a text file in UTF-8: {error}') from None
+        raise UserError(f'{path} cannot be read as a text file in UTF-8: {error}. Save it as UTF-8.') from None
     data, lines = parse_with_lines(text, str(path))
     if not isinstance(data, dict):
         raise UserError(
-            f'{path}: an option file is a mapping of keys to values, but this holds '
+            f'{path}: an option file is a mapping of keys to values in YAML (key: value), but this holds '
             f'{"nothing" if data is None else type(data).__name__}.'
         )
     return data, lines

@@ -2,7 +2,9 @@
 
 import contextlib
 import itertools
+import multiprocessing
 import queue
+import re
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -86,16 +88,43 @@ class TrainingBatches:
                 self.sampler.set_position(self.epoch, self.batches_in_epoch * (self.loader.batch_size or 1))
                 # What owns the workers is this iterator, the same one in each epoch where they are persistent; whatever
                 # prefetches only reads from it.
-                source = reader = DataLoader.__iter__(self.loader)
+                source = reader = _start(self.loader)
                 if mode == 'cpu':
                     source = thread = PrefetchGenerator(_until(stop, reader), data_opt.get('num_prefetch_queue', 1))
                 prefetcher = CUDAPrefetcher(source, self.opt) if mode == 'cuda' else CPUPrefetcher(source)
-                while (batch := prefetcher.next()) is not None:
+                while (batch := _next(prefetcher)) is not None:
                     self.batches_in_epoch += 1
                     yield batch
         finally:
             stop.set()
             _end(thread, reader)
+
+
+_FEWER = (
+    'Lower datasets:train:num_worker_per_gpu (0 reads without workers), or give them more: shared memory is /dev/shm '
+    '(docker run --shm-size=8g), open files are counted by ulimit -n.'
+)
+
+
+def _start(loader: DataLoader) -> Any:
+    before = set(multiprocessing.active_children())
+    try:
+        return DataLoader.__iter__(loader)
+    except OSError as error:
+        # torch forgets those that it has started; deaf to SIGTERM, they would keep this process from exiting
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.kill()
+        raise UserError(f'the workers that read training images cannot be started: {error}. {_FEWER}') from error
+
+
+def _next(prefetcher: Any) -> dict | None:
+    try:
+        return prefetcher.next()
+    except RuntimeError as error:
+        reason = re.search('DataLoader worker .*(killed|exited).*|unable to allocate shared memory.*', str(error))
+        if reason is None:
+            raise
+        raise UserError(f'a worker that reads training images has failed: {reason[0]} {_FEWER}') from error
 
 
 def _until(stop: Event, batches: Iterator[dict]) -> Iterator[dict]:
@@ -135,6 +164,8 @@ def _init_worker(worker_id: int) -> None:
     it saves, then ends the workers by their event queue. A worker also ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, 'SIGHUP'):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def evaluation_loaders(opt: dict) -> list[DataLoader]:

@@ -90,7 +90,13 @@ def _named(opt: dict, say: Callable[[str], object]) -> dict | None:
             raise UserError(
                 f'path:resume_state: {error} Name the state of another iteration, or put the files back.'
             ) from error
-    return load_checkpoint(path)
+    state = load_checkpoint(path)
+    if absent := {'epoch', 'iter', 'optimizers', 'schedulers'} - state.keys():
+        raise UserError(
+            f'path:resume_state: {path} is no training state: it lacks {", ".join(sorted(absent))}. Name a .state file '
+            'in the folder training_states. To start from weights, name them in path:pretrain_network_g.'
+        )
+    return state
 
 
 def _newest_whole(opt: dict, say: Callable[[str], object]) -> dict | None:

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM end a run at the next whole iteration, on all ranks at the same one."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run at the next whole iteration, on all ranks at the same one."""
 
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -15,11 +16,13 @@ PATIENCE = 2.0  # seconds in which a repeated Ctrl-C counts as the same one: lau
 class StopSignal:
     """Remembers that a signal asked the run to stop. Ctrl-C once more, ``PATIENCE`` later, ends the process at once.
 
-    A repeated SIGTERM is ignored: Slurm and torchrun send it to every process and pass it on as well. Use as a context
-    manager around training and its last checkpoint; the previous handlers come back at its end.
+    A repeated SIGTERM is ignored: Slurm and torchrun send it to every process and pass it on as well. SIGHUP comes when
+    the terminal or its connection closes, and stays ignored under nohup. Python handles signals in the main thread
+    alone; in another one a run goes on to its end. Use as a context manager around training and its last checkpoint;
+    the previous handlers come back at its end.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 'SIGHUP') else []))
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -27,7 +30,9 @@ class StopSignal:
         self._group = None
 
     def __enter__(self) -> 'StopSignal':
-        self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        main = threading.current_thread() is threading.main_thread()
+        heard = [number for number in self.SIGNALS if main and signal.getsignal(number) is not signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._handle) for number in heard}
         if dist.is_initialized():
             # on the CPU: no wait for the device; as patient as the default group while rank 0 validates
             self._group = dist.new_group(backend='gloo', timeout=TIMEOUT)

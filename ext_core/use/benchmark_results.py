@@ -165,14 +165,18 @@ class Crop:
         return left + self.size <= place.size[0] and top + self.size <= place.size[1]
 
 
-def require_crop(crop: Crop, sets: Sequence[TestSet]) -> None:
-    """Refuse a crop that is in none of the images.
+def require_crop(crop: Crop | None, sets: Sequence[TestSet]) -> Crop:
+    """The crop of the pictures; without one, as much of 64 pixels as the largest image has.
 
     Raises:
-        UserError: If so.
+        UserError: If it is in none of the images.
     """
-    if not any(crop.fits(place) for test_set in sets for place in test_set.places):
+    places = [place for test_set in sets for place in test_set.places]
+    if crop is None:
+        return Crop(min(64, max(min(place.size) for place in places)))
+    if not any(crop.fits(place) for place in places):
         raise UserError('--crop lies in none of the images. Choose a smaller one.')
+    return crop
 
 
 @dataclass(frozen=True)

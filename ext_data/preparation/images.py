@@ -1,9 +1,12 @@
 """Reading, reducing and writing single images, always (h, w, 3) uint8 in BGR order, as OpenCV and BasicSR hold them."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import lmdb
 import numpy as np
 from basicsr.utils.matlab_functions import imresize
 
@@ -77,5 +80,25 @@ def write_png(path: Path, image: np.ndarray) -> None:
     """
     _, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
     part = path.with_name(f'.{path.name}.part')  # hidden: BasicSR's folder scan skips it
-    part.write_bytes(data.tobytes())
-    os.replace(part, path)
+    try:
+        with writing(path):
+            part.write_bytes(data.tobytes())
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes a file or an LMDB.
+
+    Raises:
+        OSError: Naming it, the system's reason and the remedy, where it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, lmdb.Error) as error:
+        raise OSError(
+            f'{path} could not be written: {error}. Free disk space, make its folder writable or choose another one, '
+            'and run the same command again: what is finished is kept.'
+        ) from error

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ext_data.preparation.images import writing
+
 
 @dataclass(frozen=True)
 class Record:
@@ -58,14 +60,15 @@ class Ledger:
 
     def rewrite(self) -> None:
         """Write the whole file anew, atomically: after records were removed, or after a crash cut its last line."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(f'{self.path.name}.part')
         lines = [self._settings, *(asdict(record) for record in self.records.values())]
-        part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
-        os.replace(part, self.path)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
+            os.replace(part, self.path)
 
     def append(self, record: Record) -> None:
         """Remember a finished pair at once."""
         self.records[record.key] = record
-        with self.path.open('a', encoding='utf-8') as file:
+        with writing(self.path), self.path.open('a', encoding='utf-8') as file:
             file.write(json.dumps(asdict(record)) + '\n')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lmdb
 
-from ext_data.preparation.images import PNG_COMPRESSION
+from ext_data.preparation.images import PNG_COMPRESSION, writing
 
 PAGE = 4096
 COMMIT_EVERY = 1000  # images per transaction; bounds the dirty pages held in memory
@@ -65,18 +65,26 @@ def write_lmdb(target: Path, entries: Sequence[Entry], on_image: Callable[[], ob
         target (Path): Folder to make, ending in ``.lmdb``; an older one of the same name is replaced.
         entries (Sequence[Entry]): The images, keys unique and ASCII.
         on_image (Callable): Called after each image, for a progress bar.
+
+    Raises:
+        OSError: If it cannot be written, the disk being full for instance. The older one stays.
     """
     building = target.with_name(f'.{target.name}.part')
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    ceiling = map_size([entry.path.stat().st_size for entry in entries])
-    with lmdb.open(str(building), map_size=ceiling) as env:
-        for first in range(0, len(entries), COMMIT_EVERY):
-            with env.begin(write=True) as transaction:
-                for entry in entries[first : first + COMMIT_EVERY]:
-                    transaction.put(entry.path.stem.encode('ascii'), entry.path.read_bytes())
-                    on_image()
-    (building / 'meta_info.txt').write_text(meta_info(entries), encoding='ascii')
+    try:
+        with writing(target):
+            building.mkdir(parents=True)
+            ceiling = map_size([entry.path.stat().st_size for entry in entries])
+            with lmdb.open(str(building), map_size=ceiling) as env:
+                for first in range(0, len(entries), COMMIT_EVERY):
+                    with env.begin(write=True) as transaction:
+                        for entry in entries[first : first + COMMIT_EVERY]:
+                            transaction.put(entry.path.stem.encode('ascii'), entry.path.read_bytes())
+                            on_image()
+            (building / 'meta_info.txt').write_text(meta_info(entries), encoding='ascii')
+    except OSError:
+        shutil.rmtree(building, ignore_errors=True)  # it may be what fills the disk
+        raise
     if target.exists():
         old = target.with_name(f'.{target.name}.old')
         shutil.rmtree(old, ignore_errors=True)

@@ -163,6 +163,12 @@ def test_a_crop_outside_of_all_images_is_refused(plan):
             require_crop(crop, plan.sets)
 
 
+def test_without_a_crop_the_pictures_are_as_large_as_small_images(plan):
+    largest = max(min(place.size) for test_set in plan.sets for place in test_set.places)
+    assert largest < 64
+    assert require_crop(None, plan.sets) == Crop(largest)
+
+
 def test_infinite_values_can_be_sorted(report):
     report.rows[0]['psnr'] = float('inf')
     assert 'data-value="Infinity"' in page(report, pieces_of(report, Crop(16), 0), 'page')

@@ -167,6 +167,25 @@ def test_meta_info_file_lists_what_is_read(data):
     assert any('lists files that do not exist: gt/nope.png, lq/nope.png' in p for p in find_problems(opt, True))
 
 
+@pytest.mark.parametrize(
+    ('content', 'cause'),
+    [
+        ('\ufeffa.png (64,64,3)\r\n'.encode(), 'begins with a byte order mark'),  # as Windows' editor saves it
+        (b'a.png\n\nb.png\n', 'has no name in line 2'),
+        ('größe.png\n'.encode('latin-1'), 'Save it as a text file in UTF-8'),
+    ],
+)
+def test_meta_info_file_of_other_editors(data, content, cause):
+    Path('meta.txt').write_bytes(content)
+    problems = find_problems(put('datasets:train:meta_info_file', 'meta.txt'), is_train=True)
+    assert [p for p in problems if cause in p and 'datasets:train:meta_info_file' in p]
+
+
+def test_paths_of_windows(data):
+    problems = find_problems(put('datasets:train:dataroot_gt', 'data\\train\\gt'), is_train=True)
+    assert [p for p in problems if 'Its back slashes are those of Windows' in p]
+
+
 # ---------------------------------------------------------------------- LMDB
 def broken_lmdb(breaking, name='lq.lmdb'):
     opt = swinir_on_lmdb()

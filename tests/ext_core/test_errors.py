@@ -1,5 +1,6 @@
 """Which errors are told in one message, and how it is printed where several processes share a terminal."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from ext_core import errors
-from ext_core.errors import UserError, refusal
+from ext_core.errors import UserError, exit_status, print_line, refusal
 from ext_data.decoding import ImageError, decode
 from ext_data.samples import NamedErrorDataset
 from ext_losses.low_pass_loss import LowPassL1Loss
@@ -75,3 +76,11 @@ def test_line_is_one_write(monkeypatch):
     monkeypatch.setattr(sys, 'stderr', Terminal())
     errors.print_line('[rank 1] error: bad option.\nMend it.')
     assert Terminal.written == ['[rank 1] error: bad option.\nMend it.\n', 'flushed']
+
+
+def test_output_takes_every_character_and_is_there(monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding='cp1252')  # of Windows
+    monkeypatch.setattr(sys, 'stdout', pipe)
+    monkeypatch.setattr(sys, 'stderr', None)  # of a service
+    assert exit_status(lambda: (print('日本.png', flush=True), print_line('said'))) == 0
+    assert pipe.buffer.getvalue() == b'\\u65e5\\u672c.png\n'

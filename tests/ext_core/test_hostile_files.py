@@ -67,6 +67,24 @@ def test_file_that_is_no_checkpoint(tmp_path, kind, name):
     assert not (tmp_path / 'canary').exists()
 
 
+@pytest.mark.parametrize(
+    ('content', 'cause'),
+    [
+        ('<!DOCTYPE html><html>404</html>', 'it is a text file, such as a web page'),
+        ('version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1\n', 'a Git LFS pointer'),
+        (None, 'is TorchScript'),
+    ],
+)
+def test_what_stands_for_weights_is_told_apart(tmp_path, content, cause):
+    path = tmp_path / 'net_g.pth'
+    if content is None:
+        torch.jit.trace(torch.nn.Conv2d(1, 1, 1), torch.ones(1, 1, 2, 2)).save(path)
+    else:
+        path.write_text(content)
+    with pytest.raises(UserError, match=cause):
+        load_checkpoint(path)
+
+
 def test_the_canary_would_sing(tmp_path):
     pickle.loads(pickle.dumps(RunsCode(tmp_path / 'canary')))
     assert (tmp_path / 'canary').is_dir()

@@ -1,6 +1,7 @@
 """Training ends within seconds, whatever reads its images and whichever way it ends."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from tiny_runs import PROJECT, tiny_recipe
 from torch.utils.data import Dataset
 
 from ext_core import launch
+from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.train import loaders
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
@@ -88,6 +91,42 @@ def test_workers_that_hang_are_ended(options, monkeypatch, keys):
         child.join(1)
     assert multiprocessing.active_children() == []  # a thread may wait some seconds more, but keeps nobody from exiting
     assert time.monotonic() - started < 5
+
+
+def test_workers_that_cannot_be_started(options, monkeypatch):
+    """``ulimit -n``, a full /dev/shm, too many processes: when some are running already."""
+    fork, init, deaf = os.fork, loaders._init_worker, multiprocessing.Event()
+    monkeypatch.setattr(loaders, '_init_worker', lambda number: (init(number), deaf.set()))
+    batches = iter(TrainingBatches(options(num_worker_per_gpu=3)))
+
+    def second_fails() -> int:
+        if multiprocessing.active_children():
+            assert deaf.wait(30)
+            raise OSError(24, 'Too many open files')
+        return fork()
+
+    monkeypatch.setattr(os, 'fork', second_fails)
+    with pytest.raises(UserError, match=r'Too many open files.*num_worker_per_gpu'):
+        next(batches)
+    monkeypatch.undo()
+    deadline = time.monotonic() + 5
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not multiprocessing.active_children()
+
+
+def test_full_shared_memory_is_told(options, monkeypatch):
+    """What torch says of it, and of a worker that the kernel has killed, comes as a RuntimeError."""
+    for text in (
+        'Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate shared memory(shm) for '
+        'file </torch_1>: No space left on device (28)\n',
+        "DataLoader worker (pid 9) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        'shared memory.',
+    ):
+        batches = iter(TrainingBatches(options(num_worker_per_gpu=0)))
+        monkeypatch.setattr(loaders.CPUPrefetcher, 'next', mock.Mock(side_effect=RuntimeError(text)))
+        with pytest.raises(UserError, match=r'shared memory.*/dev/shm'):
+            next(batches)
 
 
 def test_every_batch_comes_once_in_the_same_order(options):

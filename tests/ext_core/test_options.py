@@ -50,6 +50,24 @@ def test_malformed_and_missing_files_name_themselves(tmp_path):
 
 
 # ---------------------------------------------------------------------- inheritance
+@pytest.mark.parametrize(
+    ('content', 'remedy'),
+    [
+        ('name: größe'.encode('latin-1'), 'Save it as UTF-8'),
+        ('name: x'.encode('utf-16'), 'Save it as UTF-8'),
+        (rb'dataroot_gt: "d:\data\gt"', 'write paths with /'),
+        (b'name = "x"\nscale = 4\n', 'in YAML'),
+    ],
+)
+def test_files_of_other_editors_and_programs(tmp_path, content, remedy):
+    path = tmp_path / 'o.yml'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=remedy):
+        yaml_safe.read(path)
+    path.write_bytes('\ufeffname: größe\r\nscale: 4\r\n'.encode())  # as Windows' editor saves it
+    assert yaml_safe.read(path) == {'name': 'größe', 'scale': 4}
+
+
 def test_base_files_merge_key_by_key(tmp_path):
     write(tmp_path, 'a.yml', 'train: {lr: 1, steps: [1, 2]}\nname: a')
     write(tmp_path, 'b.yml', 'path: {x: 1, y: 2}')
@@ -146,6 +164,15 @@ def test_without_cuda_what_needs_it_is_switched_off(monkeypatch):
     assert opt['num_gpu'] == 0
     assert opt['datasets']['train']['pin_memory'] is False
     assert opt['datasets']['train']['prefetch_mode'] is None
+
+
+@pytest.mark.parametrize('value', [-1, 'gpu', None])
+def test_without_cuda_nonsense_is_left_to_the_check(monkeypatch, value):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    _, opt = resolve(
+        ROOT / 'options' / 'train_rrdb_psnr.yml', '--force_yml', f'num_gpu={"~" if value is None else value}'
+    )
+    assert opt['num_gpu'] == value
 
 
 def test_with_cuda_the_file_is_taken_as_it_is(monkeypatch):

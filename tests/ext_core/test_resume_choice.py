@@ -61,3 +61,10 @@ def test_group_of_one(opt):
         for path in Path(opt['path']['training_states']).glob('*.state'):
             path.unlink()
         assert load_resume_state(opt, lambda line: None) is None  # nothing but manifests: a new start
+
+
+def test_weights_are_no_state(opt, tmp_path):
+    """``resume_state: .../net_g_2.pth``, as users write who want to start from weights."""
+    path = opt['path'] | {'resume_state': str(tmp_path / 'models' / 'net_g_2.pth')}
+    with pytest.raises(UserError, match=r'net_g_2.pth is no training state.*epoch.*path:pretrain_network_g'):
+        load_resume_state(opt | {'auto_resume': False, 'dist': False, 'path': path})

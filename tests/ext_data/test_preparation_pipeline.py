@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from tqdm import tqdm
 
 from ext_core.registration import register_all
-from ext_data.preparation import pipeline
+from ext_data.preparation import lmdb_writer, pipeline
 from ext_data.preparation.collect import collect_folders, collect_layout
 from ext_data.preparation.images import bicubic_down, write_png
 from ext_data.preparation.layouts import LAYOUTS, get_layout
@@ -86,6 +87,25 @@ def test_map_size_holds_incompressible_images_after_a_tiny_first_one(tmp_path):
     sizes = [path.stat().st_size for path in plan.hr_folder.iterdir()]
     assert 10 * 3 * min(sizes) < sum(sizes)  # where ten times the first image would not have been enough
     assert (gt_lmdb / 'data.mdb').stat().st_size < map_size(sizes)
+
+
+@pytest.mark.parametrize('part', ['image', 'ledger', 'LMDB'])
+def test_full_disk_is_told_and_the_run_continued(tmp_path, monkeypatch, part):
+    write_noise(tmp_path / 'hr', 'abc')
+    pairs, plan = collect_folders(tmp_path / 'hr', None, '{name}', 4), plan_in(tmp_path / 'out')
+    full = OSError(28, 'No space left on device')
+    with monkeypatch.context() as patch:
+        if part == 'image':
+            patch.setattr(Path, 'write_bytes', mock.Mock(side_effect=full))
+        elif part == 'ledger':
+            patch.setattr(Path, 'write_text', mock.Mock(side_effect=full))
+        else:
+            patch.setattr(lmdb_writer, 'map_size', lambda sizes: 4096)
+        with pytest.raises(OSError, match=r'out/\S+ could not be written.*same command again'):
+            pack(prepare(pairs, plan), plan)
+    assert not list((tmp_path / 'out').rglob('*.part'))
+    gt, lq = pack(prepare(pairs, plan), plan)
+    assert len(paired_dataset(gt, lq, 'lmdb')) == 3
 
 
 def test_parallel_equals_serial(tmp_path):
