@@ -50,6 +50,11 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
     if is_train:
         parser.add_argument('--auto_resume', action='store_true', help='continue from the newest saved state')
         parser.add_argument(
+            '--reset_optim',
+            action='store_true',
+            help='continue with new optimizers and schedules, as the options have them now',
+        )
+        parser.add_argument(
             '--dry-run',
             action='store_true',
             help='check and build everything, run two iterations of each phase, report cost, leave nothing behind',
@@ -187,6 +192,13 @@ def resolve(
     _set_devices(opt)
     _complete_datasets(opt)
     _complete_paths(opt, root)
+    if getattr(args, 'reset_optim', False):
+        if not opt['auto_resume'] and not opt['path'].get('resume_state'):
+            raise UserError(
+                '--reset_optim gives a training that goes on new optimizers and schedules. Add --auto_resume, or name '
+                'the state in path:resume_state.'
+            )
+        opt['reset_optim'] = True
     if is_train and 'debug' in str(opt.get('name')):
         _shorten_for_debugging(opt)
     if isinstance(opt.get('val'), dict):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 _BASICSR_SUFFIX = '_basicsr'
 # put in by the launcher: not for option files
-LAUNCHER = frozenset({'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path'})
+LAUNCHER = frozenset({'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'reset_optim', 'root_path'})
 LAUNCHER_PATHS = frozenset({'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'})
 LAUNCHER_DATASETS = frozenset({'phase', 'scale'})
 

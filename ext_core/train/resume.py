@@ -136,7 +136,8 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
         say (Callable[[str], object]): Gets a line for each key.
 
     Raises:
-        UserError: If an optimizer or schedule is of another type; with ``--auto_resume`` if a network is another one.
+        UserError: If an optimizer or schedule is of another type, without ``--reset_optim``; with ``--auto_resume`` if
+            a network is another one.
     """
     from ext_core.networks.files import bound_arguments
 
@@ -161,9 +162,10 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
         )
     for line in others:
         say(f'resumed: {line}: the weights are taken as they are.')
+    fresh = opt.get('reset_optim')
     for path, old, new in _changes(saved.get('train'), given.get('train'), 'train'):
         change = f'{path} was {old}, is {new}'
-        if not re.match(r'train:(optim_\w+|scheduler)\b', path):
+        if fresh or not re.match(r'train:(optim_\w+|scheduler)\b', path):
             say(f'resumed: {change}: takes effect from iteration {state["iter"] + 1} on.')
         elif path.endswith(':type'):
             raise UserError(f'{change}, but the state holds that of the other type. {_AFRESH}')
@@ -171,10 +173,7 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
             say(f'resumed: {change}: no effect, since the state holds optimizers and schedules. {_AFRESH}')
 
 
-_AFRESH = (
-    'Put it back; or begin with the weights, path:pretrain_network_g, in a run of another name, whose optimizers and '
-    'schedules are new.'
-)
+_AFRESH = 'Put it back, or add --reset_optim, which begins with new optimizers and schedules.'
 
 
 def _changes(old: Any, new: Any, path: str = '') -> Iterator[tuple[str, Any, Any]]:

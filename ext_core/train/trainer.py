@@ -44,6 +44,7 @@ class Trainer:
         self.total_iter = int(opt['train']['total_iter'])
         self.iteration = self.begun_at = 0
         self.saved_at = self.validated_at = self.resumed_at = -1
+        self.reset_at: int | None = None  # --reset_optim: states up to here hold the former optimizers and schedules
         self.saved_networks: dict[Path, Written] = {}  # at that iteration
         self.validation_due = False
         self.batches = TrainingBatches(opt)
@@ -389,8 +390,15 @@ class Trainer:
         """
         extra = state.get('ext', {})  # absent in states that BasicSR itself saved: their epoch starts over
         rank, world_size = self.opt['rank'], self.opt['world_size']
+        if self.reset_at is None:
+            self.reset_at = state['iter'] if self.opt.get('reset_optim') else -1
         try:
-            self.model.resume_training(state)
+            if state['iter'] > self.reset_at:
+                self.model.resume_training(state)
+            else:  # new schedules, to where they would be by now
+                for iteration in range(1, state['iter'] + 1):
+                    self.model.update_learning_rate(iteration, self.opt['train'].get('warmup_iter', -1))
+                self.logger.info('--reset_optim: optimizers and schedules are new.')
             if saved := extra.get('model'):
                 saved = [saved] if isinstance(saved, dict) else saved  # former versions saved that of the first process
                 # the first one's, where another number of processes saved

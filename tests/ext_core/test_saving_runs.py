@@ -248,7 +248,7 @@ def test_what_a_resumed_run_takes_up_is_said_key_by_key(runs, capfd):
     entries = ['train:optim_g:lr=0.5', 'train:scheduler:milestones=[3]', 'train:pixel_opt:loss_weight=0.5']
     assert runs(4, '--auto_resume', '--force_yml', *entries) == 0
     said = capfd.readouterr().out
-    assert re.search(r'resumed: train:optim_g:lr was [\d.e-]+, is 0\.5: no effect, .*pretrain_network_g', said)
+    assert re.search(r'resumed: train:optim_g:lr was [\d.e-]+, is 0\.5: no effect, .*--reset_optim', said)
     assert re.search(r'resumed: train:scheduler:milestones was \[.*\], is \[3\]: no effect', said)
     assert 'resumed: train:pixel_opt:loss_weight was 1.0, is 0.5: takes effect from iteration 3 on.' in said
     assert 'resumed: train:total_iter was 2, is 4: takes effect from iteration 3 on.' in said
@@ -256,3 +256,32 @@ def test_what_a_resumed_run_takes_up_is_said_key_by_key(runs, capfd):
     assert 'resumed: train:optim_g:lr was' in runs.newest_log()
     (rate,) = {group['lr'] for group in loaded(runs.states / '4.state')['optimizers'][0]['param_groups']}
     assert rate < 0.1
+
+
+def test_new_optimizers_and_schedules_at_the_present_iteration(runs, capfd):
+    """Also of other types; the rate is that of a run which had the schedule from the start."""
+    entries = ['train:optim_g={type: AdamW, lr: 0.01, weight_decay: 0.125}', 'train:warmup_iter=2',
+               'train:scheduler={type: MultiStepLR, milestones: [1, 4], gamma: 0.5}']  # fmt: skip
+    assert runs(6, '--force_yml', *entries, name='from_the_start') == 0
+    assert runs(4) == 0
+    capfd.readouterr()
+    assert runs(6, '--auto_resume', '--reset_optim', '--force_yml', *entries) == 0
+    said = capfd.readouterr().out
+    assert 'resumed: train:optim_g:type was Adam, is AdamW: takes effect from iteration 5 on.' in said
+    assert 'no effect' not in said
+    one, other = (
+        loaded(runs.root / 'experiments' / name / 'training_states' / '6.state')
+        for name in ('demo_from_the_start', 'demo_saving')
+    )
+    assert other['schedulers'] == one['schedulers']
+    assert other['optimizers'][0]['param_groups'] == one['optimizers'][0]['param_groups']
+    assert {int(value['step']) for value in other['optimizers'][0]['state'].values()} == {2}
+    assert runs(8, '--auto_resume', '--force_yml', *entries) == 0  # from then on they are the state's
+    later = loaded(runs.states / '8.state')['optimizers'][0]['state']
+    assert {int(value['step']) for value in later.values()} == {4}
+
+
+def test_new_optimizers_need_a_run_that_goes_on(runs, capfd):
+    assert runs(2, '--reset_optim') == 1
+    assert 'Add --auto_resume' in capfd.readouterr().err
+    assert not runs.folder.exists()
