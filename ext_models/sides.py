@@ -1,13 +1,73 @@
-"""Networks that only take sides of certain multiples, such as those with windows: images are continued, results cut."""
+"""Images that a network does not take as they are in a test: of sides that are no multiples of a window, for instance,
+or too large for the memory. They are continued and the results cut, or go through in tiles."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from ext_models.tiles import in_tiles
+
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # that are tried
+FRAME = 32  # px of the network's input around a tile, as scripts/upscale.py has at most
+SMALLEST = 32  # px, side of a tile
+ALIGN = 16  # px; windows of transformers lie alike in all tiles
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so: PyTorch has a type for it on GPUs only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ('not enough memory', "can't allocate memory", 'out of memory')
+    )
+
+
+def in_pieces(model: Any, test: Callable[[], None]) -> None:
+    """:func:`in_whole_multiples`; where the memory does not suffice, in tiles, smaller and smaller, down to SMALLEST.
+
+    A network that looks further than FRAME, or averages over the image, gives a slightly other result in tiles.
+
+    Args:
+        model (SRModel), test (Callable): See :func:`in_whole_multiples`.
+
+    Raises:
+        Exception: As :func:`in_whole_multiples`; or the last error for want of memory.
+    """
+    image = model.lq
+
+    def process(piece: Tensor) -> Tensor:
+        model.lq = piece
+        in_whole_multiples(model, test)
+        return model.output
+
+    tile, cells = 0, (1, 1)  # sides in the network's input and output; tile in cells
+    try:
+        while True:
+            try:
+                if tile and cells == (1, 1):
+                    piece = image[..., : 2 * SMALLEST, : 2 * SMALLEST]
+                    sides = piece.shape[-1], process(piece).shape[-1]
+                    cells = max(sides[0] // sides[1], 1), max(sides[1] // sides[0], 1)
+                model.output = in_tiles(
+                    process, image, tile // cells[0], FRAME // cells[0], cells, max(ALIGN // cells[0], 1)
+                )
+                return
+            except (RuntimeError, MemoryError) as error:
+                tile = min(tile or max(image.shape[-2:]), max(image.shape[-2:])) // 2
+                if not is_out_of_memory(error) or tile < SMALLEST:
+                    raise
+            if image.is_cuda:
+                torch.cuda.empty_cache()
+            get_root_logger().warning(
+                f'The memory does not suffice for an image of {image.shape[-1]} x {image.shape[-2]} pixels in one '
+                f'piece: going on in tiles of {tile}.'
+            )
+    finally:
+        model.lq = image
 
 
 def continued(image: Tensor, multiple: int) -> Tensor:
@@ -44,9 +104,9 @@ def in_whole_multiples(model: Any, test: Callable[[], None]) -> None:
         tried.add(size)
         try:
             test()
-        except torch.OutOfMemoryError:
-            raise
         except (AssertionError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             refused = refused or error
             continue
         finally:

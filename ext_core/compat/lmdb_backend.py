@@ -1,10 +1,13 @@
-"""Patch for reading LMDB: one environment per folder and process, and errors that name what is broken."""
+"""Patches for reading LMDB: one environment per folder and process, errors that name what is broken, and
+``filename_tmpl``."""
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils.file_client import BaseStorageBackend, FileClient, LmdbBackend
 
 from ext_core.compat.patch import Patch, cures, rebind
@@ -126,3 +129,26 @@ class SharedLmdbBackend(BaseStorageBackend):
 def lmdb() -> None:
     FileClient._backends['lmdb'] = SharedLmdbBackend
     rebind(LmdbBackend, SharedLmdbBackend)
+
+
+@cures(
+    PATCHES,
+    "pairs in LMDBs whose keys differ by filename_tmpl, such as 0 and 0x4: 'Keys in lq_folder and gt_folder are "
+    "different.'",
+)
+def lmdb_template() -> None:
+    stock = PairedImageDataset.__init__
+
+    @functools.wraps(stock)
+    def __init__(self: Any, opt: dict) -> None:
+        template = opt.get('filename_tmpl') or '{}'
+        if opt['io_backend'].get('type') != 'lmdb' or template == '{}':
+            stock(self, opt)
+            return
+        stock(self, opt | {'dataroot_lq': opt['dataroot_gt']})  # whose keys are alike
+        self.opt, self.lq_folder = opt, opt['dataroot_lq']
+        self.io_backend_opt['db_paths'] = [self.lq_folder, self.gt_folder]
+        for paths in self.paths:
+            paths['lq_path'] = template.format(paths['gt_path'])
+
+    PairedImageDataset.__init__ = __init__

@@ -2,18 +2,21 @@
 
 import functools
 import importlib
+import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
+from basicsr.models.swinir_model import SwinIRModel
 from basicsr.utils import get_root_logger
 
 from ext_core.compat.patch import Patch, cures
 from ext_data.samples import rng_state, set_rng_state
 from ext_models.shared_validation import conclude, image_record, shared
-from ext_models.sides import in_whole_multiples
+from ext_models.sides import in_pieces
 
 # calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import
 _module: Any = importlib.import_module('basicsr.metrics.niqe')
@@ -25,7 +28,8 @@ PATCHES: list[Patch] = []
     PATCHES,
     "distributed validation of a network with buffers (SwinIR, any BatchNorm) ends in 'Connection closed by peer'; "
     "a set without GT is scored against the last training batch: 'Image shapes are different'; a validation moves "
-    'the random state, so that training depends on how often it validates',
+    'the random state, so that training depends on how often it validates; images of one name in '
+    "two validation sets overwrite each other's pictures",
 )
 def validation() -> None:
     stock = BaseModel.validation
@@ -34,6 +38,12 @@ def validation() -> None:
     def validation(self: Any, *args: Any, **kwargs: Any) -> None:
         vars(self).pop('gt', None)  # of the last training batch; a set without GT would be scored against it
         state = rng_state()  # a DataLoader draws a seed whenever it is iterated
+        sections = self.opt.get('datasets', {}).items()
+        sets = {section['name'] for phase, section in sections if phase.startswith('val') and 'name' in section}
+        before = self.opt['path']
+        if self.opt['is_train'] and len(sets) > 1:
+            name = (args[0] if args else kwargs['dataloader']).dataset.opt['name']
+            self.opt['path'] = before | {'visualization': os.path.join(before['visualization'], name)}
         wrapped = getattr(self, 'net_g', None)
         if wrapped is not None:
             # A forward of DistributedDataParallel broadcasts buffers, which nobody joins where rank 0 validates alone,
@@ -44,6 +54,7 @@ def validation() -> None:
         finally:
             if wrapped is not None:
                 self.net_g = wrapped
+            self.opt['path'] = before
             set_rng_state(state)
 
     BaseModel.validation = validation
@@ -71,16 +82,20 @@ def shared_validation() -> None:
 @cures(
     PATCHES,
     'an image whose sides are no multiple of a window, or of the factor of a pixel-unshuffle, ends the training at '
-    "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'",
+    "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'; one that "
+    'is too large for the memory, too',
 )
 def validation_sides() -> None:
-    stock = SRModel.test
+    for model in (SRModel, SwinIRModel):
+        model.test = _for_any_size(model.test)
 
+
+def _for_any_size(stock: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(stock)
     def test(self: Any) -> None:
-        in_whole_multiples(self, functools.partial(stock, self))
+        in_pieces(self, functools.partial(stock, self))
 
-    SRModel.test = test
+    return test
 
 
 @cures(

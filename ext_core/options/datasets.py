@@ -7,6 +7,7 @@ verified, because a damaged one would stop the run at its first validation, hour
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -356,9 +357,10 @@ def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
     meta = None if is_lmdb else data_opt.get('meta_info_file')
     template = str(data_opt.get('filename_tmpl') or '{}')
-    wanted = {name: name for name in _listed(gt_root, is_lmdb, meta)}
-    if not is_lmdb:
-        wanted = {name: f'{template.format(Path(name).stem)}{Path(name).suffix}' for name in wanted}
+    wanted = {
+        name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
+        for name in _listed(gt_root, is_lmdb, meta)
+    }
     chosen = _spread(sorted(wanted))
     if meta is None:
         present = set(_listed(lq_root, is_lmdb, None))
@@ -381,6 +383,11 @@ def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
         whys = [', '.join(f'{name}: {why}' for name, why in pair if why) or None for pair in named]
         yield from _unusable(where, data_opt, whys)
     else:
+        lq_names = sorted(wanted.values())
+        alike = [pair for pair in pairwise(lq_names) if Path(pair[0]).stem == Path(pair[1]).stem]
+        if alike and section(opt, 'val').get('save_img'):
+            text = f'{" and ".join(alike[0])} would be saved as one picture (val:save_img). Rename one of them.'
+            yield Problem(where, text)
         both = [image for pair in zip(lqs, gts, strict=True) for image in pair]
         yield from _damaged(where, both, 'Replace the file, or delete it and its partner.')
     known = [
@@ -413,8 +420,15 @@ def _unmatched(where: str, wanted: dict[str, str], present: set[str], lq_root: P
     remedy = 'Add or remove files, or set filename_tmpl to how the low-quality files are named.'
     if lonely and extra:
         gt, lq = Path(lonely[0]), Path(extra[0])
-        if gt.stem in lq.stem and gt.stem != lq.stem:
-            remedy = f"Set filename_tmpl: '{lq.stem.replace(gt.stem, '{}', 1)}'."
+        stems = {Path(name).stem for name in present}
+        templates = [Path(name).stem.replace(gt.stem, '{}', 1) for name in extra if gt.stem in Path(name).stem]
+        template = max(  # that most of the first images speak for: 1 is in 1x4 and in 10x4
+            templates[:50],
+            key=lambda template: sum(template.replace('{}', Path(name).stem) in stems for name in lonely[:50]),
+            default='{}',
+        )
+        if template != '{}':
+            remedy = f"Set filename_tmpl: '{template}'."
         elif gt.stem == lq.stem:
             remedy = f'Both need the same file name extension, but they have {gt.suffix} and {lq.suffix}.'
     return [Problem(where, f'the pairs do not match: {"; ".join(parts)}. {remedy}')]

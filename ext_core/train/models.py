@@ -18,6 +18,7 @@ from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from torch import nn
 
 from ext_core.errors import UserError
+from ext_models.sides import is_out_of_memory
 
 
 def build_model(opt: dict) -> Any:
@@ -76,37 +77,51 @@ def evaluate(model: Any, loader: Any, current_iter: int | str, tb_logger: Any, s
     """
     try:
         model.validation(loader, current_iter, tb_logger, save_img)
-    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+    except (AssertionError, IndexError, RuntimeError, ValueError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise UserError(
+                f"the memory does not suffice for the evaluation of '{loader.dataset.opt['name']}'{_images_of(model)}, "
+                f'not even in tiles: {error}\nEnd other programs that use it, or evaluate smaller images.'
+            ) from error
         raise UserError(
             f"the evaluation on '{loader.dataset.opt['name']}' failed: {type(error).__name__}: {error}\n"
             'Check that its images, the channels and scale of network_g, and val:metrics fit together.'
         ) from error
 
 
+def _images_of(model: Any) -> str:
+    """' on 16 images of 64 x 48 pixels': the network's input."""
+    lq = getattr(model, 'lq', None)
+    return '' if lq is None else f' on {len(lq)} images of {lq.shape[-1]} x {lq.shape[-2]} pixels'
+
+
 @contextmanager
 def explaining_first_step(model: Any, first: bool, step: str = 'the first training step') -> Iterator[None]:
-    """Around the first training step, where a network that does not fit the images shows itself.
+    """Around a training step: the first shows whether the network fits the images; memory may run out in any.
 
     Args:
         model (Any): The model.
-        first (bool): Whether it is the first; others end in PyTorch's own error.
+        first (bool): Whether it is the first; others end in PyTorch's own error, unless it is for want of memory.
         step (str): How the message calls it. Default: 'the first training step'.
 
     Raises:
-        UserError: For whatever PyTorch raises there.
+        UserError: For whatever PyTorch raises in the first, and for want of memory.
     """
     try:
         yield
-    except (RuntimeError, ValueError, LookupError, AssertionError, NameError, TypeError) as error:
+    except (RuntimeError, ValueError, LookupError, AssertionError, NameError, TypeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise UserError(
+                f'the memory does not suffice for a training step{_images_of(model)}: {error}\n'
+                'Lower datasets:train:batch_size_per_gpu or gt_size; or, with one of our models, split the batch by '
+                'train:accumulate, or set train:amp.'
+            ) from error
         if not first:
             raise
         images = {name: getattr(model, name, None) for name in ('lq', 'gt')}
         images = {name: tuple(image.shape) for name, image in images.items() if image is not None}
         shapes = f' on images of shape {images}' if images else ''
-        remedy = (
-            'Check the channels and scale of network_g and network_d, color and gt_size of datasets:train, and lower '
-            'batch_size_per_gpu where memory is short.'
-        )
+        remedy = 'Check the channels and scale of network_g and network_d, and color and gt_size of datasets:train.'
         if isinstance(error, KeyError):
             remedy = f'If {error} is what samples should have: choose a type of datasets:train that gives it.'
         raise UserError(f'{step} failed{shapes}: {type(error).__name__}: {error}\n{remedy}') from error

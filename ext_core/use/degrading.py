@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, open_generator
-from ext_core.use import tiles
+from ext_models import tiles
 from ext_models.degrading import degraded, low_resolution
 
 MAX_REACH = 64  # LR pixels; of networks that see further, images are taken whole
@@ -33,7 +33,7 @@ def load_degrader(option_file: Path, weights: Path, device: torch.device | str =
 
 def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
     """As :func:`ext_models.degrading.low_resolution`, with the memory of one tile: see
-    :func:`ext_core.use.tiles.in_tiles`.
+    :func:`ext_models.tiles.in_tiles`.
 
     Args:
         net, gt, scale: See :func:`ext_models.degrading.low_resolution`.
@@ -44,7 +44,7 @@ def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, r
 
 
 def reach_of(net: nn.Module, scale: int) -> int:
-    """How far the influence of an HR pixel reaches, in LR pixels, see :func:`ext_core.use.tiles.reach_of`.
+    """How far the influence of an HR pixel reaches, in LR pixels, see :func:`ext_models.tiles.reach_of`.
 
     Args:
         net (nn.Module): Degradation network of three channels in evaluation mode.

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from ext_core.errors import UserError
 from ext_core.use.network import PROBE, Network, Run
 from ext_core.use.photographs import Photograph
-from ext_core.use.tiles import in_tiles, reach_of, spans
+from ext_models.sides import is_out_of_memory
+from ext_models.tiles import in_tiles, reach_of, spans
 
 MAX_OVERLAP = 32  # LR pixels; docs/upscale.md has what it was measured to do
 ALIGN = 16  # px; windows of transformers lie alike in all tiles
@@ -165,15 +166,6 @@ def free_bytes(device: torch.device) -> int:
         limit, used = ((_CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
         amounts.append(int(limit) - int(used))
     return min(amounts)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says so: PyTorch has a type for it on GPUs only."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ('not enough memory', "can't allocate memory", 'out of memory')
-    )
 
 
 # ---------------------------------------------------------------------- images

@@ -119,7 +119,7 @@ def read_experiments(folders: list[Path]) -> list[Experiment]:
     for folder, path in zip(folders, real, strict=True):
         alike = sum(other.name == path.name for other in real) > 1  # experiments/a in two projects
         experiments.append(_read(folder, str(Path(*path.parts[-3:])) if alike else path.name))
-    pictured = any(any((folder / 'visualization').glob('*/*.png')) for folder in folders)
+    pictured = any(any((folder / 'visualization').rglob('*.png')) for folder in folders)
     if not pictured and not any(experiment.curves or experiment.options for experiment in experiments):
         raise UserError(
             f'There is no training in {", ".join(map(str, folders))}: no option file, no train_*.log, no TensorBoard '

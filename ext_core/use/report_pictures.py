@@ -68,14 +68,16 @@ def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, lis
     """
     found: dict[str, list[list[Source]]] = {}
     for experiment in experiments:
-        # trainings have visualization/IMAGE/IMAGE_ITERATION.png, tests visualization/SET/IMAGE_SUFFIX.png
+        # trainings have visualization/IMAGE/IMAGE_ITERATION.png, with several validation sets
+        # visualization/SET/IMAGE/IMAGE_ITERATION.png; tests have visualization/SET/IMAGE_SUFFIX.png
         trained: dict[str, list[tuple[int, Path]]] = {}
         saved: dict[str, list[Source]] = {}
         suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
-        for path in sorted((experiment.folder / 'visualization').glob('*/*.png')):
+        folder = experiment.folder / 'visualization'
+        for path in sorted([*folder.glob('*/*.png'), *folder.glob('*/*/*.png')]):
             step = re.fullmatch(rf'{re.escape(path.parent.name)}_(\d+)', path.stem)
             if step:
-                trained.setdefault(path.parent.name, []).append((int(step.group(1)), path))
+                trained.setdefault(path.parent.relative_to(folder).as_posix(), []).append((int(step.group(1)), path))
             else:
                 name = path.stem.removesuffix(f'_{suffix}')
                 saved.setdefault(name, []).append(Source(f'{experiment.name}, {path.parent.name}', path))
@@ -93,11 +95,14 @@ def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, lis
 
 def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
     """The true image, and the LR image for bicubic interpolation, where a validation set has files of the name."""
+    test_set, _, name = name.rpartition('/')
     for experiment in experiments:
         scale = (experiment.options or {}).get('scale')
         root = experiment.folder.resolve().parent.parent  # BasicSR was started there, and folders are named from there
         for key, section in experiment.section('datasets').items():
             if not str(key).startswith(('val', 'test')) or not isinstance(section, dict):
+                continue
+            if test_set and section.get('name') != test_set:
                 continue
             template = str(section.get('filename_tmpl') or '{}')  # makes LR names of HR names
             found = []

@@ -84,11 +84,13 @@ train:
 """
 
 
-def write_images(folder: Path, size: int, names=('a', 'b', 'c', 'd'), width: int | None = None) -> None:
+def write_images(
+    folder: Path, size: int, names=('a', 'b', 'c', 'd'), width: int | None = None, suffix: str = '.png'
+) -> None:
     folder.mkdir(exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 255, (size, width or size, 3), np.uint8)
     for name in names:
-        cv2.imwrite(str(folder / f'{name}.png'), noise)
+        cv2.imwrite(str(folder / f'{name}{suffix}'), noise)
 
 
 def write_lmdb(folder: Path, size: int, names=('a', 'b', 'c', 'd')) -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -137,6 +138,17 @@ def lmdb_without_key() -> None:
 def lmdb_without_data() -> None:
     with folder() as path:
         raises(lambda: _read(str(path)), str(path), 'no data.mdb')
+
+
+@scenario('lmdb_template', 'are different')
+def lmdb_pairs_by_template() -> None:
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    with lmdb_folder() as gt, lmdb_folder() as lq:
+        for name, line in ((gt, '0.png (8,8,3) 1'), (lq, '0x4.png (2,2,3) 1')):
+            Path(name, 'meta_info.txt').write_text(f'{line}\n')
+        opt = {'dataroot_gt': gt, 'dataroot_lq': lq, 'filename_tmpl': '{}x4', 'io_backend': {'type': 'lmdb'}}
+        assert PairedImageDataset(opt).paths == [{'lq_path': '0x4', 'gt_path': '0'}]
 
 
 @scenario('image_decoder', "has no attribute 'astype'")

@@ -7,8 +7,11 @@ from pathlib import Path
 import check_recipes
 import pytest
 import torch
+from basicsr.data import build_dataset
 from basicsr.utils.registry import ARCH_REGISTRY
 from check_recipes import esrgan, find_problems, psnr, put, swinir_on_lmdb, write_images, write_lmdb
+
+from ext_core.options import check
 
 data = check_recipes.data
 
@@ -101,6 +104,36 @@ def test_names_with_an_addition_suggest_the_template(data):
     for data_opt in opt['datasets'].values():
         data_opt['filename_tmpl'] = '{}x4'
     assert find_problems(opt, is_train=True) == []
+
+
+def test_the_template_is_found_and_taken_for_lmdbs_too(data):
+    """Keys as BasicSR's make_lmdb_from_imgs writes them; 1 is in 10x4 too."""
+    names = [str(number) for number in range(12)]
+    write_lmdb(data / 'gt.lmdb', 64, names)
+    write_lmdb(data / 'lq.lmdb', 16, [f'{name}x4' for name in names])
+    opt = put('datasets:train:dataroot_gt', 'gt.lmdb')
+    train = opt['datasets']['train'] | {'dataroot_lq': 'lq.lmdb', 'io_backend': {'type': 'lmdb'}}
+    opt['datasets']['train'] = train
+    (problem,) = find_problems(opt, is_train=True)
+    assert problem.endswith("Set filename_tmpl: '{}x4'.")
+    train['filename_tmpl'] = '{}x4'
+    assert find_problems(opt, is_train=True) == []
+    assert not any('filename_tmpl' in warning for warning in check.find_warnings(opt))
+    dataset = build_dataset(train)
+    assert [(pair['gt_path'], pair['lq_path']) for pair in dataset.paths] == [(n, f'{n}x4') for n in sorted(names)]
+    sample = dataset[3]
+    assert (sample['gt'].shape[-1], sample['lq'].shape[-1], sample['lq_path']) == (32, 8, '11x4')
+
+
+def test_two_images_that_would_be_one_picture(data):
+    for folder, size in (('gt', 64), ('lq', 16)):
+        write_images(data / folder, size, ['a'], suffix='.bmp')
+    assert find_problems(psnr(), is_train=True) == []
+    problems = find_problems(put('val:save_img', True), is_train=True)
+    assert problems == [
+        f'datasets:{phase}: a.bmp and a.png would be saved as one picture (val:save_img). Rename one of them.'
+        for phase in ('val', 'val_2')
+    ]
 
 
 def test_empty_folder_and_subfolders(data):

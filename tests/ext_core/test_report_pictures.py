@@ -56,6 +56,16 @@ def test_one_version_of_each_training(tmp_path):
     assert labels == ['a, iteration 1,000', 'b, iteration 1,000']
 
 
+def test_sets_with_images_of_one_name_stay_apart(tmp_path):
+    experiments, _ = two_trainings(tmp_path)
+    experiments[0].options['datasets']['val']['name'] = 'Set5'
+    for seed, name in enumerate(('Set5', 'Set14')):
+        save_picture(tmp_path / 'experiments' / 'a' / 'visualization' / name / 'cat' / 'cat_5.png', seed)
+    found = sources(experiments, 3)
+    assert [source.label for source in found['Set5/cat']] == ['a, iteration 5', 'true image', 'bicubic ×4']
+    assert [source.label for source in found['Set14/cat']] == ['a, iteration 5']
+
+
 def test_results_of_a_test_are_compared_by_the_image_name(tmp_path):
     experiments, _ = two_trainings(tmp_path)
     save_picture(tmp_path / 'results' / 'test_a' / 'visualization' / 'S' / 'dog_test_a.png', 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import check_recipes
 import pytest
 import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
 from check_recipes import find_problems, put
 from tiny_runs import PROJECT, tiny_recipe
 
@@ -17,6 +18,7 @@ from ext_core.train.checkpoint import verify
 from ext_core.train.models import checkpoint_networks
 from ext_core.train.resume import scalars
 from ext_core.train.trainer import Trainer
+from ext_models import sides
 from ext_models.ext_sr_model import ExtSRModel
 from studies.sameness import difference
 
@@ -225,6 +227,43 @@ def test_a_validation_that_fails_loses_nothing(runs, monkeypatch, capfd, error, 
     other = runs.root / 'experiments' / 'demo_whole'
     for name in ('training_states/5.state', 'models/net_g_5.pth', 'models/net_g_best.pth'):
         assert difference(loaded(other / name), loaded(runs.folder / name)) is None
+
+
+def test_memory_that_runs_out_in_a_step_is_explained(runs, monkeypatch, capfd):
+    step = ExtSRModel.optimize_parameters
+
+    def failing(self, current_iter):
+        if current_iter == 3:
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 8.00 GiB.')
+        step(self, current_iter)
+
+    monkeypatch.setattr(ExtSRModel, 'optimize_parameters', failing)
+    assert runs(4) == 1
+    error = capfd.readouterr().err
+    assert 'on 2 images of 8 x 8 pixels: CUDA out of memory' in error
+    for remedy in ('batch_size_per_gpu', 'gt_size', 'train:accumulate', 'train:amp'):
+        assert remedy in error
+    verify(runs.states, 2)
+
+
+def test_memory_that_runs_out_in_a_validation_leads_to_tiles(runs, monkeypatch, caplog):
+    assert runs(2, name='whole') == 0
+    forward = RRDBNet.forward
+
+    def limited(self, x):
+        if x.shape[-1] * x.shape[-2] > 71 * 71:
+            raise RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 8000000000 bytes.')
+        return forward(self, x)
+
+    monkeypatch.setattr(RRDBNet, 'forward', limited)
+    monkeypatch.setattr(sides, 'FRAME', 16)  # the images have 72 x 72 pixels
+    monkeypatch.setattr(sides, 'SMALLEST', 16)
+    assert runs(2) == 0
+    assert 'The memory does not suffice for an image of' in caplog.text
+    one, other = (scalars(runs.root / 'tb_logger' / name) for name in ('demo_whole', 'demo_saving'))
+    ((_, expected),) = one['metrics/demo_val/psnr']
+    ((_, found),) = other['metrics/demo_val/psnr']
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 CHANGED = {

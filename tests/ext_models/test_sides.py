@@ -6,7 +6,7 @@ from basicsr.models import build_model
 from recipes import PIXEL, options
 
 from ext_core.use.enlarge import padded
-from ext_models.sides import continued
+from ext_models.sides import continued, is_out_of_memory
 
 NETWORKS = {
     'window': {
@@ -57,15 +57,74 @@ def test_what_is_wrong_with_the_image_itself_is_said():
         model.test()
 
 
-def test_no_second_try_where_memory_runs_out(monkeypatch):
+ERRORS = [
+    torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 8.00 GiB.'),
+    RuntimeError('[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: not enough memory: you tried to allocate'),
+    MemoryError(),
+]
+
+
+def with_memory_for(net: torch.nn.Module, pixels: int, error: Exception, calls: list) -> None:
+    """Let a network fail on images of more pixels."""
+    forward = net.forward
+
+    def limited(image):
+        calls.append(tuple(image.shape[-2:]))
+        if image.shape[-1] * image.shape[-2] > pixels:
+            raise error
+        return forward(image)
+
+    net.forward = limited
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(('kind', 'model_type'), [('pixel-unshuffle', 'SRModel'), ('two of them', 'ExtSRModel')])
+def test_where_memory_runs_out_it_goes_on_in_tiles(kind, model_type, error, caplog):
+    model, calls = model_of(NETWORKS[kind], model_type), []
+    image = torch.rand(1, 3, 151, 224)
+    model.feed_data({'lq': image})
+    model.test()
+    whole = model.output
+    with_memory_for(model.net_g, 112 * 112, error, calls)
+    model.test()
+    assert torch.allclose(model.output, whole, atol=1e-6)
+    assert torch.equal(model.lq, image)
+    assert calls[0] == (151, 224)
+    assert 'an image of 224 x 151 pixels in one piece: going on in tiles of ' in caplog.text
+
+
+def test_tiles_of_a_network_that_makes_images_smaller():
+    reducing = {'type': 'DegradationNet', 'scale': 4, 'num_feat': 4}
+    model = model_of(reducing)
+    model.lq = torch.rand(1, 3, 160, 224)
+    model.test()
+    whole = model.output
+    with_memory_for(model.net_g, 128 * 128, MemoryError(), [])
+    model.test()
+    assert whole.shape[-2:] == (40, 56)
+    assert torch.allclose(model.output, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=lambda error: type(error).__name__)
+def test_memory_that_does_not_suffice_for_the_smallest_tile_is_an_error(error):
     model, calls = model_of(NETWORKS['pixel-unshuffle']), []
-
-    def out_of_memory(image):
-        calls.append(image)
-        raise torch.OutOfMemoryError('8 GiB')
-
-    monkeypatch.setattr(model.net_g, 'forward', out_of_memory)
-    model.feed_data({'lq': torch.rand(1, 3, 15, 15)})
-    with pytest.raises(torch.OutOfMemoryError):
+    with_memory_for(model.net_g, 0, error, calls)
+    model.feed_data({'lq': torch.rand(1, 3, 15, 150)})
+    with pytest.raises(type(error)):
         model.test()
-    assert len(calls) == 1
+    assert len(calls) == 3  # one for the image, 75 and 37
+
+
+def test_swinir_models_own_test_goes_on_in_tiles_too():
+    model, calls = model_of(NETWORKS['window'], 'SwinIRModel'), []
+    with_memory_for(model.net_g, 96 * 96, MemoryError(), calls)
+    model.feed_data({'lq': torch.rand(1, 3, 40, 130)})
+    model.test()
+    assert model.output.shape[-2:] == (160, 520)
+
+
+def test_out_of_memory_is_told_from_other_errors():
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.cuda.OutOfMemoryError('x'))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError('size mismatch'))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ext_core.use.tiles import in_tiles, reach_of, spans
+from ext_models.tiles import in_tiles, reach_of, spans
 
 
 @pytest.mark.parametrize('align', [1, 4, 16])
