@@ -66,7 +66,11 @@ def export(args: argparse.Namespace) -> None:
             'Try another --opset' + (', or leave out --half.' if args.half else ', or raise --tolerance.')
         )
     atomic_write_bytes(model, args.output)
-    print(f'{args.output}: {opened.type}, scale {opened.scale}, opset {args.opset}, {len(model) / 2**20:.1f} MiB')
+    sizes = 'any size' if opened.multiple == 1 else f'sides that are multiples of {opened.multiple}'
+    print(
+        f'{args.output}: {opened.type}, scale {opened.scale}, opset {args.opset}, {len(model) / 2**20:.1f} MiB; takes '
+        f'images of {sizes}'
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -40,10 +40,11 @@ def validation() -> None:
         state = rng_state()  # a DataLoader draws a seed whenever it is iterated
         sections = self.opt.get('datasets', {}).items()
         sets = {section['name'] for phase, section in sections if phase.startswith('val') and 'name' in section}
-        before = self.opt['path']
-        if self.opt['is_train'] and len(sets) > 1:
+        path = self.opt.get('path', {})
+        pictures = path.get('visualization')
+        if len(sets) > 1 and self.opt['is_train'] and pictures:
             name = (args[0] if args else kwargs['dataloader']).dataset.opt['name']
-            self.opt['path'] = before | {'visualization': os.path.join(before['visualization'], name)}
+            path['visualization'] = os.path.join(pictures, name)
         wrapped = getattr(self, 'net_g', None)
         if wrapped is not None:
             # A forward of DistributedDataParallel broadcasts buffers, which nobody joins where rank 0 validates alone,
@@ -54,7 +55,8 @@ def validation() -> None:
         finally:
             if wrapped is not None:
                 self.net_g = wrapped
-            self.opt['path'] = before
+            if pictures:
+                path['visualization'] = pictures
             set_rng_state(state)
 
     BaseModel.validation = validation

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile
 from ext_core.networks.metadata import Metadata
+from ext_models.sides import MULTIPLES
 
 OPSETS = range(13, 21)
 DEFAULT_OPSET = 17
 INPUT, OUTPUT = 'input', 'output'
-_TRACED = 12  # px, a multiple of the sizes that networks ask for; small, since halves are slow on the CPU
+_TRACED = 12  # px, or the next multiple that the network takes; small, since halves are slow on the CPU
 _BICUBIC = 'aten::_upsample_bicubic2d_aa'
 
 
@@ -53,18 +54,24 @@ class Difference:
 def export(opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False) -> bytes:
     """An ONNX model: ``input`` (n, c, h, w) to ``output``, float32 RGB in [0, 1], n, h and w free.
 
+    Where h and w must be multiples of a number, such as the window of a transformer, their names in the file say so.
+
     Args:
-        opened (GeneratorFile): The generator. Networks for luminance are exported with their way for colour images.
+        opened (GeneratorFile): The generator. Networks for luminance are exported with their way for colour images. Its
+            ``multiple`` is raised to what the network takes.
         opset (int): Version of the operators, 13 to 20.
         half (bool): Whether weights and computation are in float16.
 
     Raises:
-        UserError: If a package is missing, or the network has an operator that ONNX lacks.
+        UserError: If a package is missing, the network takes no images, or has an operator that ONNX lacks.
     """
     onnx = _package('onnx')
+    opened.multiple = _smallest_multiple(opened)
     net = (_InHalf(opened.net) if half else opened.net).eval()
-    sample = torch.rand(1, channels_of(opened), _TRACED, 2 * _TRACED)
-    axes = {0: 'n', 2: 'height', 3: 'width'}
+    side = -(-_TRACED // opened.multiple) * opened.multiple
+    sample = torch.rand(1, channels_of(opened), side, 2 * side)
+    ending = '' if opened.multiple == 1 else f'_multiple_of_{opened.multiple}'
+    axes = {0: 'n', 2: f'height{ending}', 3: f'width{ending}'}
     larger = {0: 'n', 2: 'height_out', 3: 'width_out'}
     buffer: Any = io.BytesIO()  # which the declared types leave out
     try:
@@ -83,8 +90,30 @@ def export(opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False
         onnx.checker.check_model(buffer.getvalue(), full_check=True)
     except (AssertionError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{opened.type} cannot be exported with opset {opset}: {reason}. Try --opset.') from error
+        remedy = ' Try another --opset.' if 'opset' in reason else ''
+        raise UserError(f'{opened.type} cannot be exported with opset {opset}: {reason}.{remedy}') from error
     return buffer.getvalue()
+
+
+def _smallest_multiple(opened: GeneratorFile) -> int:
+    """Of what both sides must be multiples: at least ``opened.multiple``, and a window that only a trial shows.
+
+    Raises:
+        UserError: If the network takes none of the sizes.
+    """
+    refused = None
+    for factor in MULTIPLES:
+        multiple = opened.multiple * factor
+        if multiple > MULTIPLES[-1]:
+            break
+        odd = -(-_TRACED // multiple) // 2 * 2 + 1  # of which no larger multiple divides the sides
+        try:
+            with torch.inference_mode():
+                opened.net(torch.zeros(1, channels_of(opened), multiple * odd, multiple * (odd + 2)))
+            return multiple
+        except (AssertionError, RuntimeError, ValueError) as error:
+            refused = refused or error
+    raise UserError(f'{opened.type} takes no images of {channels_of(opened)} channels: {refused}') from refused
 
 
 def channels_of(opened: GeneratorFile) -> int:

@@ -4,8 +4,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from basicsr.archs import build_network
 from generator_zoo import DSGAN, ZOO, first, image, name_of, output, scale_of, tiny
 from skimage import data
+from spandrel.architectures.HAT import HAT
 
 from ext_core.errors import UserError
 from ext_core.networks.export import metadata_of
@@ -32,6 +34,38 @@ def test_every_generator_agrees_on_all_sizes(network, tmp_path):
     assert [one.size for one in found] == [(60, 36), (25 // multiple * multiple, 49 // multiple * multiple)]
     assert max(one.largest for one in found) < 2e-5
     assert output(generator.net).std() > 0.01
+
+
+def swinir() -> torch.nn.Module:
+    arguments = {'img_size': 16, 'window_size': 8, 'depths': [2], 'embed_dim': 12, 'num_heads': [2], 'mlp_ratio': 2}
+    return build_network({'type': 'SwinIR', 'upscale': 2, 'upsampler': 'pixelshuffledirect', **arguments})
+
+
+def hat() -> torch.nn.Module:
+    return HAT(img_size=16, window_size=8, depths=[2], embed_dim=12, num_heads=[2], compress_ratio=3, squeeze_factor=4,
+               mlp_ratio=2, upscale=2, upsampler='pixelshuffle')  # fmt: skip
+
+
+@pytest.mark.parametrize(('make', 'multiple'), [(swinir, 8), (hat, 1)])
+def test_networks_with_windows_and_the_sizes_that_they_take(make, multiple, tmp_path):
+    """BasicSR's SwinIR takes multiples of its window; spandrel's networks pad by themselves."""
+    torch.manual_seed(0)
+    network = {'type': 'Windows'}  # a network of which nobody knows the sizes
+    generator = GeneratorFile(tmp_path / 'net.pth', make().eval(), network, 2, 3, None, 'weights')
+    model = export(generator)
+    assert generator.multiple == multiple
+    ending = '_multiple_of_8' if multiple == 8 else ''
+    assert session_of(model).get_inputs()[0].shape[2:] == [f'height{ending}', f'width{ending}']
+    found = differences(generator, model, PHOTOGRAPHS)
+    assert [one.size for one in found] == [(56, 32), (24, 48)] if multiple == 8 else [(60, 36), (25, 49)]
+    assert max(one.largest for one in found) < 2e-5
+
+
+def test_what_takes_no_images_is_explained(tmp_path):
+    generator = opened(first('MSRResNet'), tmp_path)
+    generator.net = torch.nn.Conv2d(7, 3, 3)
+    with pytest.raises(UserError, match=r'MSRResNet takes no images of 3 channels: .*expected input'):
+        export(generator)
 
 
 @pytest.mark.parametrize('kind', sorted({network['type'] for network in ZOO}))
