@@ -5,6 +5,7 @@ Whatever decodes, decodes to 8-bit colour. What cannot be that, or is not a whol
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,13 @@ class Header:
     turned: bool
 
 
-def read_header(source: Path | bytes, name: str) -> Header | None:
+def read_header(source: Path | bytes, name: str, formats: Sequence[str] = _FORMATS) -> Header | None:
     """Look at an image without decoding it.
 
     Args:
         source (Path | bytes): The file or its content.
         name (str): How messages call it.
+        formats (Sequence[str]): Those that count, as Pillow calls them. Default: those that :func:`decode` decodes.
 
     Returns:
         Header | None: None where Pillow does not know the format, or cannot read this header.
@@ -70,7 +72,7 @@ def read_header(source: Path | bytes, name: str) -> Header | None:
     try:
         if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
             raise ImageError(f'{name} is empty (0 bytes)')
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as image:
             if image.format == 'TIFF':
                 _refuse_misread(image, name)
             return _header(image)

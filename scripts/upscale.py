@@ -121,7 +121,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def upscale(args: argparse.Namespace) -> None:
     from ext_core.use.batch import enlarge_files, failures, summary
     from ext_core.use.enlarge import Enlarger
-    from ext_core.use.image_names import Naming, plan
+    from ext_core.use.image_names import Naming, left_out, plan
     from ext_core.use.network import open_network
 
     if Path(args.suffix).name != args.suffix:
@@ -143,7 +143,7 @@ def upscale(args: argparse.Namespace) -> None:
     print(f'{args.model or DEFAULT}: {network.name} on {network.device.type}, {len(jobs)} images')
     enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
     outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
-    print(summary(outcomes))
+    print(summary(outcomes, left_out(args.input, args.output, args.recursive)))
     if args.json:
         record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
         images = [asdict(outcome) for outcome in outcomes]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from tqdm import tqdm
 
 from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError, refusal
 from ext_core.use.enlarge import Enlarger
-from ext_core.use.image_names import Job
+from ext_core.use.image_names import Job, named
 from ext_core.use.photographs import Photograph, encode, is_deep_format, read_photograph
 
 
@@ -126,8 +127,8 @@ def _write(photograph: Photograph, job: Job, quality: int) -> None:
 
 
 # ---------------------------------------------------------------------- words
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """What was done, for people."""
+def summary(outcomes: Sequence[Outcome], left_out: Sequence[Path] = ()) -> str:
+    """What was done and what was left out, for people."""
     made = [outcome for outcome in outcomes if outcome.status == 'made']
     counts = [f'{len(made)} images made']
     if made:
@@ -137,6 +138,11 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     there = sum(outcome.status == 'there' for outcome in outcomes)
     if there:
         counts.append(f'{there} there before (--overwrite makes them again)')
+    failed = sum(outcome.status == 'failed' for outcome in outcomes)
+    if failed:
+        counts.append(f'{failed} failed')
+    if left_out:
+        counts.append(f'{len(left_out)} left out: {named(left_out)}')
     lines = [', '.join(counts) + '.']
     lines += [f'  {outcome.source}: {note}' for outcome in made for note in outcome.notes]
     return '\n'.join(lines)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ext_core.errors import UserError
+from ext_core.options.problems import examples
+from ext_core.use.photographs import formats_of, lacking, readable
 from ext_data.decoding import IMAGE_SUFFIXES, ImageError, read_header
 
 _KEPT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')  # that are written as they were read
@@ -99,7 +101,8 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
         ]
         if not found:
             hint = 'Add --recursive for its folders' if not recursive else 'Name another folder'
-            raise UserError(f'{path} holds no images. {hint}.')
+            others = left_out([text], output, recursive)
+            raise UserError(f'{path} holds no images. {hint}.{f" There is: {named(others)}." if others else ""}')
         yield from (Source(inside, inside.parent.relative_to(path), False) for inside in found)
         return
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
@@ -111,9 +114,38 @@ def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
     yield from (Source(match, Path(), False) for match in matches)
 
 
+def left_out(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
+    """What lies in the folders and patterns of the input and is no image by its name; and folders not searched."""
+    found: list[Path] = []
+    for text in inputs:
+        place = Path(text)
+        if place.is_dir():
+            inside = sorted(place.rglob('*') if recursive else place.iterdir())
+            found += [
+                path
+                for path in inside
+                if not any(part.startswith('.') for part in path.relative_to(place).parts)
+                and (path.is_file() or not recursive)
+                and not _is_result(path / '_', place, output)
+            ]
+        elif not place.is_file():
+            found += [path for path in map(Path, sorted(glob.glob(text, recursive=True))) if path.is_file()]
+    return [path for path in dict.fromkeys(found) if not _is_image(path)]
+
+
+def named(paths: Sequence[Path]) -> str:
+    """The first of what was left out, each with what is missing for it."""
+    remedies = ['--recursive' if path.is_dir() else lacking(path) for path in paths]
+    lines = [f'{path} ({remedy})' if remedy else str(path) for path, remedy in zip(paths, remedies, strict=True)]
+    return examples(lines, 20)
+
+
 def _is_image(path: Path) -> bool:
     """By its name; a link to nothing is one too, which will be named when its turn comes."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
+    suffix = path.suffix.lower()
+    return (suffix in IMAGE_SUFFIXES or suffix in readable()) and (
+        path.is_file() or (path.is_symlink() and not path.exists())
+    )
 
 
 def _is_result(path: Path, searched: Path, output: Path) -> bool:
@@ -160,7 +192,7 @@ def _suffix(path: Path, ext: str) -> str:
         return path.suffix.lower() if path.suffix.lower() in _KEPT_SUFFIXES else '.png'
     if ext == 'jpg':  # which has no transparency, so PNG is written instead
         with contextlib.suppress(ImageError):  # it will be named when its turn comes
-            header = read_header(path, str(path))
+            header = read_header(path, str(path), formats_of(path))
             if header is not None and header.alpha:
                 return '.png'
     return f'.{ext}'

@@ -1,6 +1,9 @@
 """Read photographs with all that they hold, and write them so: depth, grey, transparency, colour profile, EXIF."""
 
 import contextlib
+import functools
+import importlib
+import importlib.util
 import io
 import warnings
 from collections.abc import Callable
@@ -21,6 +24,9 @@ _ORIENTATION, _EXIF_IFD, _GPS_IFD, _WIDTH, _HEIGHT, _MAKER = 0x0112, 0x8769, 0x8
 # Copyright, XPTitle to XPSubject
 _KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x8298,
               *range(0x9C9B, 0x9CA0))  # fmt: skip
+# without: those that Pillow only knows by name, and EPS, for which it runs another program
+_NOT_READ = frozenset({'BUFR', 'EPS', 'GRIB', 'HDF5', 'MPEG', 'WMF'})
+_HEIF = frozenset({'.heic', '.heif', '.hif'})
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -59,6 +65,27 @@ class Photograph:
 
 
 # ---------------------------------------------------------------------- reading
+@functools.cache
+def readable() -> dict[str, str]:
+    """The formats that are read, as Pillow calls them, by the ends of names: '.png': 'PNG'. HEIC with pillow-heif."""
+    if importlib.util.find_spec('pillow_heif'):
+        importlib.import_module('pillow_heif').register_heif_opener()
+    known = Image.registered_extensions()
+    return {suffix: kind for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NOT_READ}
+
+
+def formats_of(path: Path) -> list[str]:
+    """What a file may be. TGA has no mark that its content begins with, so its name decides."""
+    kinds = readable()
+    return [kind for kind in dict.fromkeys(kinds.values()) if kind != 'TGA' or kinds.get(path.suffix.lower()) == 'TGA']
+
+
+def lacking(path: Path) -> str | None:
+    """What has to be installed to read a file, or None."""
+    suffix = path.suffix.lower()
+    return 'pip install pillow-heif' if suffix in _HEIF and suffix not in readable() else None
+
+
 def read_photograph(path: Path) -> Photograph:
     """Read an image.
 
@@ -66,7 +93,8 @@ def read_photograph(path: Path) -> Photograph:
         ImageError: If it is damaged, no image, an animation, or holds other values than integers of 8 and 16 bits.
     """
     content = read_bytes(path)
-    if read_header(content, str(path)) is None:  # Pillow does not know it
+    formats = formats_of(path)
+    if read_header(content, str(path), formats) is None:  # Pillow does not know it
         import tifffile
 
         reason = 'does not decode: damaged, cut short, or not an image'
@@ -75,9 +103,11 @@ def read_photograph(path: Path) -> Photograph:
             if first.dtype.kind == 'f' or first.samplesperpixel not in (1, 3, 4):
                 kind = f'{first.samplesperpixel} channels of {first.dtype}'
                 reason = f'is a TIFF of {kind}, which is not read; convert it to 8 or 16 bits, without further channels'
+        if package := lacking(path):
+            reason = f'is HEIC, for which a package is missing: {package}'
         raise ImageError(f'{path} {reason}')
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
             frames = getattr(image, 'n_frames', 1)
             if frames > 1 and image.format != 'MPO':  # cameras put previews behind a photograph as MPO
                 raise ImageError(f'{path} holds {frames} frames or pages: cut them into single images first')

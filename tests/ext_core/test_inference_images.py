@@ -12,6 +12,7 @@ from inference_tools import Repeat, Same, network, noise, repeated
 from PIL import Image, ImageCms, ImageOps
 
 from ext_core.errors import UserError
+from ext_core.use import photographs
 from ext_core.use.enlarge import Enlarger
 from ext_core.use.photographs import Photograph, encode, read_photograph
 from ext_data.decoding import ImageError, decode
@@ -215,6 +216,45 @@ def test_damaged_and_long_exif_do_not_cost_the_picture(saved, tmp_path):
     with Image.open(io.BytesIO(encode(photograph, '.jpg', 95))) as image:
         assert image.getexif()[0x010F] == 'Maker'
     assert photograph.notes == ["the camera's own notes were dropped: too long"]
+
+
+# ---------------------------------------------------------------------- further formats
+@pytest.mark.parametrize('shape', [(5, 7), (5, 7, 3), (5, 7, 4)], ids=['grey', 'colour', 'alpha'])
+@pytest.mark.parametrize('suffix', ['.tga', '.dds', '.sgi', '.qoi', '.TGA'])
+def test_what_pillow_reads_is_read(shape, suffix, saved):
+    if suffix == '.qoi' and len(shape) == 2:
+        pytest.skip('QOI has no grey')
+    array = noise(*shape)
+    photograph = saved(Image.fromarray(array), f'a{suffix}')
+    flat = array.reshape(*shape[:2], -1)
+    colours = photograph.pixels.shape[2]
+    assert np.array_equal(photograph.pixels, np.broadcast_to(flat[..., :3], (5, 7, 3))[..., :colours])
+    assert (
+        photograph.alpha is None if len(shape) < 3 or shape[2] == 3 else np.array_equal(photograph.alpha, flat[..., 3])
+    )
+
+
+def test_the_name_decides_what_is_a_tga(tmp_path):
+    """Its content begins with no mark, so that damaged files of other kinds may look like one."""
+    content = io.BytesIO()
+    Image.fromarray(noise(5, 7, 3)).save(content, 'TGA')
+    for name in ('a.png', 'a.dds'):
+        (tmp_path / name).write_bytes(content.getvalue())
+        with pytest.raises(ImageError, match='does not decode'):
+            read_photograph(tmp_path / name)
+
+
+def test_heic_is_read_where_a_package_does(saved):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    pillow_heif.register_heif_opener()
+    assert saved(Image.fromarray(noise(16, 24, 3)), 'a.heic').pixels.shape == (16, 24, 3)
+
+
+def test_the_package_for_heic_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, 'readable', lambda: {'.png': 'PNG'})
+    (tmp_path / 'a.HEIC').write_bytes(b'\0\0\0\x18ftypheic')
+    with pytest.raises(ImageError, match=r'a\.HEIC is HEIC, for which a package is missing: pip install pillow-heif'):
+        read_photograph(tmp_path / 'a.HEIC')
 
 
 # ---------------------------------------------------------------------- what is refused

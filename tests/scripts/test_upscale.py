@@ -1,5 +1,6 @@
 """The command line of scripts/upscale.py and its benchmark."""
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -83,6 +84,29 @@ def test_failures_are_named_at_the_end(place, capsys):
     assert '1 of 3 images could not be enlarged' in error
     assert 'in/b.png does not decode' in error
     assert pixels('out/a_png.png').shape == (40, 60, 3)
+
+
+def test_what_is_left_out_is_counted_and_named(place, capsys):
+    Image.fromarray(noise(6, 8, 3)).save('in/c.tga')
+    Path('in/sub').mkdir()
+    for name in ('notes.txt', 'clip.mp4', '.hidden', 'bad.tga', 'sub/deep.txt', 'phone.heic'):
+        Path('in', name).write_bytes(b'nothing')
+    heic = importlib.util.find_spec('pillow_heif') is not None
+    for words, others in (
+        (['-o', 'in/out'], ['in/sub (--recursive)']),
+        (['-o', 'in/out', '--recursive'], ['in/sub/deep.txt']),
+    ):
+        assert upscale(*words) == 1
+        captured = capsys.readouterr()
+        assert '3 images made' in captured.out or '3 there before' in captured.out
+        failed = 2 if heic else 1
+        assert f'{failed} failed, {4 - heic} left out: in/clip.mp4, in/notes.txt' in captured.out
+        for name in others if heic else [*others, 'in/phone.heic (pip install pillow-heif)']:
+            assert name in captured.out
+        assert 'in/bad.tga does not decode' in captured.err
+    assert pixels('in/out/c.png').shape == (12, 16, 3)
+    assert upscale('-i', 'in/sub') == 1
+    assert 'There is: in/sub/deep.txt.' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
