@@ -1,10 +1,13 @@
 """Put the plugin's components into BasicSR's registries."""
 
 import importlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from ext_core.errors import UserError, print_line
 
 # our packages, and how the files end that are imported, as BasicSR's own folders have it
 PACKAGES = {
@@ -37,6 +40,32 @@ def register_quietly() -> None:
     from basicsr.utils import get_root_logger
 
     get_root_logger().setLevel('ERROR')
+
+
+def import_modules(names: Sequence[str], asked: str, allow_failed: bool = False) -> None:
+    """Import modules that register a user's own classes. They are looked for in the current folder, too.
+
+    Args:
+        names (Sequence[str]): As in Python: ``package.module``.
+        asked (str): What asks for them, for messages.
+        allow_failed (bool): Whether a module that cannot be imported is a warning. Default: False.
+
+    Raises:
+        UserError: If a module cannot be imported, whatever it raises.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # at the end: nothing there takes the place of an installed package
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            text = (
+                f"{asked}: the module '{name}' cannot be imported: {type(error).__name__}: {error}. Write it as Python "
+                'imports it, package.module, from the current folder or from one in PYTHONPATH.'
+            )
+            if not allow_failed:
+                raise UserError(text) from error
+            print_line(f'warning: {text}')
 
 
 @contextmanager

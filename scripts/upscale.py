@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
 from ext_core.errors import UserError, exit_status
-from ext_core.registration import register_quietly
+from ext_core.registration import import_modules, register_quietly
 
 
 def tile_of(text: str) -> int | None:
@@ -86,6 +86,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--recursive', action='store_true', help='folders of folders too; their structure is kept')
     network = parser.add_argument_group('network')
     network.add_argument('-opt', type=Path, metavar='YML', help='option file of the network')
+    network.add_argument(
+        '--import',
+        dest='imports',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='MODULE',
+        help='import modules first, which register networks of your own',
+    )
     network.add_argument('--key', default='params_ema', help='of the weights in its file; default: params_ema')
     network.add_argument('--scale', type=int, metavar='N', help='of the network, where its file does not show it')
     network.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: auto')
@@ -124,6 +133,7 @@ def upscale(args: argparse.Namespace) -> None:
     from ext_core.use.image_names import Naming, left_out, plan
     from ext_core.use.network import open_network
 
+    import_modules(args.imports, '--import')
     if Path(args.suffix).name != args.suffix:
         raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
     network = open_network(args.model or Path(DEFAULT), args.opt, args.scale, args.device, args.half, args.key)

@@ -23,6 +23,7 @@ from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
 from ext_core.networks.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
 from ext_core.networks.weight_files import Stored, experiment_files, options_beside, read_weights
 from ext_core.options import loading as option_files
+from ext_core.options.problems import look_up, section
 from ext_models.weights import weights_problem
 
 SPANDREL = 'spandrel:'  # before the type of networks that only spandrel has
@@ -108,6 +109,8 @@ def open_generator(
     stored = read_weights(path, key)
     if option_file is None and stored.metadata is None:
         option_file = options_beside(path)
+    if options is not None:  # one that lies beside, perhaps of somebody else, runs nothing
+        option_files.import_customs(option_files.load(Path(options)))
     with contextlib.redirect_stdout(io.StringIO()):  # BasicSR's registry prints when it finds its own networks
         if option_file is not None:
             opt = option_files.load(option_file)
@@ -195,11 +198,17 @@ def _opened(
 
     def built() -> nn.Module:
         from basicsr.archs import build_network
+        from basicsr.utils.registry import ARCH_REGISTRY
 
         try:
             net = build_network(dict(network))
         except (KeyError, TypeError, ValueError, AssertionError) as error:
-            raise UserError(f'network_g {network} cannot be built: {error}. Correct the option file.') from error
+            remedy = 'Correct the option file.'
+            if look_up(ARCH_REGISTRY, network.get('type')) is None:
+                known = section(options or {}, 'custom_imports').get('imports', 'MODULE')
+                modules = known if isinstance(known, str) else ' '.join(map(str, known))
+                remedy = f'Correct the type, or import what registers it: scripts/upscale.py --import {modules}'
+            raise UserError(f'network_g {network} cannot be built: {error}. {remedy}') from error
         remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
         problem = weights_problem(net, weights, str(stored.path), 'g', remedy)
         if problem:

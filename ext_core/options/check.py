@@ -104,7 +104,7 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
     for name in ('', 'train') if is_undeclared(model) else ():
         known[name] |= dict.fromkeys(_own(opt, name, known[name]), Parameter({}, None, ''))  # find_warnings names them
     sections = {'': {key: value for key, value in opt.items() if key not in LAUNCHER}}
-    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'logger:wandb', *SETTINGS):
+    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'custom_imports', 'logger:wandb', *SETTINGS):
         *above, last = name.split(':')
         values = section(opt, *above).get(last)
         if isinstance(values, dict):

@@ -49,6 +49,7 @@ class File:
     val: Annotated[dict | None, 'Frequency and metrics of validations.'] = None
     logger: Annotated[dict | None, 'Frequencies of logging and saving.'] = None
     dist_params: Annotated[dict | None, 'How the processes of Slurm meet: backend and port.'] = None
+    custom_imports: Annotated[dict | None, 'Modules of your own, which register classes.'] = None
     find_unused_parameters: Annotated[
         bool | None, 'Of DistributedDataParallel, for networks of which a step uses a part only.'
     ] = False
@@ -152,6 +153,17 @@ class DistParams:
 
     backend: Annotated[str, 'How tensors travel: nccl between GPUs, gloo between CPUs.'] = 'nccl'
     port: Annotated[int | None, WHOLE, 'Port of the first process.'] = None
+
+
+@dataclass(kw_only=True)
+class CustomImports:
+    """``custom_imports``, as mmengine has it: modules that register networks, losses and others of your own."""
+
+    imports: Annotated[
+        list[str] | str,
+        'Modules as Python imports them, package.module; looked for in the current folder and where Python looks.',
+    ]
+    allow_failed_imports: Annotated[bool, 'A module that cannot be imported is a warning only.'] = False
 
 
 @dataclass(kw_only=True)
@@ -309,6 +321,7 @@ def model_keys(model: type | None) -> dict[str, dict[str, Parameter]]:
         'logger': dict(parameters_of(Logger)),
         'path': {**parameters_of(Path), **dict(network_paths(['network_g', *networks]))},
         'dist_params': dict(parameters_of(DistParams)),
+        'custom_imports': dict(parameters_of(CustomImports)),
         'logger:wandb': dict(parameters_of(Wandb)),
     }
 

@@ -12,6 +12,7 @@ from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, leaves, merge
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
+from ext_core.registration import import_modules
 
 _SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
 _LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ignored. Remove it.'
@@ -141,6 +142,19 @@ def override(options: dict, entries: list[str]) -> None:
         place[last] = yaml_safe.parse(text.strip(), f'--force_yml {entry}')
 
 
+def import_customs(options: dict) -> None:
+    """Import what ``custom_imports`` names, before the registries are looked at.
+
+    Raises:
+        UserError: If a module cannot be imported, and ``allow_failed_imports`` is not true.
+    """
+    section = options.get('custom_imports')
+    names = section.get('imports') if isinstance(section, dict) else None
+    names = [names] if isinstance(names, str) else names
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):  # the check refuses others
+        import_modules(names, 'custom_imports', section.get('allow_failed_imports') is True)
+
+
 # ---------------------------------------------------------------------- what training runs with
 def resolve(
     args: argparse.Namespace, root: Path, is_train: bool, positions: Positions | None = None
@@ -160,6 +174,7 @@ def resolve(
     positions = Positions() if positions is None else positions
     merged = load(args.opt, positions)
     _require_outline(merged, positions)
+    import_customs(merged)
     if args.demo:
         before = copy.deepcopy(merged)
         if merged.get('scale') not in DEMO_SCALES:

@@ -123,6 +123,9 @@ def _options() -> Iterator[str]:
     yield entries(parameters_of(declared.Wandb))
     yield '## dist_params\n'
     yield entries(parameters_of(declared.DistParams))
+    yield '## custom_imports
+'
+    yield entries(parameters_of(declared.CustomImports))
 
 
 def _components() -> Iterator[str]:

@@ -74,6 +74,7 @@ def option_schema() -> dict:
     top |= {'train': top['train'] | train, 'val': top['val'] | val, 'logger': top['logger'] | logger}
     top['path'] |= _section(merged['path'])
     top['dist_params'] |= _called(declared.DistParams)
+    top['custom_imports'] |= _called(declared.CustomImports)
     top['_base_'] = {
         'description': 'Option files that this one inherits, relative to it. Sections are merged key by key.',
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
