@@ -1,12 +1,12 @@
 """Images that a network does not take as they are in a test: of sides that are no multiples of a window, for instance,
 or too large for the memory. They are continued and the results cut, or go through in tiles."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from ext_models.tiles import in_tiles
@@ -62,7 +62,7 @@ def in_pieces(model: Any, test: Callable[[], None]) -> None:
                     raise
             if image.is_cuda:
                 torch.cuda.empty_cache()
-            get_root_logger().warning(
+            logging.getLogger('basicsr').warning(
                 f'The memory does not suffice for an image of {image.shape[-1]} x {image.shape[-2]} pixels in one '
                 f'piece: going on in tiles of {tile}.'
             )

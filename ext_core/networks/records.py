@@ -69,7 +69,7 @@ def read_logs(folder: Path, val_freq: int | None = None) -> TrainingLog:
             the next multiple. None: for the last iteration that was printed.
     """
     log = TrainingLog()
-    for path in sorted(folder.glob('train_*.log'), key=lambda path: path.stem[-15:]):
+    for path in sorted(filter(Path.is_file, folder.glob('train_*.log')), key=lambda path: path.stem[-15:]):
         log.files += 1
         started: datetime | None = None
         last_line: datetime | None = None

@@ -257,8 +257,14 @@ def _places(opt: dict, is_train: bool) -> Iterator[Problem]:
         if is_train and logger.get('use_tb_logger') and 'debug' not in name:
             folders.append(root / 'tb_logger' / name)
         for folder in folders:
+            link = next(
+                (place for place in (folder, *folder.parents) if place.is_symlink() and not place.exists()), None
+            )
             existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
-            if not existing.is_dir():
+            if link is not None:
+                lost = f'{link} is a link to {os.readlink(link)}, which is not there.'
+                yield Problem('', f'{lost} Make that folder, or remove the link.')
+            elif not existing.is_dir():
                 text = f'{existing} is a file, but a folder of this name is needed to write results. Move it away.'
                 yield Problem('', text)
             elif not os.access(existing, os.W_OK | os.X_OK):

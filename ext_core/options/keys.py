@@ -11,7 +11,16 @@ import torch
 from basicsr.models import lr_scheduler as basicsr_schedules
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
-from ext_core.options.declared import Metric, NonFinite, PairedKeys, PairedTrainKeys, dataset_keys, declared, model_keys
+from ext_core.options.declared import (
+    Metric,
+    NonFinite,
+    PairedKeys,
+    PairedTrainKeys,
+    dataset_keys,
+    declared,
+    model_keys,
+    network_paths,
+)
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
 from ext_models.degradations import degradation_class
@@ -40,8 +49,8 @@ def section_problems(
         needs (bool): Whether needed keys have to be there. Default: True.
     """
     for key in [key for key, value in values.items() if value is None]:
-        # as missing; or ~ takes out what another model's file, from which this one inherits, has; BasicSR makes paths
-        if known[key].needed if key in known else where != 'path' and belongs(opt, where, key):
+        # as missing; or ~ takes out what another model's file, from which this one inherits, has
+        if known[key].needed if key in known else _of_others(opt, where, key):
             values = {name: value for name, value in values.items() if name != key}
     yield from _unlike(
         opt, where, values, known, f'unknown key; {owner} would ignore it.', ' Remove it, or correct its spelling.'
@@ -63,6 +72,16 @@ def _unlike(
             shown = f"the text '{value}'." if isinstance(value, str) else f"'{value}'."
             shown = '~. Leave the key out for its default.' if value is None else shown
             yield Problem(path, f'must be {words(known[key].schema)}, but is {shown}')
+
+
+def _of_others(opt: dict, where: str, key: str) -> bool:
+    """Whether a key of this section is that of another model or dataset; of ``path``, that of another network."""
+    if where == 'path':
+        network = f'network_{key.removesuffix("_except").rpartition("_")[2]}'
+        return key in dict(network_paths([network])) and bool(belongs(opt, where, network))
+    if where.startswith('datasets:'):
+        return any(key in keys for _, kind in DATASET_REGISTRY for keys in dataset_keys(kind, True))
+    return bool(belongs(opt, where, key))
 
 
 def missing(path: str, owner: str) -> Problem:

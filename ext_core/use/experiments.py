@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from ext_core.errors import UserError
 from ext_core.networks.complexity import parameter_count
 from ext_core.networks.records import Curve, Curves, TrainingLog, read_curves, read_logs
 from ext_core.options import yaml_safe
+from ext_core.options.problems import examples
 from ext_core.use.tables import lower_is_better
 
 ABSENT = '–'
@@ -108,9 +110,8 @@ def read_experiments(folders: list[Path]) -> list[Experiment]:
     """
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(
-                f'{folder} is no folder. Name the folder of an experiment, such as experiments/train_esrgan.'
-            )
+            what = 'is a link to what is not there' if folder.is_symlink() else 'is no folder'
+            raise UserError(f'{folder} {what}. Name the folder of an experiment, such as experiments/train_esrgan.')
     real = [folder.resolve() for folder in folders]
     twice = [str(folder) for folder, path in zip(folders, real, strict=True) if real.count(path) > 1]
     if twice:
@@ -128,12 +129,21 @@ def read_experiments(folders: list[Path]) -> list[Experiment]:
     return experiments
 
 
+def ways_to(folder: Path) -> list[Path]:
+    """A folder as it is named, as the links that it is lead on, and as it is: ``experiments`` may be a link to another
+    disk, and what BasicSR writes and names besides lies beside the link."""
+    ways = [folder]
+    while ways[-1].is_symlink():
+        ways.append(ways[-1].parent / os.readlink(ways[-1]))
+    return list(dict.fromkeys([*(Path(os.path.abspath(way)) for way in ways), folder.resolve()]))
+
+
 def _read(folder: Path, name: str) -> Experiment:
     experiment = Experiment(folder, name)
     notes, real = experiment.notes, folder.resolve()
     tested = any(folder.glob('test_*.log'))  # a folder of results: tests copy no option file
     own = folder / f'{real.name}.yml'  # an archived experiment's option file has the name that it had before
-    option_file = next(iter([own] if own.is_file() else sorted(folder.glob('*.yml'))), None)
+    option_file = next(iter([own] if own.is_file() else filter(Path.is_file, sorted(folder.glob('*.yml')))), None)
     if option_file is None and not tested:
         notes.append(f'{folder} has no option file: its options and what is best are unknown.')
     if option_file is not None:
@@ -143,8 +153,8 @@ def _read(folder: Path, name: str) -> Experiment:
             notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
 
     log = experiment.log = read_logs(folder, _integer(experiment.section('val').get('val_freq')))
-    tensorboard = real.parent.parent / 'tb_logger' / real.name
-    tensorboard = tensorboard if tensorboard.is_dir() else real
+    beside = (place.parent.parent / 'tb_logger' / place.name for place in ways_to(folder))
+    tensorboard = next((place for place in beside if place.is_dir()), real)
     curves: Curves = {}
     if any(tensorboard.glob('events.out.tfevents.*')):
         try:
@@ -168,9 +178,15 @@ def _read(folder: Path, name: str) -> Experiment:
         notes.append('There are no curves: neither TensorBoard files nor a log with iterations.')
 
     files = [
-        path for place in (folder, tensorboard) for kind in ('train_*.log', 'events.*') for path in place.glob(kind)
+        path
+        for place in {folder.resolve(): folder, tensorboard.resolve(): tensorboard}.values()
+        for kind in ('train_*.log', 'events.*')
+        for path in place.glob(kind)
     ]
-    lately = any(time.time() - path.stat().st_mtime < _FRESH for path in files)
+    lost = [path for path in (*files, *folder.rglob('*.png'), *folder.glob('*.yml')) if not path.exists()]
+    if lost:
+        notes.append(f'left out, since they are links to what is not there: {examples(list(map(str, lost)))}.')
+    lately = any(time.time() - path.stat().st_mtime < _FRESH for path in files if path.exists())
     experiment.running = experiment.state != 'finished' and lately
     if not log.files and not tested:
         notes.append(f'{folder} has no train_*.log: there is no learning rate and no training time.')

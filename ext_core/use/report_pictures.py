@@ -12,7 +12,7 @@ import numpy as np
 from ext_core.errors import UserError
 from ext_core.use.crops import detail, png_data_uri, strongest_window
 from ext_core.use.evaluation import read
-from ext_core.use.experiments import Experiment
+from ext_core.use.experiments import Experiment, ways_to
 
 _TRUTH = 'true image'
 _MARGIN = 8  # LR pixels around a crop, so that bicubic interpolation sees what it would see in the whole image
@@ -74,7 +74,7 @@ def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, lis
         saved: dict[str, list[Source]] = {}
         suffix = experiment.section('val').get('suffix') or experiment.folder.resolve().name
         folder = experiment.folder / 'visualization'
-        for path in sorted([*folder.glob('*/*.png'), *folder.glob('*/*/*.png')]):
+        for path in sorted(filter(Path.is_file, [*folder.glob('*/*.png'), *folder.glob('*/*/*.png')])):
             step = re.fullmatch(rf'{re.escape(path.parent.name)}_(\d+)', path.stem)
             if step:
                 trained.setdefault(path.parent.relative_to(folder).as_posix(), []).append((int(step.group(1)), path))
@@ -98,7 +98,7 @@ def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
     test_set, _, name = name.rpartition('/')
     for experiment in experiments:
         scale = (experiment.options or {}).get('scale')
-        root = experiment.folder.resolve().parent.parent  # BasicSR was started there, and folders are named from there
+        roots = [way.parent.parent for way in ways_to(experiment.folder)]  # folders are named from where it started
         for key, section in experiment.section('datasets').items():
             if not str(key).startswith(('val', 'test')) or not isinstance(section, dict):
                 continue
@@ -108,8 +108,9 @@ def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
             found = []
             for side, naming in (('dataroot_gt', template), ('dataroot_lq', '{}')):
                 option = section.get(side)
-                folder = root / os.path.expanduser(os.path.expandvars(option)) if isinstance(option, str) else None
-                if folder is None or not folder.is_dir() or folder.suffix == '.lmdb':
+                place = os.path.expanduser(os.path.expandvars(option)) if isinstance(option, str) else ''
+                folder = next((root / place for root in roots if place and (root / place).is_dir()), None)
+                if folder is None or folder.suffix == '.lmdb':
                     continue
                 files = [path for path in sorted(folder.iterdir()) if naming.replace('{}', path.stem) == name]
                 file = next((path for path in files if path.is_file()), None)

@@ -300,3 +300,13 @@ def test_two_sets_of_one_name(data, is_train):
     assert re.match(rf"datasets:(val_2|test_1):name: 'Set5' is the name of datasets:{first} too, .*of its own", problem)
     opt = put('datasets:train:name', 'Set5')  # of the training set nothing is kept by name
     assert not any('is the name of' in text for text in find_problems(opt, is_train=True))
+
+
+@pytest.mark.parametrize('name', ['experiments', 'tb_logger', 'experiments/001_MSRResNet_x4'])
+def test_a_link_to_nothing_where_results_go_is_named(data, name):
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).symlink_to('disk')
+    (problem,) = find_problems(psnr(), is_train=True)
+    assert problem == f'{data / name} is a link to disk, which is not there. Make that folder, or remove the link.'
+    Path(name).resolve().mkdir()
+    assert find_problems(psnr(), is_train=True) == []

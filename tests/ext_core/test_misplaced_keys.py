@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
-from check_recipes import PSNR, complete, data  # noqa: F401  # data is a fixture
+from check_recipes import PSNR, complete, data, find_problems, put  # noqa: F401  # data is a fixture
+from option_edits import changed
 
 from ext_core.errors import UserError
 from ext_core.options import check, keys, loading
@@ -207,3 +208,22 @@ def test_a_key_that_the_section_takes_is_not_said_to_belong_elsewhere():
     opt = as_file('ours')
     with pytest.raises(UserError, match=r"no key 'train:amp'\. New keys are added in the option file"):
         loading.override(opt, ['train:amp=bf16'])
+
+
+INHERITED = ['network_d', 'queue_size', 'train:gan_opt', 'train:optim_d', 'train:net_d_iters', 'train:mask_opt',
+             'path:pretrain_network_d', 'path:param_key_d', 'path:strict_load_d', 'path:strict_load_d_except',
+             'path:pretrain_network_degrade', 'datasets:train:dataroot_real_lq', 'datasets:train:scales',
+             'val:center_frame_only']  # fmt: skip
+
+
+@pytest.mark.parametrize('model', ['SRModel', 'ExtSRModel'])
+@pytest.mark.parametrize('path', INHERITED)
+def test_what_another_models_file_has_is_taken_out_by_null(model, path):
+    opt = put('model_type', model)
+    opt['datasets']['train']['type'] = 'PairedImageDataset'
+    assert find_problems(changed(opt, path, None), is_train=True) == []
+    assert find_problems(changed(opt, path, 3), is_train=True) != []
+    section, colon, key = path.rpartition(':')
+    typo = f'{section}{colon}other_{key}'
+    problems = find_problems(changed(opt, typo, None), is_train=True)
+    assert any(problem.startswith(f'{typo}: unknown key') for problem in problems), problems

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 import pytest
 from report_experiments import make_experiment, options, step_line, validation_lines, write_curves
@@ -10,6 +11,7 @@ from ext_core.errors import UserError
 from ext_core.networks.records import read_logs
 from ext_core.use.experiments import heading_of, option_table, plots_of, read_experiments
 from ext_core.use.report_page import duration
+from ext_core.use.report_pictures import sources
 
 START = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: {}\n'
 END = '2026-01-02 03:05:30,000 INFO: End of training. Time consumed: 90 s\n'
@@ -186,3 +188,42 @@ def test_tags_come_under_their_headings(tag, group):
     assert heading_of(tag) == group
     (plots,) = plots_of([{}, {tag: {1: 2.0}}]).values()
     assert [(plot.tag, plot.curves) for plot in plots] == [(tag, {1: {1: 2.0}})]
+
+
+# ---------------------------------------------------------------------- links
+@pytest.mark.parametrize('named', ['experiments/a', 'link', 'disk/a'])
+def test_curves_lie_beside_experiments_also_where_that_is_a_link(tmp_path, monkeypatch, named):
+    make_experiment(tmp_path, 'a', options('a'), log=START.format(0) + END)
+    monkeypatch.chdir(tmp_path)
+    os.rename('experiments', 'disk')
+    os.mkdir('project')
+    monkeypatch.chdir('project')
+    os.symlink('../disk', 'experiments')
+    os.symlink('experiments/a', 'link')
+    write_curves(Path('tb_logger/a'), {'losses/l_pix': {10: 0.25}})
+    if named == 'disk/a':  # from which nothing leads to the project
+        assert read(Path('../disk/a')).curves == {}
+    else:
+        assert read(Path(named)).curves == {'l_pix': {10: 0.25}}
+
+
+def test_links_to_nothing_are_named(tmp_path):
+    folder = make_experiment(tmp_path, 'a', options('a'), log=START.format(0) + step_line(10, 10, '1e-4', 'l_pix: 1'))
+    curves = tmp_path / 'tb_logger' / 'a'
+    write_curves(curves, {'losses/l_pix': {10: 0.25}})
+    (folder / 'visualization' / 'cat').mkdir(parents=True)
+    lost = [folder / 'train_a_20260103_030405.log', folder / 'visualization' / 'cat' / 'cat_5.png',
+            curves / 'events.out.tfevents.9']  # fmt: skip
+    for path in lost:
+        path.symlink_to('nowhere')
+    experiment = read(folder)
+    assert experiment.curves['l_pix'] == {10: 0.25}
+    assert sources([experiment], 4) == {}
+    (note,) = [note for note in experiment.notes if 'links to what is not there' in note]
+    assert all(str(path) in note for path in lost)
+    (folder / 'a.yml').unlink()
+    (folder / 'a.yml').symlink_to('nowhere')
+    assert any('no option file' in note for note in read(folder).notes)
+    (folder.parent / 'b').symlink_to('nowhere')
+    with pytest.raises(UserError, match='b is a link to what is not there'):
+        read(folder.parent / 'b')
