@@ -230,6 +230,16 @@ def _listed(root: Path, is_lmdb: bool, meta: str | None) -> list[str]:
     return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
 
 
+def lq_sizes(data_opt: dict) -> list[image_files.Size]:
+    """(width, height) of all low-quality images of a folder or LMDB, from their headers."""
+    if not data_opt.get('dataroot_lq'):
+        return []
+    root = Path(data_opt['dataroot_lq'])
+    if section(data_opt, 'io_backend').get('type') == 'lmdb':
+        return [size for size in image_files.lmdb_sizes(root).values() if size]
+    return [size for name in image_files.folder_names(root) if (size := image_files.file_size(root / name))]
+
+
 def _images(root: Path, names: Sequence[str], is_lmdb: bool) -> list[Image]:
     if is_lmdb:
         values = image_files.lmdb_values(root, names)

@@ -10,7 +10,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from ext_core.errors import UserError
 from ext_core.options import datasets
 from ext_core.options.problems import Problem, look_up, section
 from ext_models.degrader import Degrader
+from ext_models.sides import MULTIPLES
 
 MOST_TENSORS = 5_000  # of weights in one network; those of super-resolution have up to 2,000
 _KEPT = 64
@@ -321,20 +322,62 @@ def _compared(loss: type, options: dict, shape: tuple, images: int, source: tupl
 
 
 def _validation(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
-    """A validation image, or a part of it, through the generator."""
+    """A validation image, or a part of it, through the generator; then the largest one as it is.
+
+    As in a validation, one that the generator refuses is continued to multiples.
+    """
     lq, gt = sample.get('lq'), sample.get('gt')
     if 'real_lq' in sample or not torch.is_tensor(lq) or lq.dim() != 3:
         return
     shape = (lq.shape[0], *(min(side, _LARGEST) for side in lq.shape[1:]))
-    fault, made = _passed(opt, 'network_g', phase, 'lq', shape)
+    tries = [_passed(opt, 'network_g', phase, 'lq', shape)]
+    for multiple in MULTIPLES[1:]:
+        if tries[-1][0] is not None:
+            tries.append(_passed(opt, 'network_g', phase, 'lq', _whole(shape, multiple)))
+    fault, made = tries[-1]
+    if fault is None:
+        fault = _refused_for_size(opt, phase, shape)
     if fault is not None:
-        yield fault
+        yield tries[0][0] or fault
     elif made is not None and torch.is_tensor(gt) and made[0] != gt.shape[0]:
         yield Problem(
             'network_g',
             f'{opt["network_g"]["type"]} makes {made[0]} channels of datasets:{phase}, whose ground truth has '
             f'{gt.shape[0]}. Correct its channels, or color.',
         )
+
+
+def _whole(shape: tuple, multiple: int) -> tuple:
+    return (shape[0], *(-(-side // multiple) * multiple for side in shape[1:]))
+
+
+def _refused_for_size(opt: dict, phase: str, shape: tuple) -> Problem | None:
+    """What the generator says against the largest image of a validation set, where it takes a small one of ``shape``
+    without numbers."""
+    options = opt['network_g']
+    net = network(look_up(ARCH_REGISTRY, options['type']), options).eval()
+    sizes = datasets.lq_sizes(section(opt, 'datasets', phase))
+    if not sizes or not _is_light(net):
+        return None
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    large, refused = (shape[0], height, width), None
+    try:
+        for multiple in MULTIPLES:
+            with suppress(AssertionError, RuntimeError, ValueError):
+                _forward(net, _whole(shape, multiple), 'meta')
+                break
+        else:
+            return None
+    except Exception:  # it needs numbers
+        return None
+    for multiple in MULTIPLES:
+        try:
+            _forward(net, _whole(large, multiple), 'meta')
+            return None
+        except Exception as error:
+            refused = refused or error
+    text = f'{options["type"]} cannot take the largest image of datasets:{phase}, {width} x {height}'
+    return Problem('network_g', f'{text}: {type(refused).__name__}: {refused}. Validate on smaller images.')
 
 
 def _passed(opt: dict, key: str, phase: str, kind: str, shape: tuple) -> tuple[Problem | None, tuple | None]:

@@ -6,7 +6,7 @@ import check_recipes
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
-from check_recipes import find_problems, psnr, put
+from check_recipes import find_problems, psnr, put, write_images
 
 from ext_core.errors import UserError
 from ext_core.options.check import check_options, find_warnings
@@ -214,3 +214,45 @@ def test_the_filter_of_a_loss_is_named_by_the_losss_own_key(data, model_type, ke
     assert len(found) == 1
     assert found[0].startswith(f'train:{key}')
     assert ('highpass_opt' in found[0]) == (key == 'highpass_opt')
+
+
+# ---------------------------------------------------------------------- validation images of all sizes
+@ARCH_REGISTRY.register()
+class UpTo96(torch.nn.Module):
+    """Takes small images only."""
+
+    def __init__(self, upscale: int = 4):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 3, padding=1), torch.nn.PixelShuffle(4))
+
+    def forward(self, x):
+        if max(x.shape[-2:]) > 96:
+            raise ValueError(f'{max(x.shape[-2:])} px are too many')
+        return self.net(x)
+
+
+SWINIR = {
+    'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'depths': [1], 'embed_dim': 12, 'num_heads': [2],
+    'mlp_ratio': 2, 'upsampler': 'pixelshuffle', 'resi_connection': '1conv',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('network', 'side', 'refused'),
+    [(SWINIR, 45, None), (SWINIR, 131, None), ({'type': 'UpTo96'}, 96, None), ({'type': 'UpTo96'}, 131, '131 px')],
+)
+def test_validation_images_are_tried_as_they_are(data, network, side, refused):
+    """A size that is no multiple of a window is none of the check's business; the largest image is tried as it is."""
+    opt = ours() | {'network_g': network}
+    del opt['datasets']['val_2']
+    opt['datasets']['val'] |= {'dataroot_gt': 'gt_val', 'dataroot_lq': 'lq_val'}
+    for folder, scale in (('gt_val', 4), ('lq_val', 1)):
+        write_images(Path(folder), 16 * scale)
+        write_images(Path(folder), side * scale, ['z'])
+    if refused is None:
+        check_options(opt, is_train=True)
+    else:
+        with pytest.raises(
+            UserError, match=rf'UpTo96 cannot take the largest image of datasets:val, 131 x 131: .*{refused}'
+        ):
+            check_options(opt, is_train=True)
