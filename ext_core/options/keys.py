@@ -79,9 +79,8 @@ def _of_others(opt: dict, where: str, key: str) -> bool:
     if where == 'path':
         network = f'network_{key.removesuffix("_except").rpartition("_")[2]}'
         return key in dict(network_paths([network])) and bool(belongs(opt, where, network))
-    if where.startswith('datasets:'):
-        return any(key in keys for _, kind in DATASET_REGISTRY for keys in dataset_keys(kind, True))
-    return bool(belongs(opt, where, key))
+    of_a_dataset = any(key in keys for _, kind in DATASET_REGISTRY for keys in dataset_keys(kind, True))
+    return bool(belongs(opt, where, key)) or (where.startswith('datasets:') and of_a_dataset)
 
 
 def missing(path: str, owner: str) -> Problem:
