@@ -5,7 +5,6 @@ Whatever decodes, decodes to 8-bit colour. What cannot be that, or is not a whol
 
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,13 +53,13 @@ class Header:
     turned: bool
 
 
-def read_header(source: Path | bytes, name: str, formats: Sequence[str] = _FORMATS) -> Header | None:
+def read_header(source: Path | bytes, name: str, formats: tuple[str, ...] = _FORMATS) -> Header | None:
     """Look at an image without decoding it.
 
     Args:
         source (Path | bytes): The file or its content.
         name (str): How messages call it.
-        formats (Sequence[str]): Those that count, as Pillow calls them. Default: those that :func:`decode` decodes.
+        formats (tuple[str, ...]): Those that count, as Pillow calls them. Default: those that :func:`decode` decodes.
 
     Returns:
         Header | None: None where Pillow does not know the format, or cannot read this header.

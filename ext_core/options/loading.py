@@ -149,7 +149,8 @@ def import_customs(options: dict) -> None:
         UserError: If a module cannot be imported, and ``allow_failed_imports`` is not true.
     """
     section = options.get('custom_imports')
-    names = section.get('imports') if isinstance(section, dict) else None
+    section = section if isinstance(section, dict) else {}
+    names = section.get('imports')
     names = [names] if isinstance(names, str) else names
     if isinstance(names, list) and all(isinstance(name, str) for name in names):  # the check refuses others
         import_modules(names, 'custom_imports', section.get('allow_failed_imports') is True)

@@ -74,10 +74,11 @@ def readable() -> dict[str, str]:
     return {suffix: kind for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NOT_READ}
 
 
-def formats_of(path: Path) -> list[str]:
+def formats_of(path: Path) -> tuple[str, ...]:
     """What a file may be. TGA has no mark that its content begins with, so its name decides."""
     kinds = readable()
-    return [kind for kind in dict.fromkeys(kinds.values()) if kind != 'TGA' or kinds.get(path.suffix.lower()) == 'TGA']
+    own = kinds.get(path.suffix.lower())
+    return tuple(kind for kind in dict.fromkeys(kinds.values()) if kind != 'TGA' or own == 'TGA')
 
 
 def lacking(path: Path) -> str | None:
