@@ -123,8 +123,7 @@ def _options() -> Iterator[str]:
     yield entries(parameters_of(declared.Wandb))
     yield '## dist_params\n'
     yield entries(parameters_of(declared.DistParams))
-    yield '## custom_imports
-'
+    yield '## custom_imports\n'
     yield entries(parameters_of(declared.CustomImports))
 
 
