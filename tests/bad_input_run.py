@@ -12,6 +12,25 @@ from ext_core import launch
 
 NAMES = [f'img{i}' for i in range(4)]
 TIMEOUT = 60  # seconds, for any one run
+RECIPE = """
+name: run
+model_type: SRModel
+scale: 4
+num_gpu: 0
+manual_seed: 0
+datasets:
+  train: {name: train, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk},
+          gt_size: 32, use_hflip: true, use_rot: true, num_worker_per_gpu: 0, batch_size_per_gpu: 2,
+          dataset_enlarge_ratio: 2}
+network_g: {type: MSRResNet, num_feat: 8, num_block: 1, upscale: 4}
+path: {pretrain_network_g: ~, resume_state: ~}
+train:
+  optim_g: {type: Adam, lr: 0.0001}
+  scheduler: {type: MultiStepLR, milestones: [2], gamma: 0.5}
+  total_iter: 4
+  pixel_opt: {type: L1Loss}
+logger: {print_freq: 1, save_checkpoint_freq: 2, use_tb_logger: false}
+"""
 
 
 def png(size: int, seed: int = 0) -> bytes:
@@ -29,40 +48,7 @@ class Run:
             (root / folder).mkdir()
             for seed, name in enumerate(NAMES):
                 (root / folder / f'{name}.png').write_bytes(png(size, seed))
-        paired = {
-            'type': 'PairedImageDataset',
-            'dataroot_gt': 'gt',
-            'dataroot_lq': 'lq',
-            'io_backend': {'type': 'disk'},
-        }
-        self.opt: dict = {
-            'name': 'run',
-            'model_type': 'SRModel',
-            'scale': 4,
-            'num_gpu': 0,
-            'manual_seed': 0,
-            'datasets': {
-                'train': paired
-                | {
-                    'name': 'train',
-                    'gt_size': 32,
-                    'use_hflip': True,
-                    'use_rot': True,
-                    'num_worker_per_gpu': 0,
-                    'batch_size_per_gpu': 2,
-                    'dataset_enlarge_ratio': 2,
-                }
-            },
-            'network_g': {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4},
-            'path': {'pretrain_network_g': None, 'resume_state': None},
-            'train': {
-                'optim_g': {'type': 'Adam', 'lr': 1e-4},
-                'scheduler': {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.5},
-                'total_iter': 4,
-                'pixel_opt': {'type': 'L1Loss'},
-            },
-            'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
-        }
+        self.opt: dict = yaml.safe_load(RECIPE)
         earlier = root / 'experiments' / 'run' / 'models'
         earlier.mkdir(parents=True)
         (earlier / 'net_g_latest.pth').write_bytes(b'results of last week')

@@ -1,4 +1,7 @@
-"""Images, LMDBs, weights, folders and losses that a run cannot use end in one clear message."""
+"""Images, LMDBs, folders and losses that a run cannot use end in one clear message.
+
+What the check says of files is in tests/ext_core/test_check_files.py.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +11,7 @@ import lmdb
 import pytest
 import torch
 import yaml
-from bad_input_run import NAMES, Run, png
+from bad_input_run import NAMES, png
 from basicsr.archs import build_network
 
 from ext_core import launch
@@ -24,30 +27,9 @@ def write_lmdb(folder: Path, contents: dict[str, bytes], size: int) -> None:
 
 
 # ---------------------------------------------------------------------- images
-def test_empty_folder(run):
-    (run.root / 'empty').mkdir()
-    run.put('datasets:train:dataroot_lq', 'empty')
-    run.refused('datasets:train:dataroot_lq: no images in empty')
-
-
-def test_pairs_that_differ_in_number(run):
-    (run.root / 'lq' / 'img2.png').unlink()
-    run.refused('4 images in gt, 3 in lq', 'without a low-quality partner: img2.png')
-
-
 def test_pairs_that_differ_in_size(run):
     (run.root / 'lq' / 'img1.png').write_bytes(png(20))
     run.refused('img1.png is 64 x 64', 'img1.png, 20 x 20', '1 of the 4 pairs')
-
-
-def test_corrupt_validation_image(run):
-    run.opt['datasets']['val'] = {
-        key: run.opt['datasets']['train'][key] for key in ('name', 'type', 'dataroot_gt', 'dataroot_lq', 'io_backend')
-    }
-    run.opt['val'] = {'val_freq': 2, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}}
-    content = (run.root / 'gt' / 'img3.png').read_bytes()
-    (run.root / 'gt' / 'img3.png').write_bytes(content[: len(content) // 2])
-    run.refused('datasets:val: gt/img3.png cannot be read', 'Replace the file')
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -79,42 +61,17 @@ def test_too_many_corrupt_headers(run):
     run.refused('datasets:train: 2 of the 4 samples', 'max_bad_samples (1)', 'lq/img1.png: it is empty (0 bytes)')
 
 
-def use_lmdb(run: Run, lq: dict[str, bytes]) -> None:
-    write_lmdb(run.root / 'gt.lmdb', {name: png(64) for name in NAMES}, 64)
-    write_lmdb(run.root / 'lq.lmdb', lq, 16)
-    run.opt['datasets']['train'] |= {'dataroot_gt': 'gt.lmdb', 'dataroot_lq': 'lq.lmdb', 'io_backend': {'type': 'lmdb'}}
-
-
 def test_corrupt_image_in_an_lmdb(run):
-    use_lmdb(run, {name: b'garbage' if name == 'img1' else png(16) for name in NAMES})
+    write_lmdb(run.root / 'gt.lmdb', {name: png(64) for name in NAMES}, 64)
+    write_lmdb(run.root / 'lq.lmdb', {name: b'garbage' if name == 'img1' else png(16) for name in NAMES}, 16)
+    run.opt['datasets']['train'] |= {'dataroot_gt': 'gt.lmdb', 'dataroot_lq': 'lq.lmdb', 'io_backend': {'type': 'lmdb'}}
     status, printed = run.launch()
     assert status == 0, printed
     assert 'skipped (1 of at most 10 so far): img1' in printed
     assert 'Traceback' not in printed
 
 
-def test_truncated_lmdb(run):
-    use_lmdb(run, {name: png(16) for name in NAMES})
-    database = run.root / 'gt.lmdb' / 'data.mdb'
-    database.write_bytes(database.read_bytes()[:-8192])
-    run.refused('datasets:train:dataroot_gt: LMDB gt.lmdb is truncated')
-
-
 # ---------------------------------------------------------------------- weights, results, losses
-def test_unreadable_weights(run):
-    (run.root / 'net.pth').write_bytes(b'garbage')
-    run.put('path:pretrain_network_g', 'net.pth')
-    run.refused('net.pth cannot be read')
-
-
-def test_weights_for_another_network(run):
-    from basicsr.archs.srresnet_arch import MSRResNet
-
-    torch.save({'params': MSRResNet(num_feat=16, num_block=1, upscale=4).state_dict()}, run.root / 'net.pth')
-    run.put('path:pretrain_network_g', 'net.pth')
-    run.refused('net.pth holds weights for another network than this MSRResNet', 'strict_load_g: false')
-
-
 def test_file_in_the_way_of_experiments(run):
     root = run.root / 'elsewhere'
     root.mkdir()

@@ -1,4 +1,7 @@
-"""The documentation against the project: links, files, commands, options, recipes and examples that it names."""
+"""The documentation against the project: files, commands, options and examples that it names.
+
+Links are followed by the build of the site, in test_docs_site.py.
+"""
 
 import ast
 import importlib.util
@@ -45,10 +48,6 @@ def blocks(*languages: str) -> list:
     return [pytest.param(block, id=f'{block.page.stem}-{number}') for number, block in enumerate(found)]
 
 
-def pages() -> list:
-    return [pytest.param(page, id=page.stem) for page in PAGES]
-
-
 def title_of(block: Block) -> str | None:
     """The file that a YAML block says it is, in its first line."""
     match = re.match(r'# (options/\w+\.yml)\n', block.text)
@@ -64,27 +63,7 @@ EXAMPLES = {  # of extending.md; test_docs_examples.py runs them
 }
 
 
-# ---------------------------------------------------------------------- links and files
-def anchors(page: Path) -> set[str]:
-    """Names that headings get on GitHub."""
-    headings = re.findall(r'^#+ (.+)$', FENCE.sub('', page.read_text()), re.MULTILINE)
-    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
-
-
-@pytest.mark.parametrize('page', pages())
-def test_links_resolve(page):
-    dead = []
-    for target in re.findall(r'\]\(([^)\s]+)\)', FENCE.sub('', page.read_text())):
-        if re.match(r'https?:', target):
-            continue
-        path, _, anchor = target.partition('#')
-        file = (page.parent / path).resolve() if path else page
-        if not file.exists() or (anchor and anchor not in anchors(file)):
-            dead.append(target)
-    assert not dead, f'{page.name}: {dead}'
-
-
-@pytest.mark.parametrize('page', pages())
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_files_that_are_named_exist(page):
     text = page.read_text()
     if page.name == 'CONTRIBUTING.md':  # it names files to be written
@@ -92,16 +71,6 @@ def test_files_that_are_named_exist(page):
     named = set(OUR_PATH.findall(text)) - WRITTEN_BY_THE_READER.keys() - EXAMPLES.keys() - {'options/train_NAME.yml'}
     missing = sorted(path for path in named if not list(PROJECT.glob(path)))
     assert not missing, f'{page.name}: {missing}'
-
-
-@pytest.mark.parametrize('page', [p for p in pages() if not p.id.startswith('reference')])  # arguments' names
-def test_tests_that_are_named_exist(page):
-    files = list((PROJECT / 'tests').rglob('test_*.py'))
-    known = {path.stem for path in [*files, *(PROJECT / 'options').glob('test_*.yml')]} | {'test_y_channel'}
-    for path in files:
-        known |= set(re.findall(r'^def (test_\w+)', path.read_text(), re.MULTILINE))
-    named = set(re.findall(r'(?<![\w/])test_\w*[a-z](?!\w)', FENCE.sub('', page.read_text())))
-    assert named <= known, f'{page.name}: {sorted(named - known)}'
 
 
 # ---------------------------------------------------------------------- commands
@@ -145,16 +114,13 @@ def test_commands_exist_and_know_their_flags(line):
         assert not source or f"'{flag}'" in source, f'{flag} is unknown'
 
 
-# ---------------------------------------------------------------------- recipes and examples
-def test_recipe_table_is_complete():
-    table = (PROJECT / 'docs' / 'training.md').read_text().split('## Recipes')[1].split('\n## ')[0]
-    named = re.findall(r'\]\(\.\./options/(t\w+\.yml)\)', table)
-    assert sorted(named) == sorted(path.name for path in (PROJECT / 'options').glob('t*.yml'))
-
-
-@pytest.mark.parametrize('block', blocks('yaml', 'yml'))
-def test_yaml_examples_parse(block):
-    assert isinstance(yaml_safe.parse(block.text, block.page.name), dict)
+# ---------------------------------------------------------------------- examples
+@pytest.mark.parametrize('block', blocks('yaml', 'yml', 'python'))
+def test_examples_parse(block):
+    if block.language == 'python':
+        ast.parse(block.text)
+    else:
+        assert isinstance(yaml_safe.parse(block.text, block.page.name), dict)
 
 
 @pytest.mark.parametrize('block', [p for p in blocks('yaml') if '_base_' in p.values[0].text])
@@ -169,8 +135,3 @@ def test_option_examples_inherit_and_have_no_unknown_keys(block, tmp_path):
     _, opt = options.resolve(args, tmp_path, is_train)
     found = [str(problem) for problem in check.find_problems(opt, is_train)]
     assert [problem for problem in found if 'unknown key' in problem or 'no such argument' in problem] == []
-
-
-@pytest.mark.parametrize('block', blocks('python'))
-def test_python_examples_compile(block):
-    ast.parse(block.text)

@@ -65,22 +65,14 @@ def test_the_search_needs_no_server(site):
     assert 'docs/multi_gpu' in [index['docnames'][page] for page in (found if isinstance(found, list) else [found])]
 
 
-# ---------------------------------------------------------------------- on a small project
 @pytest.mark.parametrize(
     ('page', 'said'),
-    [
-        ('[a](a.md), [words](a.md#two-words), [code](../code.py)', None),
-        ('[a](a.md), [dead](../gone.py)', 'gone.py'),
-        ('[a](a.md), [dead](gone.md)', 'gone.md'),
-        ('[a](a.md), [dead](a.md#three-words)', 'three-words'),
-        ('a page that is not named', "a.md: WARNING: document isn't included in any toctree"),
-    ],
+    [('[dead](a.md#three-words)', 'three-words'), ('', "a.md: WARNING: document isn't included in any toctree")],
 )
 def test_what_leads_nowhere_ends_the_build(tmp_path, capsys, page, said):
     (tmp_path / 'docs').mkdir()
     shutil.copy(PROJECT / 'docs' / 'conf.py', tmp_path / 'docs')
-    (tmp_path / 'code.py').write_text('1')
     (tmp_path / 'docs' / 'a.md').write_text('# A\n\n## Two words\n')
     (tmp_path / 'docs' / 'index.md').write_text(f'# Index\n\n## Start\n\n{page}\n')
-    assert build(tmp_path, tmp_path / 'site') == (1 if said else 0)
-    assert (said or '') in capsys.readouterr().err
+    assert build(tmp_path, tmp_path / 'site') == 1
+    assert said in capsys.readouterr().err

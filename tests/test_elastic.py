@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from studies.sameness import difference
+
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = 'demo_train_rrdb_psnr'
 COMMAND = [
@@ -54,21 +56,6 @@ def load(folder: Path, file: str) -> dict:
     return torch.load(folder / 'experiments' / NAME / file, weights_only=True)
 
 
-def assert_equal(one: object, other: object, where: str = '') -> None:
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key, value in one.items():
-            assert_equal(value, other[key], f'{where}:{key}')
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal(*pair, f'{where}:{index}')
-    else:
-        assert one == other, where
-
-
 def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
     whole, disturbed = tmp_path / 'whole', tmp_path / 'disturbed'
     calm, run = start(whole), start(disturbed)
@@ -89,4 +76,4 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
     assert [path.name for path in (disturbed / 'experiments').iterdir()] == [NAME]
     assert [path.name for path in (disturbed / 'tb_logger').iterdir()] == [NAME]
     for file in ('models/net_g_40.pth', 'models/net_g_latest.pth', 'training_states/40.state'):
-        assert_equal(load(disturbed, file), load(whole, file))
+        assert difference(load(disturbed, file), load(whole, file)) is None

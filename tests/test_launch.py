@@ -75,30 +75,6 @@ def test_resolved_options_are_saved_and_run_again(train, tmp_path):
     assert_equal_weights(weights(again / 'experiments' / NAME, 6), weights(folder, 6))
 
 
-@pytest.mark.parametrize('stop_at', [2, 4])
-def test_resumed_run_equals_the_uninterrupted_one(train, tmp_path, stop_at):
-    """Five batches an epoch: iteration 4 stops inside one, and the run goes on into the next."""
-    entries = ['datasets:train:dataset_enlarge_ratio=1', 'datasets:train:batch_size_per_gpu=12', 'train:total_iter=8']
-    _, whole = train(*entries, root=tmp_path / 'whole')
-    train(*entries, f'train:total_iter={stop_at}', root=tmp_path / 'parts')
-    status, parts = train(*entries, flags=('--auto_resume',), root=tmp_path / 'parts')
-    assert status == 0
-    assert_equal_weights(weights(parts, 8), weights(whole, 8))
-
-
-def test_auto_resume_falls_back_to_the_newest_whole_state(train, capfd):
-    _, folder = train()
-    newest = folder / 'models' / 'net_g_6.pth'
-    newest.write_bytes(newest.read_bytes()[:1000])
-    status, _ = train('train:total_iter=7', flags=('--auto_resume',))
-    assert status == 0
-    output = capfd.readouterr()
-    assert 'skipping iteration 6' in output.out
-    assert 'net_g_6.pth has 1,000 bytes' in sorted(folder.glob('*.log'))[-1].read_text()
-    assert 'iter: 4' in output.err
-    assert weights(folder, 7)
-
-
 def test_state_of_another_experiment_continues_under_a_new_name(train, tmp_path):
     _, folder = train()
     state = folder / 'training_states' / '4.state'
@@ -196,13 +172,13 @@ def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
     assert text in log.read_text(), log.read_text()[-2000:]
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])  # SIGTERM goes to torchrun's processes below
 def test_signals_save_and_end_cleanly(tmp_path, number):
     log = tmp_path / 'output.txt'
     entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1']
     process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
     wait_for('iter:       4', log, process)
-    os.killpg(process.pid, number)  # as a terminal and Slurm do: the worker gets it too
+    os.killpg(process.pid, number)  # as a terminal does: the worker gets it too
     assert process.wait(timeout=60) == 128 + number, log.read_text()[-2000:]
     text = log.read_text()
     assert f'Stopped by {number.name}' in text
@@ -278,8 +254,7 @@ def test_torchrun_without_launcher_is_refused(train, monkeypatch, capfd):
     assert 'Add --launcher pytorch' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_resumed_run_of_a_random_network_equals_the_uninterrupted_one(train, tmp_path, workers):
+def test_resumed_run_of_a_random_network_equals_the_uninterrupted_one(train, tmp_path):
     """SwinIR with stochastic depth draws from torch's generator in every step."""
     swinir = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'img_range': 1.0, 'depths': [2],
               'embed_dim': 8, 'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect',
@@ -289,7 +264,7 @@ def test_resumed_run_of_a_random_network_equals_the_uninterrupted_one(train, tmp
     option_file.write_text(yaml_safe.dump(recipe))
 
     def run(root: Path, total: int, *flags: str) -> dict:
-        entries = [*SMALL[3:], f'train:total_iter={total}', f'datasets:train:num_worker_per_gpu={workers}']
+        entries = [*SMALL[3:], f'train:total_iter={total}', 'datasets:train:num_worker_per_gpu=1']
         assert launch.train(root, ['-opt', str(option_file), '--demo', *flags, '--force_yml', *entries]) == 0
         return weights(root / 'experiments' / NAME, total)
 

@@ -82,6 +82,11 @@ train:
   net_d_iters: 1
   net_d_init_iters: 0
 """
+SWINIR_PARTS = """
+model_type: SwinIRModel
+network_g: {type: SwinIR, upscale: 4, in_chans: 3, img_size: 48, window_size: 8, upsampler: pixelshuffle,
+            resi_connection: 1conv}
+"""
 
 
 def write_images(
@@ -146,18 +151,7 @@ def esrgan() -> dict:
 def swinir_on_lmdb() -> dict:
     write_lmdb(Path('gt.lmdb'), 64)
     write_lmdb(Path('lq.lmdb'), 16)
-    opt = psnr() | {
-        'model_type': 'SwinIRModel',
-        'network_g': {
-            'type': 'SwinIR',
-            'upscale': 4,
-            'in_chans': 3,
-            'img_size': 48,
-            'window_size': 8,
-            'upsampler': 'pixelshuffle',
-            'resi_connection': '1conv',
-        },
-    }
+    opt = psnr() | yaml.safe_load(SWINIR_PARTS)
     opt['datasets']['train'] |= {'dataroot_gt': 'gt.lmdb', 'dataroot_lq': 'lq.lmdb', 'io_backend': {'type': 'lmdb'}}
     return opt
 

@@ -82,13 +82,7 @@ def slurm_without_cuda() -> None:
             dist_util._init_dist_slurm('nccl', port=29511)
             found = {key: os.environ[key] for key in ADDRESS}
     _expect_gloo(joined)
-    assert found == {
-        'MASTER_ADDR': 'node7',
-        'MASTER_PORT': '29511',
-        'RANK': '3',
-        'LOCAL_RANK': '1',
-        'WORLD_SIZE': '4',
-    }
+    assert found == {'MASTER_ADDR': 'node7', 'MASTER_PORT': '29511', 'RANK': '3', 'LOCAL_RANK': '1', 'WORLD_SIZE': '4'}
 
 
 @scenario('model_to_device', 'CUDA|NVIDIA')

@@ -10,7 +10,7 @@ import benchmark_images
 import cv2
 import numpy as np
 import pytest
-from browser import elements_after, needs_browser
+from browser_session import needs_browser, session
 
 from ext_core.errors import UserError
 from ext_core.use import benchmark_results as benchmark_report
@@ -150,10 +150,11 @@ def test_gallery_shows_each_piece_in_its_own_pixels(report):
     ]
     picture = cv2.imdecode(np.frombuffer(gallery(found, columns=2), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[1] == 460  # two tiles
+    shown = set(map(tuple, picture.reshape(-1, 3).tolist()))
     for piece in found:
         for image in piece.images.values():  # every colour of a tile is in the picture, but for rounding
-            colours = {tuple(colour) for colour in image.reshape(-1, 3).tolist()}
-            assert len(colours - {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}) < 0.02 * len(colours)
+            colours = set(map(tuple, image.reshape(-1, 3).tolist()))
+            assert len(colours - shown) < 0.02 * len(colours)
 
 
 def test_a_crop_outside_of_all_images_is_refused(plan):
@@ -236,20 +237,19 @@ def test_a_click_on_a_heading_sorts_in_a_browser(report, tmp_path):
     """First upwards, then downwards, by number; the words by their letters."""
     file = tmp_path / 'results.html'
     file.write_text(page(report, pieces_of(report, Crop(16), 1), 'small'), encoding='utf-8')
-    script = """
+    script = """(() => {
       const heads = [...document.querySelectorAll('#results th')];
       const column = name => heads.findIndex(head => head.textContent.startsWith(name));
       const read = name => [...document.querySelectorAll('#results tbody tr')].map(
         row => row.cells[column(name)].textContent).join(' ');
       const press = name => heads[column(name)].querySelector('button').click();
-      const seen = [];
-      press('psnr'); seen.push(read('psnr')); press('psnr'); seen.push(read('psnr'));
-      press('method'); seen.push(read('method'));
-      document.title = seen.join('|');
-      for (const image of document.images) if (!image.naturalWidth) document.title = 'broken image';
-    """
-    dom = elements_after(file, script)
-    up, down, methods = dom.split('<title>')[1].split('</title>')[0].split('|')
+      const after = name => (press(name), read(name));
+      return [after('psnr'), after('psnr'), after('method'), [...document.images].every(image => image.naturalWidth)];
+    })()"""
+    with session(tmp_path) as browser:
+        browser.open(file)
+        up, down, methods, drawn = browser.evaluate(script)
+        assert (drawn, browser.complaints) == (True, [])
     values = [float(value) for value in up.split() if value != '–']
     assert values == sorted(values)
     assert len(set(values)) > 2

@@ -58,135 +58,80 @@ val:
 """
 
 
+REALESRGAN_DATA = """
+train:
+  {name: DF2K+OST, type: RealESRGANDataset, dataroot_gt: gt, meta_info: meta.txt, io_backend: {type: disk},
+   blur_kernel_size: 21, kernel_list: [iso], kernel_prob: [1], blur_sigma: [0.2, 3], betag_range: [0.5, 4],
+   betap_range: [1, 2], sinc_prob: 0.1, blur_kernel_size2: 21, kernel_list2: [iso], kernel_prob2: [1],
+   blur_sigma2: [0.2, 1.5], betag_range2: [0.5, 4], betap_range2: [1, 2], sinc_prob2: 0.1, final_sinc_prob: 0.8,
+   gt_size: 32, use_hflip: true, use_rot: false, use_shuffle: true, num_worker_per_gpu: 5, batch_size_per_gpu: 12,
+   dataset_enlarge_ratio: 1, prefetch_mode: ~, some_older_key: 1}
+"""
+VIDEO = """
+model_type: EDVRModel
+network_g: {type: EDVR, num_frame: 5, center_frame_idx: ~}
+datasets:
+  train:
+    {name: REDS, type: REDSDataset, dataroot_gt: gt, dataroot_lq: lq, dataroot_flow: ~, val_partition: REDS4,
+     meta_info_file: meta.txt, io_backend: {type: disk}, num_frame: 5, gt_size: 32, interval_list: [1],
+     random_reverse: false, use_hflip: true, use_rot: true, num_worker_per_gpu: 3, batch_size_per_gpu: 4}
+"""
+STYLEGAN = """
+model_type: StyleGAN2Model
+network_g: {type: StyleGAN2Generator, out_size: 256}
+network_d: {type: StyleGAN2Discriminator, out_size: 256}
+datasets:
+  train:
+    {name: FFHQ, type: FFHQDataset, dataroot_gt: gt, use_hflip: true, io_backend: {type: disk}, mean: [0.5, 0.5, 0.5],
+     std: [0.5, 0.5, 0.5], num_worker_per_gpu: 6, batch_size_per_gpu: 3}
+train:
+  optim_g: {type: Adam, lr: 0.002}
+  optim_d: {type: Adam, lr: 0.002}
+  total_iter: 9
+  scheduler: {type: MultiStepLR, milestones: [6], gamma: 0.5}
+  warmup_iter: -1
+  gan_opt: {type: GANLoss, gan_type: wgan_softplus, loss_weight: 1.0}
+  r1_reg_weight: 10
+  path_batch_shrink: 2
+  path_reg_weight: 2
+  net_g_reg_every: 4
+  net_d_reg_every: 16
+  mixing_prob: 0.9
+  net_d_iters: 1
+  net_d_init_iters: 0
+"""
+HIFACEGAN = """
+model_type: HiFaceGANModel
+scale: 1
+network_g: {type: HiFaceGAN, num_in_ch: 3, num_feat: 48, use_vae: false, z_dim: 256, crop_size: 512,
+            norm_g: spectralspadebatch3x3, is_train: false}
+network_d: {type: HiFaceGANDiscriminator, num_in_ch: 3, num_out_ch: 3, num_feat: 64, conditional_d: true,
+            norm_d: spectralinstance}
+"""
+
+
 def realesrgan() -> dict:
-    opt = esrgan() | yaml.safe_load(REALESRGAN_PARTS)
-    opt['datasets'] = {
-        'train': {
-            'name': 'DF2K+OST',
-            'type': 'RealESRGANDataset',
-            'dataroot_gt': 'gt',
-            'meta_info': 'meta.txt',
-            'io_backend': {'type': 'disk'},
-            'blur_kernel_size': 21,
-            'kernel_list': ['iso'],
-            'final_sinc_prob': 0.8,
-            'gt_size': 32,
-            'use_hflip': True,
-            'use_rot': False,
-            'use_shuffle': True,
-            'num_worker_per_gpu': 5,
-            'batch_size_per_gpu': 12,
-            'dataset_enlarge_ratio': 1,
-            'prefetch_mode': None,
-            'some_older_key': 1,
-            'kernel_prob': [1],
-            'blur_sigma': [0.2, 3],
-            'betag_range': [0.5, 4],
-            'betap_range': [1, 2],
-            'sinc_prob': 0.1,
-            'blur_kernel_size2': 21,
-            'kernel_list2': ['iso'],
-            'kernel_prob2': [1],
-            'blur_sigma2': [0.2, 1.5],
-            'betag_range2': [0.5, 4],
-            'betap_range2': [1, 2],
-            'sinc_prob2': 0.1,
-        }
-    }
+    opt = esrgan() | yaml.safe_load(REALESRGAN_PARTS) | {'datasets': yaml.safe_load(REALESRGAN_DATA)}
     Path('meta.txt').write_text('a.png\n' * 12)
     del opt['val']
     return opt
 
 
 def video() -> dict:
-    opt = psnr() | {'model_type': 'EDVRModel', 'network_g': {'type': 'EDVR', 'num_frame': 5, 'center_frame_idx': None}}
+    opt = psnr() | yaml.safe_load(VIDEO)
     opt['train'] |= {'tsa_iter': 50000, 'dcn_lr_mul': 1, 'pixel_opt': {'type': 'CharbonnierLoss', 'reduction': 'sum'}}
     Path('meta.txt').write_text('001 100 (720,1280,3)\n')
-    opt['datasets'] = {
-        'train': {
-            'name': 'REDS',
-            'type': 'REDSDataset',
-            'dataroot_gt': 'gt',
-            'dataroot_lq': 'lq',
-            'dataroot_flow': None,
-            'val_partition': 'REDS4',
-            'meta_info_file': 'meta.txt',
-            'io_backend': {'type': 'disk'},
-            'num_frame': 5,
-            'gt_size': 32,
-            'interval_list': [1],
-            'random_reverse': False,
-            'use_hflip': True,
-            'use_rot': True,
-            'num_worker_per_gpu': 3,
-            'batch_size_per_gpu': 4,
-        }
-    }
     return opt
 
 
 def stylegan() -> dict:
-    opt = esrgan() | {
-        'model_type': 'StyleGAN2Model',
-        'network_g': {'type': 'StyleGAN2Generator', 'out_size': 256},
-        'network_d': {'type': 'StyleGAN2Discriminator', 'out_size': 256},
-    }
+    opt = esrgan() | yaml.safe_load(STYLEGAN)
     del opt['scale']
-    opt['datasets'] = {
-        'train': {
-            'name': 'FFHQ',
-            'type': 'FFHQDataset',
-            'dataroot_gt': 'gt',
-            'use_hflip': True,
-            'io_backend': {'type': 'disk'},
-            'mean': [0.5] * 3,
-            'std': [0.5] * 3,
-            'num_worker_per_gpu': 6,
-            'batch_size_per_gpu': 3,
-        }
-    }
-    opt['train'] = {
-        'optim_g': {'type': 'Adam', 'lr': 2e-3},
-        'optim_d': {'type': 'Adam', 'lr': 2e-3},
-        'total_iter': 9,
-        'scheduler': {'type': 'MultiStepLR', 'milestones': [6], 'gamma': 0.5},
-        'warmup_iter': -1,
-        'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1.0},
-        'r1_reg_weight': 10,
-        'path_batch_shrink': 2,
-        'path_reg_weight': 2,
-        'net_g_reg_every': 4,
-        'net_d_reg_every': 16,
-        'mixing_prob': 0.9,
-        'net_d_iters': 1,
-        'net_d_init_iters': 0,
-    }
     return opt
 
 
 def hifacegan() -> dict:
-    opt = esrgan() | {
-        'model_type': 'HiFaceGANModel',
-        'scale': 1,
-        'network_g': {
-            'type': 'HiFaceGAN',
-            'num_in_ch': 3,
-            'num_feat': 48,
-            'use_vae': False,
-            'z_dim': 256,
-            'crop_size': 512,
-            'norm_g': 'spectralspadebatch3x3',
-            'is_train': False,
-        },
-        'network_d': {
-            'type': 'HiFaceGANDiscriminator',
-            'num_in_ch': 3,
-            'num_out_ch': 3,
-            'num_feat': 64,
-            'conditional_d': True,
-            'norm_d': 'spectralinstance',
-        },
-    }
+    opt = esrgan() | yaml.safe_load(HIFACEGAN)
     write_images(Path('lq'), 128)
     for dataset in opt['datasets'].values():
         dataset['scale'] = 1

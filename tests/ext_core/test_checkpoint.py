@@ -116,22 +116,17 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / 'gone.pth')
 
 
-def test_truncated_file_is_named(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    """Further ones are in test_hostile_files.py."""
     path = tmp_path / 'net.pth'
     torch.save({'weight': torch.zeros(1000)}, path)
-    for size in (0, 10, 2000, path.stat().st_size - 1):
-        os.truncate(path, size)
+    content = path.read_bytes()
+    cut = [content[:size] for size in (10, 2000, len(content) - 1)]
+    garbage = [b'\x80\x02' + random.Random(seed).randbytes(200) for seed in range(20)]  # begins like a pickle
+    for damaged in (*cut, *garbage):
+        path.write_bytes(damaged)
         with pytest.raises(UserError, match=r'net\.pth cannot be read: .*truncated'):
             load_checkpoint(path)
-        torch.save({'weight': torch.zeros(1000)}, path)
-
-
-@pytest.mark.parametrize('seed', range(20))
-def test_garbage_is_named(tmp_path: Path, seed: int) -> None:
-    path = tmp_path / 'net.pth'
-    path.write_bytes(b'\x80\x02' + random.Random(seed).randbytes(200))  # begins like a pickle
-    with pytest.raises(UserError, match=r'net\.pth cannot be read'):
-        load_checkpoint(path)
 
 
 class Payload:
@@ -144,19 +139,14 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def test_no_code_is_run(tmp_path: Path) -> None:
-    torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'net.pth')
-    with pytest.raises(UserError, match='holds Python objects'):
-        load_checkpoint(tmp_path / 'net.pth')
-    assert not (tmp_path / 'ran').exists()
-
-
 def test_the_unsafe_way_is_not_advised(tmp_path: Path) -> None:
     torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'net.pth')
     with pytest.raises(UserError) as error:
         load_checkpoint(tmp_path / 'net.pth')
+    assert 'holds Python objects' in str(error.value)
     assert 'could run code' in str(error.value)
     assert 'weights_only' not in str(error.value)
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_a_compressed_archive_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
@@ -167,12 +157,6 @@ def test_a_compressed_archive_is_refused_before_it_fills_the_memory(tmp_path: Pa
     assert (tmp_path / 'bomb.pth').stat().st_size < 10_000
     with pytest.raises(UserError, match=r'bomb\.pth is compressed'):
         load_checkpoint(tmp_path / 'bomb.pth')
-
-
-def test_other_content_is_named(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / 'net.pth')
-    with pytest.raises(UserError, match='holds a list, not a dictionary'):
-        load_checkpoint(tmp_path / 'net.pth')
 
 
 def draw() -> tuple[float, ...]:

@@ -41,10 +41,7 @@ def test_iterations(models):
 
 def test_figures_are_those_up_to_the_checkpoint(models):
     assert figures_of(models / 'net_g_latest.pth') == {
-        'Set5': {
-            'psnr': {'best': 30.0, 'iter': 200, 'last': 29.5},
-            'niqe': {'best': 5.0, 'iter': 1400, 'last': 5.0},
-        }
+        'Set5': {'psnr': {'best': 30.0, 'iter': 200, 'last': 29.5}, 'niqe': {'best': 5.0, 'iter': 1400, 'last': 5.0}}
     }
     first = {'psnr': {'best': 30.0, 'iter': 200, 'last': 30.0}, 'niqe': {'best': 6.0, 'iter': 200, 'last': 6.0}}
     assert figures_of(models / 'net_g_200.pth')['Set5']['niqe'] == first['niqe']

@@ -99,11 +99,7 @@ def test_transparency_becomes_png_where_jpeg_is_asked_for(folder):
     for mode in ('RGBA', 'RGB'):
         Image.new(mode, (2, 2)).save(f'{mode}.png')
     touch('broken.png')
-    assert results(['*.png'], ext='jpg') == {
-        'RGBA.png': 'RGBA.png',
-        'RGB.png': 'RGB.jpg',
-        'broken.png': 'broken.jpg',
-    }
+    assert results(['*.png'], ext='jpg') == {'RGBA.png': 'RGBA.png', 'RGB.png': 'RGB.jpg', 'broken.png': 'broken.jpg'}
 
 
 # ---------------------------------------------------------------------- the output among the inputs

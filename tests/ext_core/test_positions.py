@@ -130,21 +130,3 @@ def test_what_never_happens_is_said_with_its_line(data):
     assert re.search(r'x\.yml:\d+: train:scheduler:milestones: \[25\] lie beyond train:total_iter \(20\)', first)
     assert 'logger:print_freq is 100 and train:total_iter 20: the log stays empty' in second
     assert 'use_shuffle: PairedImageDataset does not read this key; it has no effect.' in third
-
-
-# ---------------------------------------------------------------------- aliases
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [
-        ('a: &a [*a]', 'line 1: an alias contains itself'),
-        (
-            '\n'.join(['a0: &a0 [1, 1]', *(f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]' for i in range(1, 9))]),
-            'longer',
-        ),
-        ('a: ' + '[' * 5000, 'nested too deeply'),
-        ('a: !!map 5', 'line 1: expected a mapping'),
-    ],
-)
-def test_files_that_never_end_are_refused(text, message):
-    with pytest.raises(UserError, match=message):
-        yaml_safe.parse(text)

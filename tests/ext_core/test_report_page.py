@@ -8,8 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import needs_browser
-from browser_session import Session, session
+from browser_session import Session, needs_browser, session
 from report_experiments import make_experiment, options, save_picture, step_line, write_curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -17,25 +17,39 @@ def logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return 3 * torch.randn(5, 1, generator=generator), 3 * torch.randn(5, 1, generator=generator) - 1
 
 
+def stock():
+    """BasicSR's, of which its models make both forms."""
+    return build_loss({'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.25})
+
+
 def test_standard_form():
-    real, fake = logits()
-    r, f = real.double().numpy(), fake.double().numpy()
+    """-log D(fake); -log D(real) and -log(1 - D(fake)): the weight is the generator's alone."""
+    real, fake = (value.double() for value in logits())
+    r, f = real.numpy(), fake.numpy()
     loss = build_loss({'type': 'AdversarialLoss', 'loss_weight': 0.25})
-    assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * softplus(-f).mean(), rel=1e-6)
     parts = loss.discriminator_losses(real, fake)
-    assert parts['l_d_real'].item() == pytest.approx(softplus(-r).mean(), rel=1e-6)
-    assert parts['l_d_fake'].item() == pytest.approx(softplus(f).mean(), rel=1e-6)
+    for value, expected in (
+        (loss.generator_loss(real, fake), 0.25 * softplus(-f)),
+        (stock()(fake, True, is_disc=False), 0.25 * softplus(-f)),
+        (parts['l_d_real'], softplus(-r)),
+        (stock()(real, True, is_disc=True), softplus(-r)),
+        (parts['l_d_fake'], softplus(f)),
+        (stock()(fake, False, is_disc=True), softplus(f)),
+    ):
+        assert value.item() == pytest.approx(expected.mean(), rel=1e-12)
 
 
 def test_relativistic_average_form():
-    real, fake = logits()
-    r, f = real.double().numpy(), fake.double().numpy()
+    real, fake = (value.double() for value in logits())
+    r, f = real.numpy(), fake.numpy()
     loss = build_loss({'type': 'RelativisticAdversarialLoss', 'loss_weight': 0.25})
-    expected_g = (softplus(r - f.mean()).mean() + softplus(-(f - r.mean())).mean()) / 2
-    assert loss.generator_loss(real, fake).item() == pytest.approx(0.25 * expected_g, rel=1e-6)
+    expected = 0.25 * (softplus(r - f.mean()).mean() + softplus(r.mean() - f).mean()) / 2
+    assert loss.generator_loss(real, fake).item() == pytest.approx(expected, rel=1e-12)
+    of_basicsr = (stock()(real - fake.mean(), False) + stock()(fake - real.mean(), True)) / 2
+    assert of_basicsr.item() == pytest.approx(expected, rel=1e-12)
     parts = loss.discriminator_losses(real, fake)
-    assert parts['l_d_real'].item() == pytest.approx(softplus(-(r - f.mean())).mean() / 2, rel=1e-6)
-    assert parts['l_d_fake'].item() == pytest.approx(softplus(f - r.mean()).mean() / 2, rel=1e-6)
+    assert parts['l_d_real'].item() == pytest.approx(softplus(f.mean() - r).mean() / 2, rel=1e-12)
+    assert parts['l_d_fake'].item() == pytest.approx(softplus(f - r.mean()).mean() / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize('gamma', [0.0, 1.0, 2.5])

@@ -132,8 +132,7 @@ def test_filters_stay_out_of_checkpoints():
 
 
 @pytest.mark.parametrize(
-    ('option', 'value'),
-    [('filter', 'median'), ('pad', 'same'), ('kernel_size', 4), ('kernel_size', 0), ('sigma', 0.0)],
+    ('option', 'value'), [('filter', 'median'), ('pad', 'same'), ('kernel_size', 4), ('kernel_size', 0), ('sigma', 0.0)]
 )
 def test_unusable_options_are_refused(option, value):
     with pytest.raises(ValueError, match=f'{option} must be .*, but is .*{value}'):

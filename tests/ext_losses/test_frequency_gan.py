@@ -30,11 +30,7 @@ VALUES = {
     'minimax': lambda z: -sp(z),
     'ragan': lambda z: (sp(REAL - z) + sp(-(z - REAL))) / 2,
 }
-SLOPES = {
-    'nonsaturating': lambda z: -sigma(-z),
-    'minimax': lambda z: -sigma(z),
-    'ragan': lambda z: -sigma(REAL - z),
-}
+SLOPES = {'nonsaturating': lambda z: -sigma(-z), 'minimax': lambda z: -sigma(z), 'ragan': lambda z: -sigma(REAL - z)}
 
 
 @pytest.mark.parametrize('gan_form', list(VALUES))

@@ -1,24 +1,19 @@
 """MMDLoss: what it takes as samples, precision, and two processes against one."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from unittest import mock
 
-import mmd_distributed
 import pytest
 import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor
+from processes import on_processes
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ext_losses import mmd_loss
 from ext_losses.frequency import HighPass
 from ext_losses.mmd import Kernel, mmd2
 from ext_losses.mmd_loss import patch_grid, take_samples
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(**options):
@@ -229,23 +224,63 @@ def test_images_that_do_not_fit_are_refused():
         make(estimator='unbiased')(x[:1], y[:1])
 
 
+# ---------------------------------------------------------------------- two processes
+SCENARIOS: dict[str, dict] = {
+    'image, biased': {},
+    'image, unbiased, median': {'estimator': 'unbiased', 'bandwidth': 'median'},
+    'patch, norm': {'space': 'patch', 'squared': False},
+    'pixel, linear': {'space': 'pixel', 'kernel': 'linear', 'highpass': None, 'max_samples': 10**6},
+    'patch, rff': {'space': 'patch', 'estimator': 'rff', 'num_features': 32},
+    'rff, median, norm': {'estimator': 'rff', 'bandwidth': 'median', 'squared': False, 'num_features': 32},
+}
+
+
+def global_batches() -> tuple[Tensor, Tensor]:
+    """Global batches of 4 generated and 4 real images."""
+    generator = torch.Generator().manual_seed(5)
+    x, y = torch.rand(2, 4, 3, 24, 24, generator=generator, dtype=torch.float64)
+    return x, 0.3 * y + 0.4
+
+
+def step(scenario: str, world_size: int = 1, rank: int = 0) -> dict[str, Tensor]:
+    """Value of the loss and gradient of the network's weights."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Conv2d(3, 3, 3, padding=1).double()
+    if world_size > 1:
+        net = nn.parallel.DistributedDataParallel(net)
+    loss = make(loss_weight=2.0, sync=True, **SCENARIOS[scenario]).double()
+    share = 4 // world_size
+    x, y = (z[rank * share : (rank + 1) * share] for z in global_batches())
+    torch.manual_seed(7 + rank)  # ranks draw differently, as in training
+    value = loss(net(x), y)
+    value.backward()
+    gradients = {name.removeprefix('module.'): parameter.grad for name, parameter in net.named_parameters()}
+    return {'value': value.detach(), **gradients}
+
+
+def subsampled(rank: int) -> dict:
+    """More samples than ``max_samples``: each rank contributes a random part. Value, and samples compared."""
+    counts = []
+    with mock.patch.object(mmd_loss, 'mmd2', lambda x, y, *rest: counts.append(len(x)) or mmd2(x, y, *rest)):
+        torch.manual_seed(7 + rank)
+        loss = make(space='pixel', sync=True, max_samples=20)
+        return {'value': loss.double()(*global_batches()), 'counts': counts}
+
+
+def step_all(rank: int) -> dict:
+    return {scenario: step(scenario, 2, rank) for scenario in SCENARIOS} | {'subsampled': subsampled(rank)}
+
+
 @pytest.fixture(scope='module')
-def two_processes(tmp_path_factory) -> list[dict]:
-    """What two gloo processes computed, by rank and scenario."""
-    folder = tmp_path_factory.mktemp('mmd')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(
-        [*command, mmd_distributed.__file__, str(folder)], env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2)]
+def two_processes() -> list[dict]:
+    """What they computed, by rank and scenario."""
+    return on_processes(step_all)
 
 
-@pytest.mark.parametrize('scenario', list(mmd_distributed.SCENARIOS))
+@pytest.mark.parametrize('scenario', list(SCENARIOS))
 def test_two_processes_equal_one_on_the_whole_batch(two_processes, scenario):
     """Value and averaged gradient, in float64."""
-    expected = mmd_distributed.step(scenario, world_size=1, rank=0)
+    expected = step(scenario)
     assert expected['weight'].abs().max() > 1e-6
     for rank in range(2):
         for name, value in expected.items():

@@ -137,19 +137,3 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
             'random': torch.get_rng_state(),
         }
     )
-
-
-def assert_same(one: Any, other: Any, where: str = '') -> None:
-    """Equal bit for bit."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f'{where}/{key}')
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f'{where}/{index}')
-    else:
-        assert one == other, where

@@ -10,12 +10,7 @@ from recipes import PIXEL, batches, build, options, run
 from scipy import ndimage
 from torch import Tensor
 
-OBJECTIVES = [
-    'AdversarialLoss',
-    'RelativisticAdversarialLoss',
-    'FocalRelativisticAdversarialLoss',
-    'EnergyGANLoss',
-]
+OBJECTIVES = ['AdversarialLoss', 'RelativisticAdversarialLoss', 'FocalRelativisticAdversarialLoss', 'EnergyGANLoss']
 MASK = {'type': 'ErrorMask', 'error_scale': 1.5, 'window': 3}  # on random images part of it is saturated
 OUTPUT_BIAS = {'conv9.bias'}  # of the discriminator: differences of logits do not see it
 UNIT_MASK = {'type': 'ErrorMask', 'k': 0.0, 'b': 1.0}
@@ -28,9 +23,9 @@ VIEWS = {
 
 
 def gan(objective: str, **train):
-    """A small GAN whose discriminator suits the objective."""
+    """A small GAN whose discriminator suits the objective; with a mask, of the class that insists on it."""
     opt = options(
-        'GANSRModel',
+        'MaskGANModel' if 'mask_opt' in train else 'GANSRModel',
         discriminator='UNetDiscriminatorSN',
         gan_opt={'type': objective, 'loss_weight': 0.1},
         pixel_opt=PIXEL,

@@ -1,6 +1,5 @@
 """The degradation model's step: its losses, inputs, variants and what it refuses."""
 
-import degradation_distributed
 import numpy as np
 import pytest
 import torch
@@ -9,9 +8,9 @@ from basicsr.losses import build_loss
 from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import ARCH_REGISTRY
 from degradation import FEATURE, GAN, HIGH_PASS, MMD, PIXEL, SCALE, degradation_options, problems, unpaired
+from processes import on_processes
 from recipes import build, run
 from torch import Tensor
-from two_processes import run_on_two
 
 from ext_arch.resize import bicubic_downscale
 from ext_core.options import check
@@ -208,15 +207,39 @@ def test_gradient_norm_of_the_pixel_loss_is_exact():
 
 
 # ---------------------------------------------------------------------- processes
-def test_two_processes_with_synchronised_mmd_equal_one(tmp_path):
-    output = tmp_path / 'results.pth'
-    run_on_two(degradation_distributed, output)
-    results = torch.load(output, weights_only=True)
-    for variant, got in results.items():
-        expected = degradation_distributed.train(variant, world_size=1, rank=0)
+def train(adversarial: bool, world_size: int = 1, rank: int = 0) -> dict:
+    """Two iterations on a global batch of 4."""
+    plain = {'type': 'SGD', 'lr': 0.01}
+    opt = degradation_options(
+        adversarial=adversarial,
+        pixel_opt=PIXEL,
+        mmd_opt=MMD | {'sync': True, 'loss_weight': 1.0},
+        ema_decay=0.5,
+        optim_g=plain,
+        log_gradient_norms=2,
+    )
+    if adversarial:
+        opt['train']['optim_d'] = plain
+    opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
+    model = build(opt)
+    share = 4 // world_size
+    data = [
+        {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()} for batch in unpaired(2, size=4)
+    ]
+    logs = run(model, data)
+    return {'logs': logs, 'net_g': model.get_bare_model(model.net_g).state_dict(), 'ema': model.net_g_ema.state_dict()}
+
+
+def train_both(rank: int) -> list[dict]:
+    return [train(adversarial, 2, rank) for adversarial in (False, True)]
+
+
+def test_two_processes_with_synchronised_mmd_equal_one():
+    for got, adversarial in zip(on_processes(train_both)[0], (False, True), strict=True):
+        expected = train(adversarial)
         for log, reference in zip(got['logs'], expected['logs'], strict=True):
             losses = {name: value for name, value in reference.items() if not name.startswith('grad')}
-            assert {name: log[name] for name in losses} == pytest.approx(losses, rel=1e-3), variant
+            assert {name: log[name] for name in losses} == pytest.approx(losses, rel=1e-3), adversarial
         for network in ('net_g', 'ema'):
             for name, value in expected[network].items():
                 torch.testing.assert_close(got[network][name], value, rtol=1e-4, atol=5e-6)

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import losses_distributed
 import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from own_losses import MODELS, data_for, degradation, gan, supervised
+from processes import on_processes
 from recipes import FEATURE, PIXEL, batches, build, options, run
 from test_resumed_steps import goes_on_alike
-from two_processes import run_on_two
 
 from ext_core import launch
 from ext_core.options import yaml_safe
@@ -169,27 +168,40 @@ def test_lq_is_what_a_degradation_network_made(tmp_path):
     torch.save({'params': build_network(degrader).state_dict()}, tmp_path / 'net.pth')
     opt = MODELS['adaptation'](losses={'input': {'type': 'InputLoss'}})
     opt['network_degrade'] = degrader
-    opt['path'] = {
-        'pretrain_network_degrade': str(tmp_path / 'net.pth'),
-        'ignore_resume_networks': ['network_degrade'],
-    }
+    opt['path'] = {'pretrain_network_degrade': str(tmp_path / 'net.pth'), 'ignore_resume_networks': ['network_degrade']}
     model = build(opt)
     run(model, [{'gt': batches(1, gt_size=32)[0]['gt']}])
     assert torch.equal(model.losses['input'].seen[0], model.lq)
 
 
 # ---------------------------------------------------------------------- processes
+def of_terms(name: str, world_size: int = 1, rank: int = 0) -> dict:
+    """Three iterations on a global batch of 4."""
+    opt = MODELS[name](losses={'charbonnier': LOSSES["BasicSR's"], 'own': TERM}, ema_decay=0.5)
+    opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
+    model = build(opt)
+    share = 4 // world_size
+    data = [
+        {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()}
+        for batch in data_for(name, size=4)
+    ]
+    logs = run(model, data)
+    return {'logs': logs, 'net_g': model.get_bare_model(model.net_g).state_dict(), 'ema': model.net_g_ema.state_dict()}
+
+
+def of_terms_with_all(rank: int) -> dict:
+    return {name: of_terms(name, 2, rank) for name in MODELS}
+
+
 @pytest.fixture(scope='module')
-def two_processes(tmp_path_factory) -> dict:
-    """What two gloo processes computed, by model."""
-    output = tmp_path_factory.mktemp('ddp') / 'results.pth'
-    run_on_two(losses_distributed, output)
-    return torch.load(output, weights_only=True)
+def two_processes() -> dict:
+    """What the first of two processes computed, by model."""
+    return on_processes(of_terms_with_all)[0]
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_two_processes_equal_one(two_processes, name):
-    got, expected = two_processes[name], losses_distributed.train(name, world_size=1, rank=0)
+    got, expected = two_processes[name], of_terms(name)
     for log, reference in zip(got['logs'], expected['logs'], strict=True):
         for key in (f'{prefix(name)}own', f'{prefix(name)}charbonnier'):
             assert log[key] == pytest.approx(reference[key], rel=1e-3)

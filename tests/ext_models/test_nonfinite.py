@@ -9,11 +9,12 @@ from unittest import mock
 import pytest
 import torch
 from basicsr.utils import get_root_logger
-from nonfinite_runs import SGD, assert_same, data_of, poisoned, run_options, state_of, trainer_on
+from nonfinite_runs import SGD, data_of, poisoned, run_options, state_of, trainer_on
 from recipes import FEATURE, PIXEL
 
 from ext_core.errors import UserError
 from ext_core.train import nonfinite
+from studies.sameness import difference
 
 ROOT_LOSS = {'pixel_opt': {'type': 'RootAtZero'}}
 GAN = {
@@ -119,7 +120,7 @@ def test_skipped_batch_was_never_drawn(tmp_path, every, kwargs):
     got = ended(tmp_path / 'a', poisoned(data, *bad), {'action': 'skip', 'every': every}, **kwargs)
     expected = ended(tmp_path / 'b', [b for n, b in enumerate(data, 1) if n not in bad], **kwargs)
     assert got['iteration'] == expected['iteration'] == 10
-    assert_same(got, expected)
+    assert difference(got, expected) is None
 
 
 def test_skipped_gradient_and_random_numbers(tmp_path):
@@ -132,7 +133,7 @@ def test_skipped_gradient_and_random_numbers(tmp_path):
     with mock.patch('ext_models.ext_sr_model.ExtSRModel.generator_losses', noisy):
         got = ended(tmp_path / 'a', poisoned(data, 3, value=-1), SKIP, **ROOT_LOSS)
         expected = ended(tmp_path / 'b', data[:2] + data[3:], **ROOT_LOSS)
-    assert_same(got, expected)
+    assert difference(got, expected) is None
 
 
 def test_finite_numbers_are_not_touched(tmp_path):
@@ -147,7 +148,7 @@ def test_finite_numbers_are_not_touched(tmp_path):
         with mock.patch('ext_core.train.nonfinite.FiniteWatch.watch'):
             plain = ended(tmp_path / f'{number}', data, **kwargs)
         for state in watched:
-            assert_same(state, plain)
+            assert difference(state, plain) is None
 
 
 def test_skipping_is_bounded_over_the_whole_run_and_said(tmp_path, caplog):
@@ -186,7 +187,7 @@ def test_resumed_run_skips_the_same_and_counts_on(tmp_path, kwargs):
     resumed = trainer_on(opt, data, resume=True)
     assert (resumed.iteration, resumed.finite.count) == (5, 1)
     resumed.run()
-    assert_same(state_of(resumed), state_of(whole))
+    assert difference(state_of(resumed), state_of(whole)) is None
     assert resumed.finite.count == whole.finite.count == 2
 
 
@@ -200,7 +201,7 @@ def test_rollback_goes_to_the_checkpoint_and_on_with_later_batches(tmp_path, kwa
     assert trainer.run() == 0
     # looked at after iteration 6: back to that of 4, on with batch 7
     expected = ended(tmp_path / 'b', data[:4] + data[6:], **kwargs)
-    assert_same(state_of(trainer), expected)
+    assert difference(state_of(trainer), expected) is None
     assert trainer.finite.count == 1
     assert any(
         'Training goes back to its newest checkpoint (1 of at most 10).' in r.getMessage() for r in caplog.records
@@ -224,7 +225,7 @@ def test_rollback_takes_the_newest_whole_checkpoint(tmp_path):
 
     trainer._train_on = damage
     assert trainer.run() == 0
-    assert_same(state_of(trainer), ended(tmp_path / 'b', data[:2] + data[5:]))
+    assert difference(state_of(trainer), ended(tmp_path / 'b', data[:2] + data[5:])) is None
 
 
 def test_rollback_is_bounded_also_at_the_same_checkpoint(tmp_path):
@@ -254,7 +255,7 @@ def test_interrupted_after_a_rollback_the_run_comes_to_the_same_end(tmp_path):
     resumed = trainer_on(opt, data, resume=True)
     assert resumed.iteration == 4
     resumed.run()
-    assert_same(state_of(resumed), state_of(whole))
+    assert difference(state_of(resumed), state_of(whole)) is None
     assert resumed.finite.count == whole.finite.count == 1
 
 

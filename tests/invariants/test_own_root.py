@@ -49,7 +49,7 @@ def test_the_decoy_is_in_the_way(decoy, tmp_path):
     assert 'the other clone' in run(decoy, tmp_path, '-c', 'import ext_core.errors').stderr
 
 
-@pytest.mark.parametrize('command', ['basicsr/train.py', 'basicsr/test.py', 'scripts/upscale.py'])
+@pytest.mark.parametrize('command', ['basicsr/train.py', 'basicsr/test.py'])
 def test_command(decoy, tmp_path, command):
     done = run(decoy, tmp_path, str(PROJECT / command), '--help')
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,8 @@
 """Synthesized pairs: the right pixels, fitting pairs, exact resuming, several processes, nothing overwritten."""
 
+import contextlib
+import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
-from script_loader import SCRIPTS, load_script
+from processes import on_processes
+from script_loader import load_script
 
 from ext_core.networks.weight_files import experiment_files
 from ext_core.options import yaml_safe
@@ -197,26 +199,28 @@ def test_work_of_other_weights_is_not_continued(stage1, hr, tmp_path, monkeypatc
     assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
 
 
+def run_on_rank(rank: int, *arguments: Path) -> tuple[int, str, str]:
+    """Exit status, and what it says."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(*arguments)
+    return status, out.getvalue(), err.getvalue()
+
+
 def test_two_processes_equal_one(stage1, hr, tmp_path):
     assert run(stage1, hr, '--output', tmp_path / 'one.lmdb') == 0
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-    command += [str(SCRIPTS / 'synthesize_lr.py'), '--experiment', str(stage1), '--hr', str(hr), '--device', 'cpu']
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    target = ['--output', str(tmp_path / 'two.lmdb')]
-    done = subprocess.run([*command, *target], env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count('3 LR images, 3 of them made now') == 1
+    ranks = on_processes(run_on_rank, stage1, hr, '--output', tmp_path / 'two.lmdb', join=False)
+    assert [status for status, *_ in ranks] == [0, 0]
+    assert ''.join(out for _, out, _ in ranks).count('3 LR images, 3 of them made now') == 1
     one, two = stored(tmp_path / 'one.lmdb'), stored(tmp_path / 'two.lmdb')
     assert one.keys() == two.keys()
     assert all(np.array_equal(one[key], two[key]) for key in one)
     assert leftovers(tmp_path) == []
 
     (hr / 'b.png').write_bytes(b'no image')  # the second process's share; the message comes once
-    target = ['--output', str(tmp_path / 'three.lmdb')]
-    done = subprocess.run([*command, *target], env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 1
-    assert done.stderr.count('1 of 3 images cannot be used') == 1
-    assert 'Traceback (most recent call last):\n  File "' + str(SCRIPTS) not in done.stderr
+    ranks = on_processes(run_on_rank, stage1, hr, '--output', tmp_path / 'three.lmdb', join=False)
+    assert [status for status, *_ in ranks] == [1, 1]
+    assert ''.join(err for *_, err in ranks).count('1 of 3 images cannot be used') == 1
     assert not (tmp_path / 'three.lmdb').exists()
 
 

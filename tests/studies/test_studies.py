@@ -1,192 +1,211 @@
-"""Many commands in parallel: order, repetition, failures, interruption. The commands are small shell scripts."""
+"""Each study once, small: it runs, ends with what it is for, and repeats nothing."""
 
-import fcntl
+import csv
+import json
+import math
 import os
-import signal
+import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+import torch
 
-from ext_core.errors import UserError
-from ext_core.use.jobs import Job, Step, fingerprint
-from studies.running import run_jobs
+from ext_core.options import yaml_safe
+from ext_core.use.jobs import Job, Step
+from studies import benchmark_energy, benchmark_step, gan_stability, mask_study, running, study
+from studies.sameness import difference
 
+PROJECT = Path(__file__).resolve().parents[2]
+# The training leaves two points of each curve and the weights; of a name with the word in the file 'fail' it diverges.
+TRAIN = """
+import shutil, sys
+from pathlib import Path
+import yaml
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-def shell(folder: Path, script: str, name: str = 'train', inputs: str = '') -> Step:
-    """A step whose script writes ``$P``, its product, and notes each start in ``starts``."""
-    product = folder / f'{name}.out'
-    command = f'P="{product}"; echo {folder.name}:{name} >> "{folder.parent / "starts"}"; {script}'
-    return Step(name, ['sh', '-c', command], product, inputs)
-
-
-def job(root: Path, name: str, script: str = 'touch "$P"', inputs: str = '', second: str | None = None) -> Job:
-    """A job with one step, or two."""
-    folder = root / name
-    folder.mkdir(exist_ok=True)
-    steps = [shell(folder, script, inputs=inputs)]
-    if second is not None:
-        steps.append(shell(folder, 'touch "$P"', 'evaluate', second))
-    return Job(name, folder, steps)
-
-
-def starts(root: Path) -> list[str]:
-    return (root / 'starts').read_text().split() if (root / 'starts').is_file() else []
+options = Path(sys.argv[sys.argv.index('-opt') + 1])
+opt = yaml.safe_load(options.read_text())
+root = Path(__file__).parents[1]
+assert '--auto_resume' in sys.argv
+with open(root / 'trained', 'a') as file:
+    print(opt['name'], file=file)
+if (root / 'fail').exists() and (root / 'fail').read_text() in opt['name']:
+    sys.exit('error: Iteration 3: loss l_g_gan is not finite, so training stops here; checkpoints')
+writer = EventFileWriter(str(root / 'tb_logger' / opt['name']))
+for step, norm in ((1, 1.0), (4, 2.0)):
+    values = {'metrics/Set5/psnr': 20.0 + step, 'grad_gan': norm, 'grad_percep': 4.0}
+    summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+    writer.add_event(Event(step=step, summary=summary))
+writer.close()
+folder = root / 'experiments' / opt['name']
+(folder / 'models').mkdir(parents=True, exist_ok=True)
+shutil.copy(options, folder / f'{opt["name"]}.yml')
+(folder / 'models' / 'net_g_latest.pth').touch()
+"""
+# PSNR is 20 + 10 k + b + seed, so that every figure is known
+EVALUATION = """
+import json, sys
+from pathlib import Path
+import yaml
+value = lambda flag: sys.argv[sys.argv.index(flag) + 1]
+folder = Path(value('--experiment'))
+opt = yaml.safe_load((folder / f'{folder.name}.yml').read_text())
+mask = opt['train'].get('mask_opt') or {'k': 0, 'b': 0}
+psnr = 20 + 10 * mask['k'] + mask['b'] + opt['manual_seed']
+Path(value('--output')).write_text(json.dumps({'Set5': {'psnr': {'a.png': psnr, 'b.png': psnr}}}))
+"""
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def root(tmp_path, monkeypatch) -> Path:
+    """A project whose training and evaluation are short scripts, and an option file with a mask in it."""
+    (tmp_path / 'basicsr').mkdir()
+    (tmp_path / 'basicsr' / 'train.py').write_text(TRAIN)
+    (tmp_path / 'evaluation.py').write_text(EVALUATION)
+    for module in (mask_study, gan_stability):
+        monkeypatch.setattr(module, 'ROOT', tmp_path)
+    monkeypatch.setattr(study, 'EVALUATION', tmp_path / 'evaluation.py')
+    monkeypatch.chdir(PROJECT)
+    recipe = {
+        '_base_': str(PROJECT / 'options' / 'train_mask_esrgan.yml'),
+        'name': 'gan',
+        'datasets': {'train': {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1}},
+        'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
+        'network_d': {'num_feat': 4},
+        'train': {'total_iter': 4, 'perceptual_opt': {'weights': 'random'}, 'pretrain_iters': 0, 'pretrain_opt': None},
+        'val': {'val_freq': 4, 'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}},
+        'logger': {'print_freq': 1},
+    }
+    (tmp_path / 'gan.yml').write_text(yaml_safe.dump(recipe))
+    return tmp_path
 
 
-def run(jobs: list[Job], said: list[str], **options):
-    return run_jobs(jobs, say=said.append, **options)
+def run(module, root: Path, *arguments: object) -> int:
+    fixed = ('-opt', root / 'gan.yml', '--output', root / 'out', '--demo', '--processes', 2)
+    return module.main([str(argument) for argument in (*fixed, *arguments)])
 
 
-def test_steps_follow_on_one_another_and_are_not_repeated(tmp_path, said):
-    finished: list[str] = []
-    outcome = run([job(tmp_path, 'a', second='')], said, on_progress=lambda job: finished.append(job.name))
-    assert outcome.failed == {}
-    assert outcome.signal is None
-    assert starts(tmp_path) == ['a:train', 'a:evaluate']
-    assert finished == ['a']
-    run([job(tmp_path, 'a', second='')], said)
-    assert len(starts(tmp_path)) == 2
+def rows(root: Path, name: str) -> list[dict[str, str]]:
+    with open(root / 'out' / f'{name}.csv', newline='') as file:
+        return list(csv.DictReader(file))
 
 
-def test_commands_import_the_packages_beside_the_study(tmp_path, said, monkeypatch):
-    """Not those that the environment installs: a step may be ``python -m``, started in any folder."""
-    monkeypatch.setenv('PYTHONPATH', '/other')
-    run([job(tmp_path, 'a', 'echo "$PYTHONPATH" > "$P"')], said)
-    assert (tmp_path / 'a' / 'train.out').read_text() == f'{Path(__file__).resolve().parents[2]}:/other\n'
+def test_mask_study(root, capsys):
+    """Settings that differ in the mask alone, a failure that is repeated alone, and the table over seeds."""
+    command = ('--k', 0.2, '--b', 0.25, 0.5, '--seeds', 0, 1)
+    assert run(mask_study, root, *command, '--vary', 'window=4') == 1
+    assert 'window must be odd' in capsys.readouterr().err
+    assert not (root / 'trained').exists()
+    (root / 'fail').write_text('b0.5_seed1')
+    assert run(mask_study, root, *command) == 1
+    assert 'failed: out_demo_gan_k0.2_b0.5_seed1' in capsys.readouterr().err
+    (root / 'fail').unlink()
+    first = (root / 'trained').read_text().split()
+    assert run(mask_study, root, *command) == 0
+    assert (root / 'trained').read_text().split()[len(first) :] == ['out_demo_gan_k0.2_b0.5_seed1']
+    off, on = (
+        yaml_safe.read(root / 'out' / 'runs' / f'out_demo_gan_{name}_seed1' / 'options.yml')
+        for name in ('no_mask', 'k0.2_b0.5')
+    )
+    assert off['train'].pop('mask_opt', None) is None
+    mask = on['train'].pop('mask_opt')
+    assert (mask['k'], mask['b']) == (0.2, 0.5)
+    assert (off.pop('model_type'), on.pop('model_type')) == ('GANSRModel', 'MaskGANModel')
+    assert off | {'name': ''} == on | {'name': ''}
+    assert [row['psnr'] for row in rows(root, 'results')] == ['20.0', '22.25', '22.5', '21.0', '23.25', '23.5']
+    output = capsys.readouterr().out
+    assert '| Set5 | demo_gan | k0.2_b0.25 | 2 | 22.7500 ± 0.7071 |' in output
+    assert 'at least as good as without mask: psnr 2 of 2' in output
 
 
-def test_changed_inputs_repeat_the_step_and_those_after_it(tmp_path, said):
-    run([job(tmp_path, 'a', second='')], said)
-    run([job(tmp_path, 'a', second='other images')], said)
-    assert starts(tmp_path)[2:] == ['a:evaluate']
-    run([job(tmp_path, 'a', inputs='other options', second='other images')], said)
-    assert starts(tmp_path)[3:] == ['a:train', 'a:evaluate']
+def test_gan_stability(root, capsys):
+    (root / 'fail').write_text('seed1')
+    assert run(gan_stability, root, '--seeds', 0, 1) == 0  # divergence is a result
+    steady, broken = rows(root, 'stability')
+    assert [steady[key] for key in ('diverged', 'psnr_last:Set5', 'grad_gan_ratio', 'gan_share_last')] == [
+        'no', '24.0', '2.0', '0.5'
+    ]  # fmt: skip
+    assert [broken[key] for key in ('diverged', 'diverged_at', 'reason')] == ['yes', '3', 'l_g_gan not finite']
+    trained = (root / 'trained').read_text()
+    assert run(gan_stability, root, '--seeds', 0, 1) == 0
+    assert (root / 'trained').read_text() == trained
+    assert '| diverged | 1 of 2 |' in capsys.readouterr().out
 
 
-def test_deleted_products(tmp_path, said):
-    run([job(tmp_path, 'a', second='')], said)
-    (tmp_path / 'a' / 'train.out').unlink()
-    assert job(tmp_path, 'a', second='').pending() == []  # the result is there
-    (tmp_path / 'a' / 'evaluate.out').unlink()
-    assert [step.name for step in job(tmp_path, 'a', second='').pending()] == ['train', 'evaluate']
+def test_jobs_follow_on_one_another_and_failures_stay_alone(tmp_path):
+    """What both run their commands with."""
+    starts, said = tmp_path / 'starts', []
 
+    def job(name: str, script: str = 'touch "$P"', inputs: str = '') -> Job:
+        (tmp_path / name).mkdir(exist_ok=True)
 
-def test_failure_is_shown_and_the_others_go_on(tmp_path, said):
-    bad = 'seq 30; echo "out of memory" >&2; exit 3'
-    outcome = run([job(tmp_path, 'bad', bad, second=''), job(tmp_path, 'good')], said)
+        def step(kind: str, script: str, inputs: str) -> Step:
+            product = tmp_path / name / f'{kind}.out'
+            command = f'P="{product}"; echo {name}:{kind} >> "{starts}"; {script}'
+            return Step(kind, ['sh', '-c', command], product, inputs)
+
+        return Job(name, tmp_path / name, [step('train', script, ''), step('evaluate', 'touch "$P"', inputs)])
+
+    outcome = running.run_jobs([job('bad', 'echo "out of memory" >&2; exit 3'), job('good')], say=said.append)
     assert outcome.failed == {'bad': 'bad: train failed with exit status 3'}
-    assert starts(tmp_path) == ['bad:train', 'good:train']
-    tail = said[said.index(outcome.failed['bad']) + 1].splitlines()
-    assert 'train.log' in tail[0]
-    assert [line.strip() for line in tail[1:]] == [str(number) for number in range(17, 31)] + ['out of memory']
-    assert run([job(tmp_path, 'bad', second=''), job(tmp_path, 'good')], said).failed == {}
-    assert starts(tmp_path)[2:] == ['bad:train', 'bad:evaluate']
+    assert 'out of memory' in said[said.index(outcome.failed['bad']) + 1]
+    assert starts.read_text().split() == ['bad:train', 'good:train', 'good:evaluate']
+    assert running.run_jobs([job('bad'), job('good', inputs='others')], say=said.append).failed == {}
+    assert starts.read_text().split()[3:] == ['bad:train', 'bad:evaluate', 'good:evaluate']
 
 
-def test_only_the_last_attempt_is_shown(tmp_path, said):
-    run([job(tmp_path, 'a', 'echo first; exit 1')], said)
-    run([job(tmp_path, 'a', 'echo second; exit 1')], said)
-    assert [line.strip() for line in said[-1].splitlines()[1:]] == ['second']
+def test_benchmarks(tmp_path, monkeypatch, capsys):
+    tiny = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+    monkeypatch.setitem(benchmark_step.GENERATORS, 'MSRResNet', tiny)
+    monkeypatch.setitem(benchmark_step.DISCRIMINATOR, 'num_feat', 2)
+    monkeypatch.setattr(benchmark_energy, 'GENERATOR', tiny)
+    variants = benchmark_energy.variants
+
+    def two(*arguments) -> dict:
+        return {name: part for name, part in variants(*arguments).items() if name in ('SRGAN', 'energy')}
+
+    monkeypatch.setattr(benchmark_energy, 'variants', two)
+    file = tmp_path / 'figures.json'
+    fixed = ['--batch', '1', '--rounds', '2', '--threads', '1', '--json', str(file)]
+    benchmark_energy.main(['--crop', '32', *fixed])
+    found = json.loads(file.read_text())['ratios']
+    assert found['SRGAN']['median'] == 1.0
+    benchmark_step.main(['--case', 'MSRResNet', *fixed])
+    (step,) = json.loads(file.read_text())
+    for one in (found['energy'], step['ours / basicsr'], step['masked / unmasked']):
+        assert 0 < one['quartiles'][0] <= one['median'] <= one['quartiles'][1]
+    assert 'MSRResNet' in capsys.readouterr().out
 
 
-def test_success_without_product_is_a_failure(tmp_path, said):
-    outcome = run([job(tmp_path, 'a', 'true')], said)
-    assert 'without leaving' in outcome.failed['a']
-    assert job(tmp_path, 'a').pending()
+def test_torture(tmp_path):
+    result, place = tmp_path / 'torture.json', tmp_path / 'tmp'
+    place.mkdir()
+    command = [sys.executable, str(PROJECT / 'studies' / 'torture.py'), '--kills', '2', '--recipes', 'train_srresnet',
+               '--processes', '1', '--commands', '0', '--json', str(result)]  # fmt: skip
+    environment = os.environ | {'PYTHONPATH': str(PROJECT), 'TMPDIR': str(place)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads(result.read_text())
+    assert (row['kills'], row['identical'], row['problems']) == (2, True, [])
+    assert not [path for path in place.iterdir() if path.name.startswith('torture_')]
 
 
-def test_as_many_at_a_time_as_asked(tmp_path, said):
-    def meet(own: str, other: str) -> str:
-        wait = f'until [ -f {tmp_path}/{other} ]; do n=$((n+1)); [ $n -gt 200 ] && exit 1; sleep 0.05; done'
-        return f'touch {tmp_path}/{own}; n=0; {wait}; touch "$P"'
+def test_two_checkpoints_differ_where_a_bit_a_type_or_a_key_does():
+    def checkpoint(weight: list | torch.Tensor, lpips: float = math.nan, **others: object) -> dict:
+        return {'params': {'weight': torch.as_tensor(weight)}, 'best': [lpips, torch.tensor([1, 2])], **others}
 
-    pair = [job(tmp_path, 'a', meet('A', 'B')), job(tmp_path, 'b', meet('B', 'A'))]
-    assert run(pair, said, processes=2).failed == {}
-
-    alone = f'mkdir "{tmp_path}/lock" || exit 1; sleep 0.1; rmdir "{tmp_path}/lock"; touch "$P"'
-    assert run([job(tmp_path, name, alone) for name in 'cde'], said, processes=1).failed == {}
-
-
-def test_threads_are_passed_on(tmp_path, said):
-    run([job(tmp_path, 'a', 'echo $OMP_NUM_THREADS > "$P"')], said, threads=3)
-    assert (tmp_path / 'a' / 'train.out').read_text() == '3\n'
-
-
-def test_sigterm_is_passed_on_and_the_repetition_continues(tmp_path, said):
-    resumable = """
-        if [ -f saved ]; then touch "$P"; exit; fi
-        trap 'touch saved; exit 143' TERM
-        touch ready; n=0; while [ $n -lt 200 ]; do n=$((n+1)); sleep 0.05; done
-    """.replace('saved', f'{tmp_path}/saved').replace('ready', f'{tmp_path}/ready')
-
-    def stop_when_ready() -> None:
-        for _ in range(200):
-            if (tmp_path / 'ready').exists():
-                break
-            threading.Event().wait(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop_when_ready)
-    thread.start()
-    outcome = run([job(tmp_path, 'a', resumable), job(tmp_path, 'b')], said)
-    thread.join()
-    assert outcome.signal == signal.SIGTERM
-    assert outcome.failed == {}
-    assert (tmp_path / 'saved').exists()
-    assert starts(tmp_path) == ['a:train']
-
-    again = job(tmp_path, 'a', resumable)
-    before = again.seconds('train')
-    assert before > 0
-    assert run([again, job(tmp_path, 'b')], said).failed == {}
-    assert starts(tmp_path)[1:] == ['a:train', 'b:train']
-    assert again.seconds('train') > before
-
-
-def test_no_process_is_left_behind_by_an_error(tmp_path, said):
-    def fail(job: Job) -> None:
-        raise UserError('disk full')
-
-    slow = f'echo $$ > "{tmp_path}/pid"; exec sleep 30'
-    quick = f'until [ -s "{tmp_path}/pid" ]; do sleep 0.02; done; touch "$P"'
-    with pytest.raises(UserError, match='disk full'):
-        run([job(tmp_path, 'slow', slow), job(tmp_path, 'quick', quick)], said, processes=2, on_progress=fail)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / 'pid').read_text()), 0)
-
-
-def test_a_command_that_outlived_its_study_is_not_started_twice(tmp_path, said):
-    (tmp_path / 'a').mkdir()
-    with open(tmp_path / 'a' / 'train.log', 'ab') as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        outcome = run([job(tmp_path, 'a')], said)
-    assert 'still at work' in outcome.failed['a']
-    assert starts(tmp_path) == []
-    assert run([job(tmp_path, 'a')], said).failed == {}
-
-
-def test_running_command_holds_the_lock(tmp_path, said):
-    lock = f'import fcntl; fcntl.flock(open("{tmp_path}/a/train.log", "ab"), fcntl.LOCK_EX | fcntl.LOCK_NB)'
-    outcome = run([job(tmp_path, 'a', f"exec '{sys.executable}' -c '{lock}'")], said)
-    assert outcome.failed == {'a': 'a: train failed with exit status 1'}
-    assert 'BlockingIOError' in said[-1]
-
-
-def test_damaged_record_is_named(tmp_path):
-    (tmp_path / 'a').mkdir()
-    (tmp_path / 'a' / 'state.json').write_text('{"train"')
-    with pytest.raises(UserError, match=r'state\.json is damaged'):
-        job(tmp_path, 'a')
-
-
-def test_fingerprint():
-    assert fingerprint({'a': 1, 'b': [2]}) == fingerprint({'b': [2], 'a': 1})
-    assert fingerprint({'a': 1}) != fingerprint({'a': 2})
-    assert fingerprint('a', 'b') != fingerprint('ab')
+    same = [1.0, math.nan, math.inf]
+    assert difference(checkpoint(same), checkpoint(same)) is None
+    for other, place in (
+        (checkpoint([1.0 + 2**-23, math.nan, math.inf]), '/params/weight'),
+        (checkpoint([1.0, 0.0, math.inf]), '/params/weight'),
+        (checkpoint([same]), '/params/weight'),
+        (checkpoint(same, iter=4.0), '/iter'),
+        (checkpoint(same, 0.0), '/best/0'),
+        (checkpoint(same, iter=4), '/iter'),
+    ):
+        assert difference(checkpoint(same), other) == difference(other, checkpoint(same)) == place
+    assert difference({'weight': torch.ones(1)}, {'weight': torch.ones(1).double()}) == '/weight'
