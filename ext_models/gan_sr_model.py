@@ -145,7 +145,8 @@ class GANSRModel(ExtSRModel):
         self.cri_pretrain = self.build_loss('pretrain_opt')
         self.pretrain_iters = self.train_option('pretrain_iters')
         self.objective = self.build_loss('gan_opt')
-        wanted = [key for key, section in self.opt['train'].items() if key in self.VIEW_KEYS and section]
+        train = self.opt['train']
+        wanted = [key for key in train if key in self.VIEW_KEYS and train[key]]
         self.views: Any = nn.ModuleList(self.build_loss(key) for key in wanted)
         if hasattr(self.objective, 'panels'):  # an objective that is a view too, such as FrequencyGANLoss
             self.views.append(self.objective)
