@@ -1,4 +1,4 @@
-"""Metadata and extras. BasicSR is built without isolation (see the Makefile), so it is pinned here by version only."""
+"""Metadata and extras. BasicSR itself is no dependency here, since pip alone cannot build it: ext_core/install_basicsr.py."""
 
 from setuptools import find_packages, setup
 
@@ -12,11 +12,10 @@ setup(
     version='0.1.0',
     description='Super-resolution for real photographs: mask-aided, domain-adaptation and energy GANs for BasicSR',
     license='Apache-2.0',
-    python_requires='>=3.10, <3.13',
+    python_requires='>=3.10',
     packages=find_packages(include=['ext_*', 'ext_*.*']),
     package_data={'ext_core.use': ['*.html', '*.css', '*.js']},
     install_requires=[
-        'basicsr==1.4.2',
         'torch',
         'mmengine',
         'opencv-python>=4.11',
@@ -24,13 +23,13 @@ setup(
         'pyyaml',
         'jinja2',
         'safetensors',
-        'pytest',
+        'setuptools>=70.1',
     ],
     extras_require={
         'metrics': _METRICS,
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
         'docs': _DOCS,
-        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, 'hypothesis', 'jsonschema', 'ruff', 'mypy', 'pytest-xdist'],
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, 'hypothesis', 'jsonschema', 'ruff', 'mypy', 'pytest', 'pytest-xdist'],
     },
 )

@@ -24,29 +24,26 @@ system_packages() { # names of Debian packages
     $sudo apt-get update -qq && $sudo apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
-install() { # what it is for, then pip's arguments
+install() { # what it is for, then the program that runs pip, and pip's arguments
     what=$1
     shift
     echo "installing $what"
-    "$venv/bin/pip" install -q --disable-pip-version-check -c constraints.txt "$@" 2>"$venv/pip.log" || {
+    "$venv/bin/python" "$@" -q --disable-pip-version-check -c constraints.txt 2>"$venv/pip.log" || {
         tail -n 15 "$venv/pip.log" >&2
         fail "pip could not install $what" "check that a package registry is reachable (pip config list), then run make again"
     }
 }
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
-    fail "Python 3.10 or newer is needed, '$python' is $("$python" --version 2>&1)" "make PYTHON=/path/to/python3.11 ..."
-"$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' ||
-    fail "the setup.py of BasicSR 1.4.2 does not run on $("$python" --version)" "make PYTHON=/path/to/python3.12 ..."
+    fail "Python 3.10 or newer is needed, '$python' is $("$python" --version 2>&1)" "make PYTHON=/path/to/python3.13 ..."
 "$python" -c 'import ensurepip, venv' 2>/dev/null || system_packages python3-venv ||
     fail "Python's venv module is missing" "install it, on Debian: apt-get install python3-venv"
 [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" || fail "no virtual environment could be made in $venv" "delete it and run make again"
 
-install 'build tools' setuptools wheel cython numpy
-install 'PyTorch' torch torchvision
-# without isolation: BasicSR's own build would download another, unpinned PyTorch
-install 'BasicSR' --no-build-isolation basicsr
-install 'BasicSR-Ext' --no-build-isolation -e '.[dev]'
+install 'build tools' -m pip install setuptools wheel
+install 'PyTorch' -m pip install torch torchvision
+install 'BasicSR' ext_core/install_basicsr.py
+install 'BasicSR-Ext' -m pip install --no-build-isolation -e '.[dev]'
 
 "$venv/bin/python" -c 'import cv2' 2>/dev/null || {
     echo 'installing the system libraries of OpenCV'
