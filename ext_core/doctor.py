@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ext_core.compat import imports
 from ext_core.errors import UserError
+from ext_core.project import INSTALLED, PROJECT, as_called, by_console
 
-PROJECT = Path(__file__).resolve().parents[1]
 LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'opencv-python', 'lmdb', 'mmengine', 'scikit-image',
              'lpips')  # fmt: skip
 REGISTRIES = ('ARCH', 'LOSS', 'DATASET', 'METRIC', 'MODEL')
@@ -54,7 +54,7 @@ def examine(root: Path) -> list[Section]:
     """
     toolbox = _toolbox()  # first: torchvision, which the environment lists, may not import without our patches
     sections = [_environment(), toolbox]
-    if not toolbox.problems:
+    if not any(problem.fatal for problem in toolbox.problems):
         sections += [_components(), _weights(), _devices(), _logging()]
     return [*sections, _data(root), _folder(root)]
 
@@ -79,7 +79,23 @@ def _toolbox() -> Section:
         section.complain(text, remedy, fatal=True)
     for patch in patches:
         section.add(patch.name, f'{patch.state:<10}  {patch.cause}')
+        if patch.name == 'torchvision_ops' and patch.state == 'applied':
+            _name_mismatch(section)
     return section
+
+
+def _name_mismatch(section: Section) -> None:
+    """Tell which torchvision belongs to this torch; training works without its compiled operators."""
+    import torch
+
+    release = torch.__version__.split('+')[0]
+    major, minor, *_ = release.split('.')
+    fitting = f'torchvision==0.{int(minor) + 15}.*' if major == '2' else 'torchvision'  # 2.0 came with 0.15
+    section.complain(
+        f'torchvision {importlib.metadata.version("torchvision")} was not built for torch {torch.__version__}: the '
+        'patch torchvision_ops makes it work, without its compiled operators, such as nms',
+        f'Install both from one package index, CPU or CUDA: pip install torch=={release} {fitting}',
+    )
 
 
 def _environment() -> Section:
@@ -225,10 +241,12 @@ def main(argv: list[str] | None = None) -> int:
         description='Say what is installed, what was patched, what is missing, and what to do about it.',
         epilog='example: python -m ext_core.doctor. Exit status 1: training cannot work; 0: it can.',
     )
-    parser.add_argument('--root', type=Path, default=PROJECT, metavar='FOLDER',
-                        help='folder for experiments and data, default: the project')  # fmt: skip
+    here = INSTALLED or by_console()
+    parser.add_argument('--root', type=Path, default=Path.cwd() if here else PROJECT, metavar='FOLDER',
+                        help='folder for experiments and data; default: the project, of which without a clone the '
+                        'present folder takes the place')  # fmt: skip
     sections = examine(parser.parse_args(argv).root)
-    print(render(sections))
+    print(as_called(render(sections)))
     return int(any(problem.fatal for section in sections for problem in section.problems))
 
 

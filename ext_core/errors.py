@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from ext_core.project import as_called
+
 P = ParamSpec('P')
 T = TypeVar('T')
 _COMPONENTS = frozenset({'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models'})
@@ -67,7 +69,7 @@ def print_line(text: str) -> None:
 
     ``print`` writes the end of the line by itself where output is not buffered (``PYTHONUNBUFFERED``).
     """
-    sys.stderr.write(text + '\n')
+    sys.stderr.write(as_called(text) + '\n')
     sys.stderr.flush()
 
 

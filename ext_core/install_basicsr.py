@@ -1,9 +1,9 @@
 """Install BasicSR 1.4.2 with pip, which alone cannot: ``basicsr-ext install-basicsr``, or ``make install``.
 
-pip builds packages in an environment of their own. For BasicSR it would download another PyTorch into that, of several
-GB, and from Python 3.13 on the build fails (``KeyError: '__version__'``). So this runs pip without isolation, which needs
-setuptools in the environment, and with the cure in ``basicsr_build``. It uses Python's own library only, so that it also runs as a file, before anything is
-installed.
+pip builds packages in an environment of their own. For BasicSR it would download another PyTorch, of several GB, into
+that, and from Python 3.13 on the build fails (``KeyError: '__version__'``). So this runs pip without isolation and with
+the cure in ``basicsr_build``. It needs setuptools in the environment, and of Python only what comes with it: it also
+runs as a file, before anything else is installed.
 """
 
 import os

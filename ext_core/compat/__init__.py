@@ -13,11 +13,14 @@ import importlib
 from ext_core.compat import imports
 from ext_core.compat.patch import Patch
 from ext_core.errors import UserError
+from ext_core.install_basicsr import VERSION
 
 __all__ = ['Patch', 'apply', 'import_basicsr', 'patches']
 
-VERSION = '1.4.2'
-INSTALL = f'pip install --no-build-isolation -c constraints.txt basicsr=={VERSION}'
+INSTALL = (
+    'python -m ext_core install-basicsr. It runs pip, which alone would download another PyTorch to build BasicSR, and '
+    'from Python 3.13 on would fail'
+)
 
 _MODULES = ('distribution', 'models', 'validation', 'data', 'lmdb_backend')
 
@@ -35,12 +38,14 @@ def import_basicsr() -> None:
     except ModuleNotFoundError as error:
         if error.name != 'basicsr':
             raise
-        raise UserError(f'BasicSR is not installed. Install it with: {INSTALL}') from error
+        raise UserError(f'BasicSR is not installed. Install it with: {INSTALL}.') from error
     if getattr(basicsr, '__file__', None) is None:
         # Python took the project's folder basicsr/, which has no __init__.py, for the package
-        raise UserError(f"BasicSR is not installed, only the project's own folder basicsr/ was found: {INSTALL}")
+        raise UserError(
+            f"BasicSR is not installed, only the project's own folder basicsr/ was found. Install it with: {INSTALL}."
+        )
     if basicsr.__version__ != VERSION:
-        raise UserError(f'BasicSR {basicsr.__version__} is installed, {VERSION} is needed: {INSTALL}')
+        raise UserError(f'BasicSR {basicsr.__version__} is installed, {VERSION} is needed: {INSTALL}.')
 
 
 def patches() -> list[Patch]:

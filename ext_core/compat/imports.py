@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 import types
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 
 from ext_core.compat.patch import Patch, cures
 from ext_core.errors import UserError
@@ -25,11 +26,16 @@ def _native_ops_missing() -> bool:
 
     if 'torchvision' in sys.modules:
         return False
-    spec = importlib.util.find_spec('torchvision')  # locates the package without importing it
-    if spec is None or spec.origin is None:
+    package = importlib.util.find_spec('torchvision')  # locates the package without importing it
+    if package is None or package.origin is None:
         raise UserError('torchvision is not installed. Install it with: pip install -c constraints.txt torchvision')
+    folder = os.path.dirname(package.origin)
+    # its name ends otherwise on Windows and in Debian's package
+    operators = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec('_C')
+    if operators is None or operators.origin is None:
+        return True
     try:
-        torch.ops.load_library(os.path.join(os.path.dirname(spec.origin), '_C.so'))
+        torch.ops.load_library(operators.origin)
     except (OSError, ImportError):
         return True
     return False

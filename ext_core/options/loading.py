@@ -12,6 +12,7 @@ from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, leaves, merge
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
+from ext_core.project import CONSOLE, OPTIONS, PROJECT, as_called
 from ext_core.registration import import_modules
 
 _SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
@@ -20,6 +21,7 @@ _LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ig
 DEMO_SCALES = (2, 3, 4)
 _MOST_FILES = 100  # read for one option file; bases of bases multiply
 DEMO_OVERLAYS = Path('options') / 'overlays'
+_RECIPE = f'{CONSOLE}://'
 
 
 # ---------------------------------------------------------------------- the command line
@@ -27,11 +29,11 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
     """BasicSR's command line, and ``--demo`` and ``--dry-run``."""
     name = 'train' if is_train else 'test'
     parser = argparse.ArgumentParser(
-        prog=f'basicsr/{name}.py',
+        prog=as_called(f'basicsr/{name}.py'),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f'example: python basicsr/{name}.py -opt options/{name}_mask_esrgan.yml --demo',
     )
-    parser.add_argument('-opt', required=True, type=Path, metavar='FILE', help='option file (YAML)')
+    parser.add_argument('-opt', type=option_file, metavar='FILE', help=f'option file (YAML), or a recipe: {_RECIPE}...')
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm'),
@@ -60,12 +62,28 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
             action='store_true',
             help='check and build everything, run two iterations of each phase, report cost, leave nothing behind',
         )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.opt is None:
+        if not args.demo:
+            parser.error('the following arguments are required: -opt')
+        args.opt = OPTIONS / f'{name}_mask_esrgan.yml'
+    return args
 
 
 # ---------------------------------------------------------------------- the option file
+def option_file(text: str, folder: Path = Path()) -> Path:
+    """The path that an option file's name means: ``basicsr-ext://NAME.yml`` is a recipe of this package.
+
+    Args:
+        text (str): The name.
+        folder (Path): Where other relative names start. Default: the present folder.
+    """
+    return OPTIONS / text.removeprefix(_RECIPE) if text.startswith(_RECIPE) else folder / text
+
+
 def load(path: Path, positions: Positions | None = None) -> dict:
-    """An option file with its ``_base_`` files (one path or a list, relative to the file) merged underneath.
+    """An option file with its ``_base_`` files (one path or a list, relative to the file, or
+    ``basicsr-ext://NAME.yml`` for a recipe of this package) merged underneath.
 
     Merging is mmengine's: sections are merged key by key, everything else is replaced, and ``_delete_: true`` in a
     section drops what it inherits. A dataset that is ``~`` after that is left out.
@@ -107,7 +125,7 @@ def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
     _require_text_keys(own, places)
     merged: dict = {}
     for base in bases:
-        merged = merge(merged, _load(path.parent / base, (*above, path.resolve()), positions))
+        merged = merge(merged, _load(option_file(base, path.parent), (*above, path.resolve()), positions))
     positions.lay_over(places, own)
     return merge(merged, own)
 
@@ -183,7 +201,7 @@ def resolve(
         weights = (merged.get('path') or {}).get('pretrain_network_g')
         name = 'demo_box.yml' if weights in generators() else 'demo.yml'
         overlay = DEMO_OVERLAYS / name
-        apply_overlay(merged, load(Path(__file__).resolve().parents[2] / overlay))
+        apply_overlay(merged, load(PROJECT / overlay))
         # those that the training recipe's --demo leaves
         if not is_train and isinstance(weights, str) and weights not in generators():
             merged['path']['pretrain_network_g'] = weights.replace('experiments/', 'experiments/demo_', 1)

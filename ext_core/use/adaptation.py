@@ -34,7 +34,7 @@ def plan(
     """Read, check, and say what is to be run. Writes nothing, but for the embedded photographs of ``demo``.
 
     Args:
-        root (Path): The project: has ``basicsr/train.py``, ``scripts/``, and gets ``experiments/``.
+        root (Path): Gets ``experiments/``; the clone, whose ``basicsr/`` and ``scripts/`` are run, or any folder.
         file (Path): The option file.
         overrides (Sequence[str]): See :func:`load`.
         demo (bool): Whether to shrink the recipes and take embedded photographs.
@@ -102,28 +102,30 @@ def plan(
 def _steps(
     root: Path, folder: Path, experiments: dict[int, Path], stages: dict[int, dict], pairs: Pairs | None, launcher: list
 ) -> list[Step]:
-    def script(*parts: str) -> list[str]:
-        return [sys.executable, str(root.joinpath(*parts))]
+    def script(folder: str, name: str) -> list[str]:
+        file = root / folder / f'{name}.py'
+        own = [str(file)] if file.is_file() else ['-m', 'ext_core', name.replace('_', '-')]
+        return [sys.executable, *own]
 
     def training(number: int) -> Step:
         options_file = shown(folder / f'stage{number}.yml')
-        command = [*script('basicsr', 'train.py'), '-opt', options_file, '--auto_resume', *launcher]
+        command = [*script('basicsr', 'train'), '-opt', options_file, '--auto_resume', *launcher]
         product = experiments[number] / 'models' / 'net_g_latest.pth'
         return Step((STAGE_1, STAGE_2)[number - 1], command, product, fingerprint(training_part(stages[number])))
 
     steps = [training(1)]
     if pairs:
-        command = [*script('scripts', 'synthesize_lr.py'), '--experiment', shown(experiments[1]), '--hr', pairs.source]
+        command = [*script('scripts', 'synthesize_lr'), '--experiment', shown(experiments[1]), '--hr', pairs.source]
         command += ['--output', pairs.lr] + (['--output-hr', pairs.hr] if pairs.own_hr else [])
         steps.append(Step(HAND_OVER, command, Path(f'{pairs.lr}.json'), fingerprint(pairs.source, pairs.hr, pairs.lr)))
     steps.append(training(2))
     val = stages[1]['datasets']['val']
     sets = ['--hr', val['dataroot_gt'], '--real', val['dataroot_real_lq']]
     figures = folder / 'gap.json'
-    command = [*script('scripts', 'domain_gap.py'), *sets, '--experiment', shown(experiments[1])]
+    command = [*script('scripts', 'domain_gap'), *sets, '--experiment', shown(experiments[1])]
     command += ['--json', shown(figures), '--output', shown(folder / 'gap.png')]
     steps.append(Step(GAP, command, figures, fingerprint(sets)))
-    command = [*script('scripts', 'adaptation_report.py'), shown(folder)]
+    command = [*script('scripts', 'adaptation_report'), shown(folder)]
     validation = {key: value for key, value in stages[2]['datasets'].items() if key.startswith('val')}
     inputs = fingerprint(validation, (stages[2].get('val') or {}).get('metrics'))
     return [*steps, Step(REPORT, command, folder / 'report.md', inputs)]

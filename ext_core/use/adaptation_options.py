@@ -15,6 +15,7 @@ from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.problems import did_you_mean, look_up
+from ext_core.project import PROJECT
 from ext_core.use.hr_sources import pictures_of
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
@@ -65,7 +66,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 '(*.lmdb). scripts/prepare_data.py makes LMDBs.'
             )
     for key in ('stage1', 'stage2'):
-        opt[key] = shown(path.parent / opt[key])
+        opt[key] = shown(options.option_file(opt[key], path.parent))
     return opt
 
 
@@ -99,7 +100,7 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
         merged = options.merge(merged, part or {})
     merged, _ = resolve(merged, ['--demo'] if demo else [], Path())
     if demo:
-        overlay = yaml_safe.read(Path(__file__).resolve().parents[2] / DEMO_OVERLAY)
+        overlay = yaml_safe.read(PROJECT / DEMO_OVERLAY)
         options.apply_overlay(merged, overlay[f'stage{number}'])
         merged = _scaled(merged, merged['scale'])
     if merged.get('manual_seed') is None:

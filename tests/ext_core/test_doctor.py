@@ -52,7 +52,7 @@ def test_training_cannot_work(tmp_path: Path, module: str, content: str, message
     assert report.returncode == 1
     assert message in report.stdout
     assert 'must be mended' in report.stdout
-    assert 'pip install' in report.stdout or 'make install' in report.stdout
+    assert any(remedy in report.stdout for remedy in ('pip install', 'make install', 'install-basicsr'))
     assert 'Project folder' in report.stdout  # the report goes on
     assert 'Traceback' not in report.stderr
 
@@ -86,6 +86,16 @@ def test_missing_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not problem.fatal
     monkeypatch.setattr('ext_arch.pretrained.find_weights', lambda name: Path('a.pth'))
     assert doctor._weights().problems == []
+
+
+def test_torchvision_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('torch.__version__', '2.14.1+cpu')
+    section = Section('Patches')
+    doctor._name_mismatch(section)
+    (problem,) = section.problems
+    assert not problem.fatal
+    assert 'was not built for torch 2.14.1+cpu' in problem.text
+    assert problem.remedy.endswith('pip install torch==2.14.1 torchvision==0.29.*')
 
 
 def test_cuda_build_without_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,20 @@ def test_base_files_merge_key_by_key(tmp_path):
     assert options.load(child) == {'train': {'lr': 1, 'steps': [3]}, 'name': 'c', 'path': {'z': 3}}
 
 
+def test_recipes_of_the_package_are_bases_from_any_folder(tmp_path):
+    path = write(tmp_path, 'mine.yml', '_base_: [basicsr-ext://train_rrdb_psnr.yml]\nname: mine\n')
+    assert options.load(path) == options.load(ROOT / 'options' / 'train_rrdb_psnr.yml') | {'name': 'mine'}
+    args = options.parse_arguments(['-opt', 'basicsr-ext://test_edsr.yml'], is_train=False)
+    assert args.opt == ROOT / 'options' / 'test_edsr.yml'
+
+
+def test_the_demo_needs_no_option_file(capsys):
+    assert options.parse_arguments(['--demo'], is_train=True).opt == ROOT / 'options' / 'train_mask_esrgan.yml'
+    with pytest.raises(SystemExit):
+        options.parse_arguments([], is_train=True)
+    assert 'required: -opt' in capsys.readouterr().err
+
+
 def test_a_section_replaces_none_and_the_reverse(tmp_path):
     write(tmp_path, 'a.yml', 'train: {mask_opt: ~, gan_opt: {type: A}}')
     child = write(tmp_path, 'b.yml', '_base_: a.yml\ntrain: {mask_opt: {type: M}, gan_opt: ~}')

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMPONENTS = ('ext_models', 'ext_data', 'ext_losses', 'ext_metrics', 'ext_arch')
 # from above to below; what stands in one line may import one another, but not in a circle
 ORDER = (
-    ('scripts', 'studies', 'basicsr'),  # basicsr: our launch scripts
+    ('scripts', 'studies', 'basicsr', '__main__'),  # basicsr: our launch scripts
     ('launch', 'doctor'),
     ('use', 'train'),
     ('networks', 'options'),
@@ -17,7 +17,7 @@ ORDER = (
     ('ext_models',),
     ('ext_data', 'ext_losses', 'ext_metrics'),
     ('ext_arch',),
-    ('errors', 'atomic', 'box', 'ext_core'),
+    ('errors', 'atomic', 'box', 'project', 'install_basicsr', 'basicsr_build', 'ext_core'),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
 
