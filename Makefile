@@ -5,6 +5,7 @@
 # make browser install Chromium, in which tests open the HTML pages (they are skipped without)
 # make docs    install, build the pages of docs/ as a site in build/docs, which needs no network and no server
 # make docs-serve  the same at http://localhost:8000; make docs, meanwhile, renews it
+# make dist    install, build the wheel and the source distribution of what is committed in dist/, and check them
 # make doctor  install, say what works here and what to do about the rest
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ RUN = $(VENV)/bin/python
 JOBS ?= 2
 DEMO = experiments/demo_finetune_mask_photo_x4
 
-.PHONY: demo test lint format bench docs docs-serve doctor install browser clean
+.PHONY: demo test lint format bench docs docs-serve dist doctor install browser clean
 
 install: $(VENV)/.installed
 
@@ -50,8 +51,16 @@ docs: install
 docs-serve: docs
 	$(RUN) -m http.server --bind localhost --directory build/docs 8000
 
+dist: install
+	$(RUN) -m pip install -q -c constraints.txt build twine
+	rm -rf build/dist dist
+	mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	$(RUN) -m build --no-isolation --outdir dist build/dist
+	$(RUN) -m twine check --strict dist/*
+
 doctor: install
 	$(RUN) -m ext_core.doctor
 
 clean:
-	rm -rf '$(VENV)' build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf '$(VENV)' build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

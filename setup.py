@@ -53,6 +53,6 @@ setup(
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
         'docs': _DOCS,
-        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, *_TESTS, 'build', 'mypy', 'ruff', 'twine'],
+        'dev': [*_METRICS, *_OPTIMIZERS, *_EXPORT, *_DOCS, *_TESTS, 'mypy', 'ruff'],
     },
 )

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-import torch
-
 from ext_core.errors import UserError
 
 
@@ -33,6 +31,8 @@ def atomic_save(obj: Any, path: str | os.PathLike) -> Written:
     Raises:
         UserError: If the file cannot be written (disk full, folder missing or not writable).
     """
+    import torch
+
     written = []
 
     def write(file: IO[bytes]) -> None:

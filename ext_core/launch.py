@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import Any
 
 from ext_core.errors import UserError, open_streams, print_line, refusal
 from ext_core.options.positions import Positions
@@ -43,27 +44,25 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     Of several processes the first one that fails says so, and to torchrun, too; then torchrun ends the others, as
     ``srun --kill-on-bad-exit=1`` does under Slurm.
     """
-    import torch.distributed as dist
-
     open_streams()
     error: BaseException
     try:
         status = job(Path(root), argv)
-        if dist.is_initialized():
-            dist.barrier()  # nobody leaves while another one needs the group
-            dist.destroy_process_group()
+        if group := _group():
+            group.barrier()  # nobody leaves while another one needs it
+            group.destroy_process_group()
         return status
     except KeyboardInterrupt as failure:
         error, message, status = failure, 'interrupted', 130
     except Exception as failure:
         refused = refusal(failure)
-        if refused is None and not dist.is_initialized():
+        if refused is None and not _group():
             raise
         if refused is not None and 'EXT_CORE_TRACEBACK' in os.environ:  # for developers
             traceback.print_exc()
         error, message, status = failure, refused or traceback.format_exc().strip(), 1
 
-    joined, rank = dist.is_initialized(), int(os.environ.get('RANK', '0'))
+    joined, rank = _group(), int(os.environ.get('RANK', '0'))
     summary = message.splitlines()[-1 if message.startswith('Traceback') else 0]
     consequence = joined and _lost_peer(error)
     if consequence:
@@ -72,7 +71,7 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     tells = joined or rank == 0 or os.environ.get('LOCAL_RANK') == '0'
     if joined:
         with suppress(RuntimeError):  # the process that keeps the store has ended
-            tells = dist.distributed_c10d._get_default_store().add('failed', 1) == 1
+            tells = joined.distributed_c10d._get_default_store().add('failed', 1) == 1
     if tells or joined:
         what = f'error: {message}' if tells else 'stopped, because another process has failed'
         print_line(f'[rank {rank}] {what}' if rank else what)
@@ -92,6 +91,12 @@ def _run(job: Callable[[Path, list[str] | None], int], root: Path, argv: list[st
     return status
 
 
+def _group() -> Any:
+    """torch.distributed if this process has joined others; an error in the option file need not wait for torch."""
+    dist = sys.modules.get('torch.distributed')
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
 def _lost_peer(error: BaseException | None) -> bool:
     """Whether an error, or one that caused it, is that of a collective which another process has left by ending."""
     while error is not None:
@@ -102,18 +107,7 @@ def _lost_peer(error: BaseException | None) -> bool:
 
 
 def _train(root: Path, argv: list[str] | None) -> int:
-    register_all()
-    import torch
-    from basicsr.train import init_tb_loggers
-    from basicsr.utils import mkdir_and_rename
-
-    from ext_core.atomic import atomic_write_text
     from ext_core.options import loading as options
-    from ext_core.options.yaml_safe import dump
-    from ext_core.train import dry_run
-    from ext_core.train.in_use import in_use
-    from ext_core.train.resume import compare_options, forget_from, load_resume_state, make_folders
-    from ext_core.train.trainer import Trainer
 
     # the options, checked before anything is made or moved
     args = options.parse_arguments(argv, is_train=True)
@@ -121,6 +115,8 @@ def _train(root: Path, argv: list[str] | None) -> int:
     positions = Positions()
     merged, opt = options.resolve(args, root, is_train=True, positions=positions)
     if args.dry_run:
+        from ext_core.train import dry_run
+
         demo = Path.cwd() / 'datasets' / 'demo'
         new = [folder for folder in (demo, demo.parent) if not folder.exists()]
         try:
@@ -131,6 +127,16 @@ def _train(root: Path, argv: list[str] | None) -> int:
             for folder in new:
                 shutil.rmtree(folder, ignore_errors=True)
     log_first = _prepare(opt, args, positions)
+
+    import torch
+    from basicsr.train import init_tb_loggers
+    from basicsr.utils import mkdir_and_rename
+
+    from ext_core.atomic import atomic_write_text
+    from ext_core.options.yaml_safe import dump
+    from ext_core.train.in_use import in_use
+    from ext_core.train.resume import compare_options, forget_from, load_resume_state, make_folders
+    from ext_core.train.trainer import Trainer
 
     # the processes, and what they continue from
     join_processes(opt, args.launcher)
@@ -180,6 +186,7 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
     Returns:
         list[str]: What this run does without or may not mean, for its log; the first process prints it here already.
     """
+    register_all()
     from ext_core.options.check import check_options, find_warnings
     from ext_core.options.metrics import leave_out_metrics
 
@@ -196,20 +203,21 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
 
 
 def _test(root: Path, argv: list[str] | None) -> int:
-    register_all()
-    import torch
-    from basicsr.utils import make_exp_dirs
-
     from ext_core.options import loading as options
-    from ext_core.train.in_use import in_use
-    from ext_core.train.loaders import evaluation_loaders
-    from ext_core.train.models import build_model, evaluate
 
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)
     positions = Positions()
     _, opt = options.resolve(args, root, is_train=False, positions=positions)
     warnings = _prepare(opt, args, positions)
+
+    import torch
+    from basicsr.utils import make_exp_dirs
+
+    from ext_core.train.in_use import in_use
+    from ext_core.train.loaders import evaluation_loaders
+    from ext_core.train.models import build_model, evaluate
+
     join_processes(opt, args.launcher)
     with in_use(*([Path(opt['path']['results_root'])] if opt['rank'] == 0 else [])):
         logger = open_log(opt, warnings)

@@ -9,6 +9,7 @@ top, so they are imported only after that.
 """
 
 import importlib
+import importlib.util
 
 from ext_core.compat import imports
 from ext_core.compat.patch import Patch
@@ -31,19 +32,17 @@ def import_basicsr() -> None:
     Raises:
         UserError: If BasicSR is not installed, or another release than 1.4.2 is.
     """
-    for patch in imports.PATCHES:
-        patch.apply()
-    try:
-        basicsr = importlib.import_module('basicsr')
-    except ModuleNotFoundError as error:
-        if error.name != 'basicsr':
-            raise
-        raise UserError(f'BasicSR is not installed. Install it with: {INSTALL}.') from error
-    if getattr(basicsr, '__file__', None) is None:
-        # Python took the project's folder basicsr/, which has no __init__.py, for the package
+    found = importlib.util.find_spec('basicsr')
+    if found is None:  # asked first: what else is missing comes with BasicSR
+        raise UserError(f'BasicSR is not installed. Install it with: {INSTALL}.')
+    if found.origin is None:  # Python takes the project's folder basicsr/, which has no __init__.py, for the package
         raise UserError(
             f"BasicSR is not installed, only the project's own folder basicsr/ was found. Install it with: {INSTALL}."
         )
+    with imports.postponed():
+        for patch in imports.PATCHES:
+            patch.apply()
+        basicsr = importlib.import_module('basicsr')
     if basicsr.__version__ != VERSION:
         raise UserError(f'BasicSR {basicsr.__version__} is installed, {VERSION} is needed: {INSTALL}.')
 

@@ -13,7 +13,7 @@ from ext_core.options.merging import apply_overlay, leaves, merge
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
 from ext_core.project import CONSOLE, OPTIONS, PROJECT, as_called
-from ext_core.registration import import_modules
+from ext_core.registration import import_modules, register_all
 
 _SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
 _LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ignored. Remove it.'
@@ -136,7 +136,10 @@ def override(options: dict, entries: list[str]) -> None:
     Raises:
         UserError: If an entry is malformed or names a key that the options do not have.
     """
-    from ext_core.options.keys import belongs, takes  # BasicSR comes with it, which must be registered first
+    if not entries:
+        return
+    register_all()
+    from ext_core.options.keys import belongs, takes
 
     for entry in entries:
         path, equals, text = entry.partition('=')
@@ -171,6 +174,7 @@ def import_customs(options: dict) -> None:
     names = section.get('imports')
     names = [names] if isinstance(names, str) else names
     if isinstance(names, list) and all(isinstance(name, str) for name in names):  # the check refuses others
+        register_all()  # they import BasicSR
         import_modules(names, 'custom_imports', section.get('allow_failed_imports') is True)
 
 

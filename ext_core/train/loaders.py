@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from threading import Event, Timer
 from typing import Any
 
+import scipy.stats  # noqa: F401  # ext_core.compat postponed it; from here forked workers have it
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import (

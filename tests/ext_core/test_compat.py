@@ -142,7 +142,7 @@ def test_wrong_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UserError, match=message) as raised:
         compat.import_basicsr()
-    assert 'pip install' in str(raised.value)
+    assert 'install-basicsr' in str(raised.value)
     monkeypatch.delitem(sys.modules, 'basicsr', raising=False)
 
 
