@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ext_core.errors import UserError, print_line
 
@@ -32,6 +34,15 @@ def register_all() -> None:
     for package in packages:
         for path in sorted(Path(str(package.__file__)).parent.glob(f'*{PACKAGES[package.__name__]}.py')):
             importlib.import_module(f'{package.__name__}.{path.stem}')
+
+
+def restored(data: bytes) -> Any:
+    """In a worker that was not forked: an object from its pickled class and attributes, which may need BasicSR."""
+    register_all()
+    kind, attributes = pickle.loads(data)
+    made = kind.__new__(kind)
+    vars(made).update(attributes)
+    return made
 
 
 def register_quietly() -> None:

@@ -4,6 +4,7 @@ import datetime
 import os
 import secrets
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -140,7 +141,7 @@ def start_method() -> None:
     stock = dist_util.init_dist
 
     def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
-        if mp.get_start_method(allow_none=True) is None and 'fork' in mp.get_all_start_methods():
+        if mp.get_start_method(allow_none=True) is None and sys.platform == 'linux':  # not safe on macOS
             mp.set_start_method('fork')
         stock(launcher, backend, **kwargs)
 

@@ -6,6 +6,7 @@ there, only the shapes of what they make, so it takes a moment and no memory.
 
 import copy
 import inspect
+import math
 import os
 import random
 import warnings
@@ -123,7 +124,10 @@ def _is_light(net: nn.Module) -> bool:
 def _bounded() -> Iterator[None]:
     """A number with some digits too many would fill the memory, or never be done."""
     tensors = weights = 0
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    try:
+        memory: float = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError):  # Windows
+        memory = math.inf
 
     def count(module: Any, name: str, parameter: torch.Tensor | None) -> None:
         nonlocal tensors, weights

@@ -3,7 +3,7 @@ left behind."""
 
 import contextlib
 import math
-import resource
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ class Cost:
     Args:
         phase (Phase): The phase.
         seconds (list[float]): Of each iteration that was tried.
-        process_memory (float): The peak so far, in MiB; of former phases, too, as the system keeps one peak only.
+        process_memory (float): The peak so far, in MiB; of former phases, too, as the system keeps one peak only. On
+            Windows, where Python does not tell it, nan.
         gpu_memory (float | None): The peak in this phase, in MiB; None without a GPU.
         losses (list[str]): Their names in the log.
     """
@@ -49,6 +50,16 @@ class Cost:
             f'{self.phase.name}, iterations {tried}: seconds per iteration: {self.seconds[-1]:.3f}{first}{gpu}, '
             f'peak process memory: {self.process_memory:,.0f} MiB; losses: {", ".join(self.losses)}'
         )
+
+
+def _peak_memory() -> float:
+    """Of this process, in MiB; nan where Python does not tell it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)  # bytes there, else KiB
 
 
 def run(opt: dict) -> int:
@@ -153,7 +164,7 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                         f'(phase: {phase.name}).'
                     )
             losses = [name for name in values if name.startswith('l_')]
-            process_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            process_memory = _peak_memory()
             gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
             costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses))
     return model, costs

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Generator, Iterator
+from multiprocessing.reduction import ForkingPickler
 from threading import Event, Timer
 from typing import Any
 
@@ -24,9 +25,18 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
 from ext_core.errors import UserError
+from ext_core.registration import restored
 from ext_data.samples import NamedErrorDataset, SeededDataset, SeededSampler
 
 PATIENCE = 5.0  # seconds that a batch which is being read gets when training ends
+
+
+def _pickled(samples: SeededDataset) -> tuple:
+    """How samples go to a worker that is not forked."""
+    return restored, (bytes(ForkingPickler.dumps((type(samples), vars(samples)))),)
+
+
+ForkingPickler.register(SeededDataset, _pickled)
 
 
 class TrainingBatches:
@@ -56,6 +66,8 @@ class TrainingBatches:
             self.samples, data_opt, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.sampler, seed=None
         )
         self.loader.worker_init_fn = _init_worker
+        if self.loader.num_workers and multiprocessing.get_start_method() == 'forkserver':
+            self.loader.multiprocessing_context = 'fork'  # Python 3.14's default imports all anew in each epoch
         # Its own generator: each pass over the loader draws a number, which must not come out of the training's.
         self.loader.generator = torch.Generator()
         self.epoch = 0

@@ -5,7 +5,6 @@ process then runs its own child of every command, with the same rank. A child re
 because torchrun's store would still hold what the children of the command before it wrote there.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -102,7 +101,8 @@ def _lead(ranks: '_Ranks', make_plan: Callable[[], Plan], say: Callable[[str], N
         for number, step in enumerate(pending, start=total - len(pending) + 1):
             say(f'[{number}/{total}] {step.name} started')
             started = time.monotonic()
-            status = ranks.run(step.command, () if step.name in plan.alone else (step.name,), (lock.fileno(),))
+            kept = () if os.name == 'nt' else (lock.fileno(),)  # open files of ours for the child
+            status = ranks.run(step.command, () if step.name in plan.alone else (step.name,), kept)
             done = status == 0 and step.product.is_file()
             plan.job.record(step, time.monotonic() - started, done)
             if status == 0 and not done:
@@ -134,11 +134,15 @@ def _outcome(name: str, status: int, ranks: '_Ranks') -> int:
 
 
 def _lock(job: Job) -> IO[str]:
-    """An open file that no other run of the job can lock, nor one whose children are still at work."""
+    """An open file that no other run of the job can lock, nor one whose children are at work. Windows has no lock."""
     job.folder.mkdir(parents=True, exist_ok=True)
     lock = open(job.folder / '.lock', 'w')  # noqa: SIM115  # closed when the last command has ended
     try:
+        import fcntl
+
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows, where no child could keep it
+        return lock
     except BlockingIOError:
         lock.close()
         raise UserError(
@@ -191,7 +195,10 @@ class _Ranks:
                     try:
                         child.wait(_PASS_ON)
                     except subprocess.TimeoutExpired:
-                        child.send_signal(self.stop.received)
+                        if os.name == 'nt':  # Ctrl-C has reached the child itself; it could handle no other signal
+                            child.terminate()
+                        else:
+                            child.send_signal(self.stop.received)
                         child.wait()  # a second Ctrl-C ends the wait, and the child
                 time.sleep(_POLL)
         finally:  # it is not left behind, whatever happens

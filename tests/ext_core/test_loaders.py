@@ -188,3 +188,16 @@ def test_a_run_that_is_stopped_exits(tmp_path: Path, recipe) -> None:
         run.communicate()
         patience.cancel()
     assert run.returncode == 128 + signal.SIGTERM
+
+
+def test_spawned_workers_read_the_same(tmp_path: Path) -> None:
+    """Windows and macOS fork no workers; spawned ones have to register BasicSR's datasets before they unpickle one."""
+    said = []
+    for method, workers in (('fork', 0), ('spawn', 1)):
+        command = [sys.executable, str(Path(__file__).with_name('spawned_workers.py')), str(tmp_path), method]
+        environment = os.environ | {'PYTHONPATH': str(PROJECT)}
+        done = subprocess.run([*command, str(workers)], env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert said[0].startswith('sum ')
