@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-BOX = Path(__file__).resolve().parents[1] / 'generators'
+from ext_core.project import PROJECT
+
+BOX = PROJECT / 'generators'
 DEFAULT = 'photo_x4_psnr'
 
 

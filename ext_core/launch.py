@@ -115,12 +115,12 @@ def _train(root: Path, argv: list[str] | None) -> int:
     positions = Positions()
     merged, opt = options.resolve(args, root, is_train=True, positions=positions)
     if args.dry_run:
-        from ext_core.train import dry_run
-
         demo = Path.cwd() / 'datasets' / 'demo'
         new = [folder for folder in (demo, demo.parent) if not folder.exists()]
         try:
             _prepare(opt, args, positions)
+            from ext_core.train import dry_run
+
             join_processes(opt, args.launcher)
             return dry_run.run(opt)
         finally:

@@ -9,12 +9,23 @@ import sys
 from pathlib import Path
 
 CONSOLE = 'basicsr-ext'
+OURS = f'{CONSOLE}://'  # begins the name of a recipe that comes with the packages
 _SHIPPED = Path(__file__).with_name('shipped')
 INSTALLED = _SHIPPED.is_dir()  # from a wheel; not a clone
 PROJECT = _SHIPPED if INSTALLED else Path(__file__).resolve().parents[1]
 OPTIONS = PROJECT / 'options'
 SCRIPTS = PROJECT / 'scripts'
 _COMMAND = re.compile(r'(?:python |(?<![\w/]))(?:scripts|basicsr)/(\w+)\.py')
+
+
+def file_of(text: str, folder: Path = Path()) -> Path:
+    """The option file that a name on the command line or in another one means.
+
+    Args:
+        text (str): A path, or ``basicsr-ext://NAME.yml`` for a recipe of this package.
+        folder (Path): Where relative paths start. Default: the present folder.
+    """
+    return OPTIONS / text.removeprefix(OURS) if text.startswith(OURS) else folder / text
 
 
 def by_console() -> bool:

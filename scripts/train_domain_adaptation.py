@@ -23,8 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.errors import print_line, refusal
-from ext_core.options.loading import option_file
-from ext_core.project import PROJECT, by_console
+from ext_core.project import PROJECT, by_console, file_of
 from ext_core.registration import register_all
 
 ROOT = Path.cwd() if by_console() else PROJECT
@@ -32,7 +31,7 @@ ROOT = Path.cwd() if by_console() else PROJECT
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-opt', type=option_file, required=True, metavar='FILE', help='option file (YAML)')
+    parser.add_argument('-opt', type=file_of, required=True, metavar='FILE', help='option file (YAML)')
     parser.add_argument('--demo', action='store_true', help='shrink the recipes, take embedded photographs')
     parser.add_argument('--force_yml', nargs='+', default=[], metavar='A:B=C', help='override keys of the option file')
     args = parser.parse_args(argv)

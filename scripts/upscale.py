@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
 from ext_core.errors import UserError, exit_status
+from ext_core.project import file_of
 from ext_core.registration import import_modules, register_quietly
 
 
@@ -85,7 +86,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--recursive', action='store_true', help='folders of folders too; their structure is kept')
     network = parser.add_argument_group('network')
-    network.add_argument('-opt', type=Path, metavar='YML', help='option file of the network')
+    network.add_argument('-opt', type=file_of, metavar='YML', help='option file of the network')
     network.add_argument(
         '--import',
         dest='imports',

@@ -12,7 +12,7 @@ from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, leaves, merge
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
-from ext_core.project import CONSOLE, OPTIONS, PROJECT, as_called
+from ext_core.project import OPTIONS, OURS, PROJECT, as_called, file_of
 from ext_core.registration import import_modules, register_all
 
 _SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
@@ -21,7 +21,6 @@ _LAUNCHER_SETS = 'is set by the launcher; a value in the option file would be ig
 DEMO_SCALES = (2, 3, 4)
 _MOST_FILES = 100  # read for one option file; bases of bases multiply
 DEMO_OVERLAYS = Path('options') / 'overlays'
-_RECIPE = f'{CONSOLE}://'
 
 
 # ---------------------------------------------------------------------- the command line
@@ -33,7 +32,7 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f'example: python basicsr/{name}.py -opt options/{name}_mask_esrgan.yml --demo',
     )
-    parser.add_argument('-opt', type=option_file, metavar='FILE', help=f'option file (YAML), or a recipe: {_RECIPE}...')
+    parser.add_argument('-opt', type=file_of, metavar='FILE', help=f'option file (YAML), or a recipe: {OURS}NAME.yml')
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm'),
@@ -71,16 +70,6 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
 
 
 # ---------------------------------------------------------------------- the option file
-def option_file(text: str, folder: Path = Path()) -> Path:
-    """The path that an option file's name means: ``basicsr-ext://NAME.yml`` is a recipe of this package.
-
-    Args:
-        text (str): The name.
-        folder (Path): Where other relative names start. Default: the present folder.
-    """
-    return OPTIONS / text.removeprefix(_RECIPE) if text.startswith(_RECIPE) else folder / text
-
-
 def load(path: Path, positions: Positions | None = None) -> dict:
     """An option file with its ``_base_`` files (one path or a list, relative to the file, or
     ``basicsr-ext://NAME.yml`` for a recipe of this package) merged underneath.
@@ -125,7 +114,7 @@ def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
     _require_text_keys(own, places)
     merged: dict = {}
     for base in bases:
-        merged = merge(merged, _load(option_file(base, path.parent), (*above, path.resolve()), positions))
+        merged = merge(merged, _load(file_of(base, path.parent), (*above, path.resolve()), positions))
     positions.lay_over(places, own)
     return merge(merged, own)
 

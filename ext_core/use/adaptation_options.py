@@ -15,7 +15,7 @@ from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.problems import did_you_mean, look_up
-from ext_core.project import PROJECT
+from ext_core.project import PROJECT, file_of
 from ext_core.use.hr_sources import pictures_of
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
@@ -66,7 +66,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 '(*.lmdb). scripts/prepare_data.py makes LMDBs.'
             )
     for key in ('stage1', 'stage2'):
-        opt[key] = shown(options.option_file(opt[key], path.parent))
+        opt[key] = shown(file_of(opt[key], path.parent))
     return opt
 
 
