@@ -1,5 +1,6 @@
 """Make BasicSR importable and register the plugin before any test module is imported."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -13,6 +14,8 @@ SHARED_DATA = ROOT.parent / 'shared' / 'data'
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
+if multiprocessing.get_start_method() == 'forkserver':  # Python 3.14; the training's loader forks, so do those of tests
+    multiprocessing.set_start_method('fork', force=True)
 register_all()
 
 
