@@ -35,9 +35,9 @@ def _native_ops_missing() -> bool:
     package = importlib.util.find_spec('torchvision')  # locates the package without importing it
     if package is None or package.origin is None:
         raise UserError('torchvision is not installed. Install it with: pip install -c constraints.txt torchvision')
-    folder = os.path.dirname(package.origin)
-    # its name ends otherwise on Windows and in Debian's package
-    operators = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec('_C')
+    # the name ends otherwise on Windows and in Debian's package
+    folder = FileFinder(os.path.dirname(package.origin), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+    operators = folder.find_spec('_C_stable') or folder.find_spec('_C')  # since torchvision 0.29, and before
     if operators is None or operators.origin is None:
         return True
     try:
