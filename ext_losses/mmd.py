@@ -14,6 +14,10 @@ from torch import Tensor
 KERNELS = ('rbf', 'linear', 'poly2')
 HEURISTICS = ('mean', 'median')
 ESTIMATORS = ('biased', 'unbiased', 'rff')
+# Length of the vectors up to which poly2's features, d^2 of them, are written out (64 MiB of float32).
+LONGEST_POLY2 = 4096
+# Seed of the frequencies of random features that stay the same.
+FIXED_SEED = 0
 # Samples of the joint set that the median heuristic compares with each other at most (16 MiB of float32 distances).
 MEDIAN_SAMPLES = 2048
 # Squared distance below which bandwidths do not fall. Sets of equal samples would divide 0 by 0.
@@ -187,6 +191,42 @@ def mmd2(
 def draw_frequencies(like: Tensor, count: int) -> Tensor:
     """Random directions of the features, standard normal, (count, d), of the dtype and device of ``like`` (n, d)."""
     return torch.randn(count, like.shape[1], dtype=like.dtype, device=like.device)
+
+
+def fixed_frequencies(like: Tensor, count: int) -> Tensor:
+    """The same shape and distribution as :func:`draw_frequencies`, but equal in each call, process and resumed run.
+
+    Drawn in float32 on the CPU from a generator of its own, so neither dtype nor device change them.
+    """
+    generator = torch.Generator().manual_seed(FIXED_SEED)
+    return torch.randn(count, like.shape[1], generator=generator).to(like)
+
+
+def mean_difference(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+    """mean phi(x) - mean phi(y) for the polynomial kernels, whose feature map, phi(a) . phi(b) = k(a, b), is finite.
+
+    linear:  phi(z) = z
+    poly2:   phi(z) = z z^T / d, flattened
+
+    Args:
+        x, y (Tensor): (n, d) and (m, d).
+        kernel (Kernel): ``linear`` or ``poly2``. For ``rbf`` see :func:`fourier_difference`.
+
+    Returns:
+        Tensor: (d,), or (d^2,).
+
+    Raises:
+        ValueError: If ``poly2`` gets vectors longer than ``LONGEST_POLY2``.
+    """
+    if kernel.name == 'linear':
+        return x.mean(dim=0) - y.mean(dim=0)
+    if x.shape[1] > LONGEST_POLY2:
+        raise ValueError(
+            f'norm: l1 with kernel: poly2 compares d^2 features, too many for samples of d = {x.shape[1]} values: '
+            'take space: patch, pixel or feature.'
+        )
+    first, second = (z.T @ z / (z.shape[1] * len(z)) for z in (x, y))
+    return (first - second).flatten()
 
 
 def fourier_difference(

@@ -10,26 +10,44 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from torch import Tensor, nn
 
 from ext_losses.frequency import HighPass
-from ext_losses.mmd import Kernel, check_estimator, check_sets, draw_frequencies, fourier_difference, mmd2
+from ext_losses.mmd import (
+    Kernel,
+    check_estimator,
+    check_sets,
+    draw_frequencies,
+    fixed_frequencies,
+    fourier_difference,
+    mean_difference,
+    mmd2,
+)
 from ext_losses.spectrum import relative_spectrum
 
+NORMS = ('squared', 'l2', 'l1')
+DRAWS = ('fresh', 'fixed')
 SPACES = ('image', 'patch', 'pixel', 'feature', 'spectrum')
 HIGHPASS: Mapping[str, Any] = MappingProxyType({'kernel_size': 7, 'sigma': 1.0})
 
 
 @LOSS_REGISTRY.register()
 class MMDLoss(nn.Module):
-    """Squared maximum mean discrepancy of two batches of images that need not show the same things.
+    """Maximum mean discrepancy of two batches of images that need not show the same things.
 
-    MMD^2(P, Q) = E k(x, x') + E k(y, y') - 2 E k(x, y),   x, x' ~ P,  y, y' ~ Q
+    MMD^2(P, Q) = E k(x, x') + E k(y, y') - 2 E k(x, y) = || E phi(x) - E phi(y) ||^2,   x, x' ~ P,  y, y' ~ Q
+
+    phi being the kernel's feature map, phi(a) . phi(b) = k(a, b). ``norm`` chooses MMD^2, MMD, or, where phi can be
+    written out, || E phi(x) - E phi(y) ||_1.
 
     Everything is computed in float32 (float64 where the images are), also under autocast. See ``ext_losses.mmd`` for
     the kernels and estimators; :func:`ext_losses.mmd.mmd2` measures sets of tens of thousands of samples.
 
     The published loss says neither what a sample is nor which kernel is meant. The defaults take the most common
     reading, each image a sample, with DAN's five Gaussian kernels and the biased estimate. **The high-pass filter is
-    ours**: of raw images the loss sees content and colour, and hardly the degradation. ``highpass: ~`` is the literal
-    loss, and ``kernel: linear``, ``squared: false`` the difference of means as the equation prints it.
+    ours**: of raw images the loss sees content and colour, and hardly the degradation. Eq. 3 prints a norm of the
+    difference of mean features, not squared, and the paper's other norms carry the subscript 1. So its likely reading
+    is ``highpass: ~``, ``norm: l1`` with ``kernel: linear`` or ``estimator: rff``.
+
+    The 1-norm is a sum over the features: it grows with their number, of random ones as sqrt(num_features), and its
+    gradient does not shrink as the means come together.
 
     Whole images lie so far apart that the kernels see little of them but their energy: a network can match it by
     damping the middle frequencies, where most of it is, instead of the high ones that the camera lost. ``space:
@@ -52,15 +70,20 @@ class MMDLoss(nn.Module):
             the batch, or a number, which near 1 gives neither value nor gradient on images. Default: ``mean``.
         estimator (str): ``biased``; ``unbiased``, which needs two samples of each set and may be negative; ``rff``,
             random Fourier features, for many samples. Default: ``biased``.
-        squared (bool): MMD^2; else sqrt(MMD^2 + 1e-8), not for ``unbiased``. Default: True.
+        squared (bool): False is another way to write ``norm: l2``. Default: True.
         normalize_kernels (bool): Mean instead of sum over the bandwidths. Default: False.
         max_samples (int): Random subsets of min(n, m, max_samples) samples are taken of both sets. Default: 1024.
-        num_features (int): Frequencies of ``rff``, drawn anew in each call. Default: 1024.
+        num_features (int): Frequencies of ``rff``. Default: 1024.
         sync (bool): Estimate from the samples of all ranks, as one process does on the whole batch; batches must have
             one size, and gradients be averaged, as DDP does. Default: False, each rank its own.
         feature_layer (str): Layer of VGG, for ``feature``. Default: ``relu3_3``.
         vgg_type (str): ``vgg19`` or ``vgg16``, for ``feature``. Default: ``vgg19``.
         weights (str | None): VGG's weights, as in ``VGGFeatureLoss``. Default: None.
+        norm (str): ``squared``: MMD^2; ``l2``: sqrt(MMD^2 + 1e-8), not for ``unbiased``; ``l1``: the 1-norm of the
+            difference of mean features, for ``linear``, ``poly2`` (samples of at most 4096 values) and ``rff``.
+            Default: ``squared``.
+        draw (str): Frequencies of ``rff``: ``fresh`` ones in each call, or ``fixed``, always the same. They are scaled
+            by the bandwidth, so the features stay the same only if that is a number. Default: ``fresh``.
 
     Shape:
         x: (n, c, h, w), generated, RGB in [0, 1]. y: (m, c, h, w), real; h and w may differ from x's except in
@@ -94,26 +117,38 @@ class MMDLoss(nn.Module):
         feature_layer: str = 'relu3_3',
         vgg_type: str = 'vgg19',
         weights: str | None = None,
+        norm: str = 'squared',
+        draw: str = 'fresh',
     ) -> None:
         super().__init__()
-        if space not in SPACES:
-            raise ValueError(f'space: {space!r} is not supported; there are {", ".join(SPACES)}.')
+        for name, choice, known in (('space', space, SPACES), ('norm', norm, NORMS), ('draw', draw, DRAWS)):
+            if choice not in known:
+                raise ValueError(f'{name}: {choice!r} is not supported; there are {", ".join(known)}.')
         sizes = {'patch_size': patch_size, 'stride': stride, 'max_samples': max_samples, 'num_features': num_features}
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f'{name}: must be 1 or more, but is {size}.')
         self.kernel = Kernel(kernel, bandwidth, kernel_mul, kernel_num, normalize_kernels)
         check_estimator(self.kernel, estimator)
-        if estimator == 'unbiased' and not squared:
-            raise ValueError('squared: false needs estimator: biased or rff; the unbiased one may be negative.')
+        if not squared and norm == 'l1':
+            raise ValueError('squared: false means norm: l2, but norm is l1. Remove one of both.')
+        if norm == 'l1' and (estimator == 'unbiased' or (kernel == 'rbf' and estimator != 'rff')):
+            raise ValueError(
+                'norm: l1 needs features that can be written out: estimator: rff, or kernel: linear or poly2 with '
+                'estimator: biased.'
+            )
+        if estimator == 'unbiased' and (not squared or norm == 'l2'):
+            raise ValueError('norm: l2 (squared: false) needs estimator: biased or rff; unbiased may be negative.')
         self.loss_weight = loss_weight
         self.space = space
         self.patch_size, self.stride = (patch_size, stride) if space == 'patch' else (1, 1)
         self.estimator = estimator
-        self.squared = squared
+        self.norm = norm if squared else 'l2'
+        self.draw = draw
         self.max_samples = max_samples
         self.num_features = num_features
         self.sync = sync
+        self._kept_frequencies: Tensor | None = None  # of ``draw: fixed``
         # a relative spectrum needs the low frequencies
         self.highpass = None if highpass is None or space == 'spectrum' else HighPass(**highpass)
         self.feature_layer = feature_layer
@@ -128,10 +163,7 @@ class MMDLoss(nn.Module):
             x, y = self._grid(x.to(dtype)), self._grid(y.to(dtype))
             ranks = self._ranks()
             count = min(sample_count(x), sample_count(y), max(1, self.max_samples // ranks))
-            value = self._mmd2(take_samples(x, count), take_samples(y, count), ranks)
-            if not self.squared:
-                value = (value.clamp_min(0) + 1e-8).sqrt()  # the gradient of a root is infinite at 0
-            return self.loss_weight * value
+            return self.loss_weight * self._value(take_samples(x, count), take_samples(y, count), ranks)
 
     def _grid(self, images: Tensor) -> Tensor:
         """All samples of a batch in three dimensions of place and three of content, see :func:`patch_grid`."""
@@ -154,17 +186,39 @@ class MMDLoss(nn.Module):
         synchronised = self.sync and torch.distributed.is_available() and torch.distributed.is_initialized()
         return torch.distributed.get_world_size() if synchronised else 1
 
-    def _mmd2(self, x: Tensor, y: Tensor, ranks: int) -> Tensor:
-        if ranks == 1:
-            return mmd2(x, y, self.kernel, self.estimator, num_features=self.num_features)
-        check_sets(x, y, 'biased')
-        if self.estimator != 'rff':
-            return mmd2(gather(x), gather(y), self.kernel, self.estimator)
-        bandwidths = self.kernel.bandwidths(gather(x.detach()), gather(y.detach()))
+    def _value(self, x: Tensor, y: Tensor, ranks: int) -> Tensor:
+        """The loss without its weight, of this rank's samples ``x`` and ``y``, (n, d)."""
+        check_sets(x, y, self.estimator if ranks == 1 else 'biased')
+        if self.norm == 'l1' or self.estimator == 'rff':
+            difference = self._mean_difference(x, y, ranks)
+            if self.norm == 'l1':
+                return difference.abs().sum()
+            squared = difference.square().sum()
+        else:
+            squared = mmd2(*((x, y) if ranks == 1 else (gather(x), gather(y))), self.kernel, self.estimator)
+        # the gradient of a root is infinite at 0
+        return squared if self.norm == 'squared' else (squared.clamp_min(0) + 1e-8).sqrt()
+
+    def _mean_difference(self, x: Tensor, y: Tensor, ranks: int) -> Tensor:
+        """mean phi(x) - mean phi(y) over the samples of all ranks, of which each has equally many."""
+        if self.kernel.name != 'rbf':
+            difference = mean_difference(x, y, self.kernel)
+        else:
+            everywhere = (x, y) if ranks == 1 else (gather(x.detach()), gather(y.detach()))
+            bandwidths = self.kernel.bandwidths(*everywhere)
+            difference = fourier_difference(x, y, self.kernel, bandwidths, self._frequencies(x, ranks))
+        return difference if ranks == 1 else distributed.all_reduce(difference) / ranks
+
+    def _frequencies(self, x: Tensor, ranks: int) -> Tensor:
+        if self.draw == 'fixed':
+            kept = self._kept_frequencies
+            if kept is None or kept.shape[1] != x.shape[1] or kept.dtype != x.dtype or kept.device != x.device:
+                self._kept_frequencies = kept = fixed_frequencies(x, self.num_features)
+            return kept
         frequencies = draw_frequencies(x, self.num_features)
-        torch.distributed.broadcast(frequencies, src=0)
-        difference = fourier_difference(x, y, self.kernel, bandwidths, frequencies)
-        return (distributed.all_reduce(difference) / ranks).square().sum()
+        if ranks > 1:
+            torch.distributed.broadcast(frequencies, src=0)
+        return frequencies
 
 
 def patch_grid(images: Tensor, size: int, stride: int) -> Tensor:

@@ -141,8 +141,8 @@ def shrunk(recipe: Path, folder: Path) -> Path:
         }.get(opt['network_d']['type'], {'num_feat': 4})
         if opt['network_d']['type'] in ('PESRDiscriminator', 'VGGUAE'):  # the other takes crops of 128 or 256 px only
             small['datasets']['train']['gt_size'] = 32
-    else:  # LR images, where they have a perceptual loss, have to be of 16 px for conv5
-        small['datasets']['train']['gt_size'] = 64 if 'dataroot_real_lq' in opt['datasets']['train'] else 32
+    else:  # LR images, where they are generated, have to be of 16 px for conv5, of 25 for spectra
+        small['datasets']['train']['gt_size'] = 128 if 'dataroot_real_lq' in opt['datasets']['train'] else 32
     if opt['train']['scheduler']['type'] == 'LinearDecayLR':
         small['train']['scheduler'] = {'start': 2}
     if 'log_gradient_norms' in opt['train']:

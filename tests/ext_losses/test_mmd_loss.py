@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from basicsr.losses import build_loss
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from ext_losses import mmd_loss
 from ext_losses.frequency import HighPass
-from ext_losses.mmd import Kernel, mmd2
+from ext_losses.mmd import Kernel, draw_frequencies, fixed_frequencies, mmd2
 from ext_losses.mmd_loss import patch_grid, take_samples
 
 
@@ -90,6 +91,81 @@ def test_weight_and_norm_form():
     equal.backward()
     assert equal.item() == pytest.approx(1e-4)
     assert x.grad.abs().max() < 1e-3
+
+
+def features(kind: str, z: np.ndarray, bandwidth: float, frequencies: np.ndarray) -> np.ndarray:
+    """phi(z) of one sample, number by number; rbf with one bandwidth."""
+    if kind == 'linear':
+        return z
+    if kind == 'poly2':
+        return np.array([a * b / len(z) for a in z for b in z])
+    angles = [(2 / bandwidth) ** 0.5 * sum(w * value for w, value in zip(row, z, strict=True)) for row in frequencies]
+    return np.array([f(angle) for f in (np.cos, np.sin) for angle in angles]) / len(frequencies) ** 0.5
+
+
+EXPLICIT = {
+    'linear': {'kernel': 'linear'},
+    'poly2': {'kernel': 'poly2'},
+    'rff, fresh': {'estimator': 'rff', 'kernel_num': 1, 'bandwidth': 3.0, 'num_features': 16},
+    'rff, fixed': {'estimator': 'rff', 'kernel_num': 1, 'bandwidth': 3.0, 'num_features': 16, 'draw': 'fixed'},
+}
+
+
+@pytest.mark.parametrize('space', ['image', 'patch', 'pixel'])
+@pytest.mark.parametrize('kind', EXPLICIT)
+def test_norms_of_the_difference_of_mean_features(kind, space):
+    """Against means of features written out one by one, in float64."""
+    x, y = (z.double() for z in images(3, 4))
+    common = {'space': space, 'highpass': None, 'patch_size': 2, 'stride': 2, 'max_samples': 10**6} | EXPLICIT[kind]
+    samples = [{'image': z.flatten(1), 'patch': unfolded(z, 2, 2), 'pixel': unfolded(z, 1, 1)}[space] for z in (x, y)]
+    torch.manual_seed(3)
+    draw = fixed_frequencies if kind == 'rff, fixed' else draw_frequencies
+    frequencies = draw(samples[0], 16).numpy()
+    means = [np.mean([features(kind, row, 3.0, frequencies) for row in z.numpy()], axis=0) for z in samples]
+    difference = means[0] - means[1]
+    expected = {
+        'squared': (difference**2).sum(),
+        'l2': ((difference**2).sum() + 1e-8) ** 0.5,
+        'l1': abs(difference).sum(),
+    }
+    for norm, value in expected.items():
+        torch.manual_seed(3)
+        assert make(norm=norm, **common)(x, y).item() == pytest.approx(value, rel=1e-9), norm
+    torch.manual_seed(3)
+    assert make(squared=False, **common)(x, y).item() == pytest.approx(expected['l2'], rel=1e-9)
+
+
+@pytest.mark.parametrize('kind', EXPLICIT)
+def test_gradients_of_the_1_norm_equal_finite_differences(kind):
+    x, y = (z.double().requires_grad_() for z in images(2, 3))
+    loss = make(norm='l1', highpass=None, space='pixel', max_samples=10**6, **EXPLICIT[kind]).double()
+
+    def value(x: Tensor, y: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        return loss(x, y)
+
+    assert torch.autograd.gradcheck(value, (x, y), eps=1e-7, atol=1e-6)
+
+
+def test_the_gradient_of_the_1_norm_stays_where_the_others_vanish():
+    """Of means of whole images, n = 4: sign / n in each pixel, however near they are."""
+    x, _ = images()
+    x.requires_grad_()
+    for gap in (0.1, 1e-3):
+        (gradient,) = torch.autograd.grad(make(norm='l1', kernel='linear', highpass=None)(x, x.detach() - gap), x)
+        torch.testing.assert_close(gradient, torch.full_like(x, 0.25))
+
+
+def test_fixed_frequencies_leave_the_random_generator_alone():
+    x, y = images()
+    loss = make(estimator='rff', draw='fixed', num_features=8)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    values = [loss(x, y), loss(x, y), make(estimator='rff', draw='fixed', num_features=8)(x, y)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert values[0] == values[1] == values[2]
+    loss(x.flatten(2)[..., :100].reshape(4, 3, 10, 10), y[..., :10, :10])  # samples of another length
+    assert loss.double()(x.double(), y.double()).item() == pytest.approx(values[0].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize('space', ['image', 'patch', 'pixel'])
@@ -196,7 +272,13 @@ def test_float64_stays_float64():
         ({'kernel': 'cubic'}, r"kernel: 'cubic'"),
         ({'estimator': 'best'}, r"estimator: 'best'"),
         ({'estimator': 'rff', 'kernel': 'poly2'}, 'estimator: rff .*poly2'),
-        ({'estimator': 'unbiased', 'squared': False}, 'squared: false needs estimator: biased or rff'),
+        ({'estimator': 'unbiased', 'squared': False}, r'\(squared: false\) needs estimator: biased or rff'),
+        ({'estimator': 'unbiased', 'norm': 'l2'}, 'norm: l2 .* needs estimator: biased or rff'),
+        ({'norm': 'l3'}, r"norm: 'l3'.*squared, l2, l1"),
+        ({'draw': 'never'}, r"draw: 'never'.*fresh, fixed"),
+        ({'norm': 'l1'}, 'norm: l1 needs features .*estimator: rff, or kernel: linear or poly2'),
+        ({'norm': 'l1', 'kernel': 'linear', 'estimator': 'unbiased'}, 'norm: l1 needs features'),
+        ({'norm': 'l1', 'kernel': 'linear', 'squared': False}, 'squared: false means norm: l2, but norm is l1'),
         ({'patch_size': 0}, 'patch_size: '),
         ({'stride': 0}, 'stride: '),
         ({'max_samples': 0}, 'max_samples: '),
@@ -218,6 +300,8 @@ def test_images_that_do_not_fit_are_refused():
         make(space='patch', patch_size=32)(x, y)
     with pytest.raises(ValueError, match=r'needs images \(n, c, h, w\), but got \(3, 24, 24\)'):
         make()(x[0], y[0])
+    with pytest.raises(ValueError, match=r'd\^2 features, too many for samples of d = 12288 values: .*space: patch'):
+        make(norm='l1', kernel='poly2')(*images(2, 64))
     with pytest.raises(ValueError, match='highpass: ~'):
         make()(x.flatten(1), y.flatten(1))
     with pytest.raises(ValueError, match='unbiased needs at least 2'):
@@ -231,6 +315,9 @@ SCENARIOS: dict[str, dict] = {
     'patch, norm': {'space': 'patch', 'squared': False},
     'pixel, linear': {'space': 'pixel', 'kernel': 'linear', 'highpass': None, 'max_samples': 10**6},
     'patch, rff': {'space': 'patch', 'estimator': 'rff', 'num_features': 32},
+    'image, l1': {'kernel': 'linear', 'norm': 'l1'},
+    'pixel, poly2, l1': {'space': 'pixel', 'kernel': 'poly2', 'norm': 'l1', 'max_samples': 10**6},
+    'rff fixed, l1': {'estimator': 'rff', 'draw': 'fixed', 'norm': 'l1', 'num_features': 32},
     'rff, median, norm': {'estimator': 'rff', 'bandwidth': 'median', 'squared': False, 'num_features': 32},
 }
 
