@@ -33,7 +33,8 @@ class SRResNet(nn.Module):
     several processes nor ``train:accumulate`` equal one pass of the whole batch.
 
     Args:
-        num_in_ch (int), num_out_ch (int): Channels. Default: 3.
+        num_in_ch (int): Channels of the LR image. Default: 3.
+        num_out_ch (int): Channels of the HR image. Default: 3.
         num_feat (int): Features. Default: 64.
         num_block (int): Residual blocks. Default: 16.
         upscale (int): 2, 3 or 4. Default: 4.
