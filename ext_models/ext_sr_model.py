@@ -433,8 +433,8 @@ class ExtSRModel(SRModel):
         return self.precision.scale(loss / self.accumulate if self.accumulate > 1 else loss)
 
     def measure_gradients(self, losses: dict[str, Tensor], sr: Tensor) -> None:
-        """Measure the gradients of a chunk's losses at the generated images, in the iterations where it is due."""
-        if self.gradient_norms.due:
+        """Measure the gradients of a chunk's losses at the generated images, where the losses are new or it is due."""
+        if self.gradient_norms.wants(losses):
             self.gradient_norms.measure({name: self.share(loss) for name, loss in losses.items()}, sr)
 
     def update_ema(self) -> None:
@@ -492,6 +492,10 @@ class ExtSRModel(SRModel):
             values /= self.opt['world_size']
         self.log_dict = OrderedDict(zip(tensors, values.tolist(), strict=True))
         return self.log_dict
+
+    def gradient_report(self) -> list[str]:
+        """Once for losses that are new: how strongly each pulls at the generated images, then doubts, in words."""
+        return self.gradient_norms.report()
 
     def panels(self) -> dict[str, Tensor]:
         """Images of the last training batch for TensorBoard, (n, c, h, w) in [0, 1]."""

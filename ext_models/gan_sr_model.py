@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ext_models.ext_sr_model import ExtSRModel, registered, total
+from ext_models.gradient_norms import gradient_at
 
 
 @dataclass(kw_only=True)
@@ -232,7 +233,12 @@ class GANSRModel(ExtSRModel):
         """Backward of the generator: its own losses, with the gradient of others at ``fake`` injected at ``sr``."""
         with self.precision.autocast():
             losses = self.generator_losses(sr, gt)
-        (gradient,) = torch.autograd.grad(self.share(total(at_fake)), fake, retain_graph=True)
+        gradient = gradient_at(self.share(total(at_fake)), fake)
+        if gradient is None:
+            raise ValueError(
+                f'{", ".join(at_fake)} does not depend on the generated images, so the generator would learn nothing '
+                'of it. Look for a detach() in the classes of train:gan_opt, network_d and the views.'
+            )
         self.measure_gradients(losses, sr)
         self.measure_gradients(at_fake, fake)
         # The injected gradient comes first: autograd then adds the terms at ``sr`` in the order BasicSR's graph does.

@@ -6,6 +6,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Cost:
             Windows, where Python does not tell it, nan.
         gpu_memory (float | None): The peak in this phase, in MiB; None without a GPU.
         losses (list[str]): Their names in the log.
+        gradients (Sequence[str]): The norms of their gradients at the generated images, then doubts, in words.
     """
 
     phase: Phase
@@ -41,15 +43,18 @@ class Cost:
     process_memory: float
     gpu_memory: float | None
     losses: list[str]
+    gradients: Sequence[str] = ()
 
     def __str__(self) -> str:
         tried = ', '.join(map(str, self.phase.iterations))
         first = f' (first, with warm-up: {self.seconds[0]:.3f})' if len(self.seconds) > 1 else ' (with warm-up)'
         gpu = '' if self.gpu_memory is None else f', peak GPU memory: {self.gpu_memory:,.0f} MiB'
-        return (
+        norms, *doubts = self.gradients or ['']
+        line = (
             f'{self.phase.name}, iterations {tried}: seconds per iteration: {self.seconds[-1]:.3f}{first}{gpu}, '
             f'peak process memory: {self.process_memory:,.0f} MiB; losses: {", ".join(self.losses)}'
         )
+        return '\n'.join([line, *([f'  {norms}'] if norms else []), *(f'  warning: {doubt}' for doubt in doubts)])
 
 
 def _peak_memory() -> float:
@@ -146,7 +151,8 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                 # rate, which changes no cost.
                 for scheduler in model.schedulers:
                     scheduler.last_epoch = first - 2
-            seconds = []
+            seconds: list[float] = []
+            gradients: list[str] = []
             for iteration in phase.iterations:
                 batch = next(batches)
                 started = time.perf_counter()
@@ -157,6 +163,7 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                     model.optimize_parameters(iteration)
                 values = model.get_current_log()  # waits for the device
                 seconds.append(time.perf_counter() - started)
+                gradients += model.gradient_report() if hasattr(model, 'gradient_report') else []
                 bad = [name for name, value in values.items() if not math.isfinite(value)]
                 if bad:
                     raise UserError(
@@ -166,5 +173,5 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
             losses = [name for name in values if name.startswith('l_')]
             process_memory = _peak_memory()
             gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
-            costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses))
+            costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses, gradients))
     return model, costs

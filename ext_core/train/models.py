@@ -3,7 +3,8 @@
 What the trainer wants of a model is BasicSR's contract (``feed_data``, ``optimize_parameters``, ``validation``,
 ``save``, ``resume_training``), and of ours a little more: ``step_state`` and ``load_step_state`` for what the next step
 depends on beside networks, optimizers and schedules; ``precision`` for the gradient scaler and for gradients that are
-not finite; ``phase_ends`` and ``step_period`` for a dry run. It reads these and calls them, and sets nothing.
+not finite; ``gradient_report`` for what is said of new losses; ``phase_ends`` and ``step_period`` for a dry run. It
+reads these and calls them, and sets nothing.
 """
 
 import copy

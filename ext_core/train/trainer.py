@@ -179,6 +179,9 @@ class Trainer:
             self.data_timer.record()
             self._train_on(batch)
         self.iter_timer.record()
+        if hasattr(self.model, 'gradient_report'):
+            for number, line in enumerate(self.model.gradient_report()):
+                self.logger.log(logging.WARNING if number else logging.INFO, line)
 
     def _train_on(self, batch: dict) -> None:
         """One iteration on this batch."""

@@ -68,6 +68,15 @@ def test_the_adversarial_phase_runs_where_it_begins(tried):
     assert texts[1].startswith('adversarial, iterations 1001, 1002: seconds per iteration: ')
     assert all('peak process memory: ' in text for text in texts)
     assert 'l_g_gan' in texts[1].split('; losses: ')[1]
+    assert [text.count('\n  Gradients at the generated images: ') for text in texts] == [1, 1]
+
+
+def test_a_loss_that_does_not_reach_the_generator_is_told(tried):
+    opt = two_phases()
+    opt['train']['gan_opt'] = GAN | {'loss_weight': 0.0}
+    texts = [str(cost) for cost in tried(opt)[1]]
+    assert 'warning' not in texts[0]
+    assert '\n  warning: l_g_gan: its gradient at the generated images is zero' in texts[1]
 
 
 def test_cost_of_one_iteration_on_a_gpu():

@@ -252,7 +252,9 @@ def test_a_run_that_is_stopped_and_continued_is_the_same(tmp_path, monkeypatch, 
     command = ['-opt', str(file), '--demo']
     assert launch.train(tmp_path, command) == 0
     experiment = tmp_path / 'experiments' / 'demo_losses'
-    assert 'l_memory: ' in next(experiment.glob('*.log')).read_text()
+    log = next(experiment.glob('*.log')).read_text()
+    assert 'l_memory: ' in log
+    assert log.count('Gradients at the generated images: l_pix ') == 1
     files = [experiment / 'models' / 'net_g_4.pth', experiment / 'training_states' / '4.state']
     whole = [torch.load(path, weights_only=True) for path in files]
     assert "'asked': tensor(4.)" in str(whole[1])
