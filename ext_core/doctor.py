@@ -14,7 +14,7 @@ from ext_core.errors import UserError
 from ext_core.project import INSTALLED, PROJECT, as_called, by_console
 
 LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'opencv-python', 'lmdb', 'mmengine', 'scikit-image',
-             'lpips')  # fmt: skip
+             'lpips', 'spandrel')  # fmt: skip
 REGISTRIES = ('ARCH', 'LOSS', 'DATASET', 'METRIC', 'MODEL')
 WEIGHTS = ('vgg19', 'vgg16', 'alexnet')
 FREE_SPACE = 2e9  # bytes; a few checkpoints of a large network with its optimizer
@@ -127,6 +127,10 @@ def _components() -> Section:
         entries = list(getattr(registry, f'{kind}_REGISTRY'))
         ours = sorted(name for name, entry in entries if entry.__module__.startswith('ext_'))
         section.add(kind.lower(), f'{len(entries)}, of these {len(ours)} ours ({", ".join(ours)})')
+    others = [name for name, entry in registry.ARCH_REGISTRY if entry.__module__.startswith('spandrel.')]
+    spandrels = sorted(name.removesuffix('_basicsr') for name in others)
+    missing = 'none: pip install spandrel (docs/networks.md)'
+    section.add("arch of spandrel's", f'{len(spandrels)} ({", ".join(spandrels)})' if spandrels else missing)
     return section
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ext_arch import spandrel_networks
 from ext_core.errors import UserError, print_line
 
 # our packages, and how the files end that are imported, as BasicSR's own folders have it
@@ -22,7 +23,8 @@ PACKAGES = {
 
 
 def register_all() -> None:
-    """Make BasicSR importable on the present stack, then register our networks, losses, datasets, metrics and models.
+    """Make BasicSR importable on the present stack, then register our networks, losses, datasets, metrics and models,
+    and spandrel's networks where it is installed.
 
     Idempotent: Python caches the packages, and ``compat.apply`` remembers what it did.
     """
@@ -34,6 +36,7 @@ def register_all() -> None:
     for package in packages:
         for path in sorted(Path(str(package.__file__)).parent.glob(f'*{PACKAGES[package.__name__]}.py')):
             importlib.import_module(f'{package.__name__}.{path.stem}')
+    spandrel_networks.register()
 
 
 def restored(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from ext_arch.spandrel_networks import NETWORKS
 from ext_core.atomic import atomic_write_bytes
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, bound_arguments, open_generator
@@ -24,7 +25,8 @@ from ext_core.networks.metadata import (
 )
 from ext_core.networks.records import figures_of, iteration_of
 
-_UNMARKED = ('RRDBNet',)  # its shapes show all, and tools without our adapter open it, which a mark could hinder
+# their shapes show all, or spandrel knows them: tools without our adapter open them, which a mark could hinder
+_UNMARKED = ('RRDBNet', *NETWORKS)
 
 
 def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:

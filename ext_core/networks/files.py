@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ext_arch.spandrel_networks import INPUTS, how_to_get
 from ext_core.box import from_box
 from ext_core.errors import UserError
 from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
@@ -207,7 +208,8 @@ def _opened(
             if look_up(ARCH_REGISTRY, network.get('type')) is None:
                 known = section(options or {}, 'custom_imports').get('imports', 'MODULE')
                 modules = known if isinstance(known, str) else ' '.join(map(str, known))
-                remedy = f'Correct the type, or import what registers it: scripts/upscale.py --import {modules}'
+                register = f'Correct the type, or import what registers it: scripts/upscale.py --import {modules}'
+                remedy = how_to_get(network.get('type')) or register
             raise UserError(f'network_g {network} cannot be built: {error}. {remedy}') from error
         remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
         problem = weights_problem(net, weights, str(stored.path), 'g', remedy)
@@ -226,7 +228,7 @@ def _opened(
         net.eval(),
         network,
         scale,
-        int(arguments.get('num_in_ch', arguments.get('in_chans', 3))),
+        next((int(arguments[name]) for name in INPUTS if name in arguments), 3),
         stored.key,
         source,
         stored.metadata,

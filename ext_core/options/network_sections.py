@@ -10,6 +10,7 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
+from ext_arch.spandrel_networks import NETWORKS, SCALES, how_to_get
 from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.keys import call_problems
@@ -33,10 +34,13 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
             continue
         network = look_up(ARCH_REGISTRY, arguments.get('type'))
         if network is None:
-            yield unknown_type(key, arguments.get('type'), 'network', ARCH_REGISTRY)
+            name = arguments.get('type')
+            remedy = how_to_get(name)
+            known = ARCH_REGISTRY, NETWORKS.items()
+            yield Problem(f'{key}:type', remedy) if remedy else unknown_type(key, name, 'network', *known)
             continue
         faults = list(call_problems(opt, key, network, arguments))
-        for name in ('upscale', 'scale'):
+        for name in SCALES:
             factor = _argument(network, name, arguments)
             known = is_number(factor) and is_number(opt.get('scale'))
             if key in ('network_g', 'network_degrade') and known and factor != opt['scale']:

@@ -17,7 +17,12 @@ from ext_models.degrader import Degrader
 
 _WRITTEN = 'Written by `python scripts/export_reference.py` from the code; do not edit.'
 _USES = {
-    'Networks': (ARCH_REGISTRY, (), '`network_g`, `network_d` and further `network_*` sections, by `type`.'),
+    'Networks': (
+        ARCH_REGISTRY,
+        (),
+        '`network_g`, `network_d` and further `network_*` sections, by `type`. [networks.md](networks.md) lists those '
+        'of spandrel.',
+    ),
     'Losses and views': (
         LOSS_REGISTRY,
         (),

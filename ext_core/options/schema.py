@@ -11,6 +11,7 @@ import torch
 from basicsr.utils.file_client import FileClient
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
+from ext_arch.spandrel_networks import NETWORKS
 from ext_core.options import declared
 from ext_core.options.keys import METRIC_GIVEN, schedules
 from ext_core.options.problems import LAUNCHER_DATASETS
@@ -97,7 +98,7 @@ def option_schema() -> dict:
             },
         ],
         '$defs': {
-            'network': _kind('network', {name: _called(value) for name, value in networks.items()}),
+            'network': _networks(networks),
             'loss': _kind('loss', {name: _called(value) for name, value in losses.items()}),
             'degradation': _degradations(networks),
             'dataset': _kind('dataset', {name: _dataset(value) for name, value in kinds.items()}),
@@ -137,6 +138,13 @@ def _called(target: Callable, given: tuple = (), more: dict | None = None) -> di
 def _metric(target: Callable) -> dict:
     runners = {key: _property(parameter) for key, parameter in parameters_of(declared.Metric).items()}
     return _called(target, METRIC_GIVEN, runners)
+
+
+def _networks(networks: Mapping[str, Callable]) -> dict:
+    """Those of BasicSR and ours with their arguments; spandrel's by name, about which the check says the rest."""
+    found = _kind('network', {name: _called(value) for name, value in networks.items()})
+    found['properties']['type']['enum'] += NETWORKS
+    return found
 
 
 def _degradations(networks: Mapping[str, Callable]) -> dict:
