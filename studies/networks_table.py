@@ -42,17 +42,17 @@ class Case(NamedTuple):
 
 
 CASES = {
-    'ATD': Case(_SHUFFLED | {'category_size': 16, 'num_tokens': 8}),
+    'ATD': Case(_SHUFFLED | {'num_tokens': 8}),
     'Compact': Case({'num_feat': 4, 'num_conv': 2, 'upscale': 4}),
     'CRAFT': Case({'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'upscale': 4}),
-    'DAT': Case(_WINDOWS | {'depth': [2], 'split_size': [4, 8], 'expansion_factor': 2.0}),
+    'DAT': Case(_WINDOWS | {'embed_dim': 16, 'depth': [2], 'split_size': [4, 8], 'expansion_factor': 2.0}),
     'DCTLSA': Case({'nf': 10, 'num_modules': 6, 'upscale': 4}),
     'DITN': Case({'dim': 12, 'ITL_blocks': 1, 'SAL_blocks': 1, 'upscale': 4}),
-    'DnCNN': Case({'in_nc': 3, 'out_nc': 3, 'nc': 4, 'nb': 3}, 1, 32),
+    'DnCNN': Case({'in_nc': 3, 'out_nc': 3, 'nc': 4, 'nb': 5}, 1, 32),
     'DRCT': Case(_SHUFFLED | {'gc': 4, 'window_size': 8}),
-    'DRUNet': Case({'in_nc': 3, 'out_nc': 3, 'nc': [4, 4, 8, 8], 'nb': 1}, 1, 32),
+    'DRUNet': Case({'in_nc': 3, 'out_nc': 3, 'nc': [4, 4, 8, 8], 'nb': 4}, 1, 32),
     'ESRGAN': Case({'num_filters': 4, 'num_blocks': 1, 'scale': 4}),
-    'FBCNN': Case({'nc': [4, 4, 8, 8], 'nb': 1}, 1, 32),
+    'FBCNN': Case({'nc': [4, 4, 8, 512], 'nb': 1}, 1, 32),
     'FDAT': Case(
         {'embed_dim': 16, 'num_groups': 1, 'depth_per_group': 2, 'num_heads': 2, 'mid_dim': 8, 'aim_reduction_ratio': 4}
     ),
@@ -66,7 +66,7 @@ CASES = {
     'HAT': Case(_SHUFFLED | {'squeeze_factor': 4, 'num_feat': 8}),
     'HVICIDNet': Case({'channels': [8, 8, 16, 32]}, 1, 32),
     'IPT': Case({'n_feats': 8, 'num_heads': 2, 'num_layers': 1, 'scale': [4]}),
-    'KBNet_l': Case({'dim': 8, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1}, 1, 32),
+    'KBNet_l': Case({'dim': 48, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1}, 1, 32),
     'KBNet_s': Case({'width': 8, 'middle_blk_num': 1, 'enc_blk_nums': [1, 1], 'dec_blk_nums': [1, 1]}, 1, 32),
     'MixDehazeNet': Case({'embed_dims': [8, 16, 32, 16, 8], 'depths': [1, 1, 1, 1, 1], 'out_chans': 4}, 1, 64),
     'MMRealSR': Case({'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1}),
@@ -184,7 +184,8 @@ def tried(what: Callable[[], Any]) -> Any:
 def reason(error: Exception) -> str:
     """The beginning of an error, for a cell of the table."""
     said = ' '.join(str(error).split()) or type(error).__name__
-    return (said if len(said) <= 70 else f'{said[:67]}...').replace('|', '/')
+    said = said.partition('with opset 17: ')[2] or said
+    return (said if len(said) <= 100 else f'{said[:97]}...').replace('|', '/')
 
 
 def row(name: str, case: Case) -> str:

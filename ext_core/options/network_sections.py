@@ -35,9 +35,10 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
         network = look_up(ARCH_REGISTRY, arguments.get('type'))
         if network is None:
             name = arguments.get('type')
-            remedy = how_to_get(name)
-            known = ARCH_REGISTRY, NETWORKS.items()
-            yield Problem(f'{key}:type', remedy) if remedy else unknown_type(key, name, 'network', *known)
+            if remedy := how_to_get(name):
+                yield Problem(f'{key}:type', remedy)
+            else:
+                yield unknown_type(key, name, 'network', ARCH_REGISTRY, NETWORKS.items())
             continue
         faults = list(call_problems(opt, key, network, arguments))
         for name in SCALES:

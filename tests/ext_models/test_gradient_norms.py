@@ -1,6 +1,7 @@
 """The norms of the losses' gradients at the generated images."""
 
 import pytest
+import tiny_energy  # noqa: F401  # registers TinyEnergy
 import torch
 from recipes import FEATURE, PIXEL, batches, build, options, run
 
@@ -87,9 +88,6 @@ def test_an_objective_that_does_not_see_the_generated_image_is_refused():
         run(model, batches(1))
 
 
-ENERGY = {'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1}
-
-
 @pytest.mark.parametrize(
     ('model_type', 'train'),
     [
@@ -105,7 +103,7 @@ def test_measuring_changes_nothing_and_ends_with_the_first_step(model_type, trai
     for measured in (True, False):
         opt = options(model_type, discriminator=None if model_type == 'ExtSRModel' else 'UNetDiscriminatorSN', **train)
         if model_type == 'EnergyGANModel':
-            opt['network_d'] = ENERGY
+            opt['network_d'] = {'type': 'TinyEnergy'}
         model = build(opt)
         if not measured:
             monkeypatch.setattr(GradientNorms, 'wants', lambda self, losses: False)
