@@ -5,7 +5,7 @@ from pathlib import Path
 from ext_core.project import PROJECT
 
 BOX = PROJECT / 'generators'
-DEFAULT = 'photo_x4_psnr'
+DEFAULT = 'photo_x4'
 
 
 def generators() -> dict[str, Path]:

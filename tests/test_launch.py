@@ -1,5 +1,6 @@
 """Whole runs through the launchers: train, save, resume, stop, dry run, test, two processes."""
 
+import contextlib
 import importlib.machinery
 import os
 import signal
@@ -146,20 +147,40 @@ def environment(**extra: str) -> dict:
     return os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''} | extra
 
 
-def start(folder: Path, command: list[str], log: Path) -> subprocess.Popen:
-    """The real command in a copy of the launch folder, so that its experiments go elsewhere, in its own group."""
-    (folder / 'basicsr').mkdir()
-    (folder / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
-    (folder / 'datasets').symlink_to(PROJECT / 'datasets')
-    with log.open('w') as output:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(PYTHONPATH=str(PROJECT)),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+def take_signals() -> None:
+    """Also where the tests themselves run in the background or under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start():
+    """``start(folder, command, log)``: the real command in a copy of the launch folder, so that its experiments go
+    elsewhere, in its own group."""
+    running: list[subprocess.Popen] = []
+
+    def run(folder: Path, command: list[str], log: Path) -> subprocess.Popen:
+        (folder / 'basicsr').mkdir()
+        (folder / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
+        (folder / 'datasets').symlink_to(PROJECT / 'datasets')
+        with log.open('w') as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(PYTHONPATH=str(PROJECT)),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=take_signals,
+            )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 ENDLESS = [*SMALL, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000', 'val:val_freq=100000']
@@ -173,7 +194,7 @@ def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])  # SIGTERM goes to torchrun's processes below
-def test_signals_save_and_end_cleanly(tmp_path, number):
+def test_signals_save_and_end_cleanly(tmp_path, number, start):
     log = tmp_path / 'output.txt'
     entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1']
     process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
@@ -188,7 +209,7 @@ def test_signals_save_and_end_cleanly(tmp_path, number):
     assert torch.load(states[0], weights_only=True)['iter'] == int(states[0].stem)
 
 
-def test_sigterm_to_every_process_of_torchrun_saves(tmp_path):
+def test_sigterm_to_every_process_of_torchrun_saves(tmp_path, start):
     """As Slurm sends it; torchrun's agent passes it on to the ranks, which so get it twice."""
     log = tmp_path / 'output.txt'
     command = [*TORCHRUN, 'basicsr/train.py', *PSNR, '--launcher', 'pytorch', '--force_yml', *ENDLESS]
@@ -203,7 +224,7 @@ def test_sigterm_to_every_process_of_torchrun_saves(tmp_path):
     assert torch.load(state, weights_only=True)['iter'] == int(state.stem)
 
 
-def test_error_while_workers_run_ends_the_command(tmp_path):
+def test_error_while_workers_run_ends_the_command(tmp_path, start):
     """The workers, deaf to signals, must not keep the process from exiting."""
     log = tmp_path / 'output.txt'
     net = build_network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, **{key: int(size) for key, size in SIZES}})
@@ -212,11 +233,7 @@ def test_error_while_workers_run_ends_the_command(tmp_path):
     weights = f'path:pretrain_network_g={tmp_path / "infinite.pth"}'
     entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1', weights]
     process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
-    try:
-        assert process.wait(timeout=60) == 1, log.read_text()[-2000:]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait(timeout=60) == 1, log.read_text()[-2000:]
     assert 'is not finite' in log.read_text()
     assert 'Traceback' not in log.read_text()
 
