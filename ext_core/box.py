@@ -1,5 +1,6 @@
 """The trained generators that come with this project: ``generators/``."""
 
+import os
 from pathlib import Path
 
 from ext_core.project import PROJECT
@@ -15,5 +16,4 @@ def generators() -> dict[str, Path]:
 
 def from_box(name: str | Path) -> Path:
     """The file of a generator of the box; other paths as they are, and a file or folder of that name first."""
-    path = Path(name)
-    return path if path.exists() else generators().get(str(name), path)
+    return Path(name) if os.path.exists(name) else generators().get(str(name), Path(name))
