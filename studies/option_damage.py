@@ -176,7 +176,11 @@ def attempt(file: Path, undamaged: dict) -> tuple[str, str]:
         model = MODEL_REGISTRY.get(opt['model_type'])
         if hasattr(model, 'option_problems'):  # a check, which is no use of what it reads
             stack.enter_context(mock.patch.object(model, 'option_problems', return_value=()))
-        if section(opt, 'network_d').get('type') in (None, 'VGGUAE'):  # others want 128 px, and are faster
+        spectra = section(opt, 'train', 'mmd_opt').get('space') == 'spectrum'
+        if not spectra and section(opt, 'network_d').get('type') in (
+            None,
+            'VGGUAE',
+        ):  # others want 128 px, and are faster
             loading.apply_overlay(opt, {'at_most': {'datasets:train:gt_size': 64}})
         loading.apply_overlay(opt, SMALL)
         opt['root_path'] = str(run)
