@@ -43,7 +43,7 @@ class Trainer:
         self.tb_logger: Any = None
         self.total_iter = int(opt['train']['total_iter'])
         self.iteration = self.begun_at = 0
-        self.saved_at = self.validated_at = self.resumed_at = -1
+        self.saved_at = self.validated_at = -1
         self.reset_at: int | None = None  # --reset_optim: states up to here hold the former optimizers and schedules
         self.saved_networks: dict[Path, Written] = {}  # at that iteration
         self.validation_due = False
@@ -263,7 +263,7 @@ class Trainer:
         """
         before = None if self.saved_at == self.iteration else self._state(validation_due=True)  # all ranks are asked
         curves = self.tb_logger
-        if curves and self.iteration == self.resumed_at:  # the run before may have written some of these figures
+        if curves and self.iteration == self.begun_at:  # the run before may have written some of these figures
             curves = _WithoutDoubles(curves)
         try:
             for loader in self.evaluation:
@@ -411,7 +411,7 @@ class Trainer:
                 f'the state of iteration {state["iter"]} does not fit these options: {error} Resume with the networks, '
                 'optimizers and schedules that it was saved with, or start a run of another name from its weights.'
             ) from error
-        self.iteration = self.begun_at = self.saved_at = self.resumed_at = state['iter']
+        self.iteration = self.begun_at = self.saved_at = state['iter']
         self.saved_networks = {}
         self.validation_due = extra.get('validation_due', False) and self.opt.get('val') is not None
         self.validated_at = extra.get('validated_at', -1)
