@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
 from ext_metrics.domain_gap import colour_distance, gap
-from ext_models.ext_sr_model import registered
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
+from ext_models.registries import registered
 from ext_models.shared_validation import image_path, means, shared
 
 INPUTS = ('gt', 'lq')

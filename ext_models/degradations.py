@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from ext_arch.resize import bicubic_downscale
 from ext_models.degrading import degraded
+from ext_models.registries import look_up
 from ext_models.weights import load_checkpoint, loading_problem, select_weights
 
 DEGRADATION_REGISTRY = Registry('degradation')
@@ -50,7 +51,7 @@ def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
     """
     arguments = dict(options)
     name = arguments.pop('type', None)
-    kind = dict(iter(DEGRADATION_REGISTRY)).get(name)
+    kind = look_up(DEGRADATION_REGISTRY, name)
     if kind is None:
         return TrainedDegradation(_trained(name, arguments, scale), scale)
     if 'scale' in signature(kind).parameters:
@@ -60,8 +61,7 @@ def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
 
 def degradation_class(name: Any) -> Any:
     """What ``type`` names: a degradation, or a network; None where it is neither."""
-    networks = dict(iter(ARCH_REGISTRY))
-    return dict(iter(DEGRADATION_REGISTRY)).get(name) or networks.get(name) or networks.get(f'{name}_basicsr')
+    return look_up(DEGRADATION_REGISTRY, name) or look_up(ARCH_REGISTRY, name)
 
 
 def _trained(name: Any, arguments: dict, scale: int) -> nn.Module:

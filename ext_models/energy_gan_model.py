@@ -14,8 +14,8 @@ from torch import Tensor
 from ext_losses.energy_loss import EnergyGANLoss
 from ext_losses.energy_penalty_loss import EnergyGradientPenalty
 from ext_models.energy_health import EnergyHealth
-from ext_models.ext_sr_model import registered
 from ext_models.gan_sr_model import GANSRModel
+from ext_models.registries import registered
 
 SHOWN = 4  # images of a panel
 

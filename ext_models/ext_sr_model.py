@@ -31,13 +31,6 @@ UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of
 RESERVED = ('pix', 'percep', 'style', 'tv', 'gan', 'pretrain', 'mmd')  # names of values in the log
 
 
-def registered(registry: Any, section: Any) -> Any:
-    """The class that the ``type`` of an option section names in one of BasicSR's registries, or None."""
-    name = section.get('type') if isinstance(section, dict) else None
-    known = dict(iter(registry))
-    return known.get(name) or known.get(f'{name}_basicsr') if isinstance(name, str) else None
-
-
 def _further_losses(train: dict) -> dict[str, Any]:
     """The sections of ``train:losses`` but those that are ``~``."""
     losses = train.get('losses')

@@ -11,8 +11,9 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ext_models.ext_sr_model import ExtSRModel, registered, total
+from ext_models.ext_sr_model import ExtSRModel, total
 from ext_models.gradient_norms import gradient_at
+from ext_models.registries import registered
 
 
 @dataclass(kw_only=True)

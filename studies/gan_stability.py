@@ -158,7 +158,8 @@ def log_curves(opt: dict) -> None:
     from basicsr.utils.registry import MODEL_REGISTRY
 
     from ext_core.options.declared import declared
-    from ext_core.options.problems import is_number, look_up
+    from ext_core.options.problems import is_number
+    from ext_models.registries import look_up
 
     logger = opt['logger'] = {**(opt.get('logger') or {}), 'use_tb_logger': True}
     # BasicSR's own do not know the key

@@ -24,7 +24,8 @@ from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
 from ext_core.networks.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
 from ext_core.networks.weight_files import Stored, experiment_files, options_beside, read_weights
 from ext_core.options import loading as option_files
-from ext_core.options.problems import look_up, section
+from ext_core.options.problems import section
+from ext_models.registries import look_up
 from ext_models.weights import weights_problem
 
 SPANDREL = 'spandrel:'  # before the type of networks that only spandrel has

@@ -23,18 +23,10 @@ from ext_core.options import network_sections as networks
 from ext_core.options.declared import is_undeclared, model_keys
 from ext_core.options.keys import SETTINGS, adam_only, belongs, call_problems, components, schedules, section_problems
 from ext_core.options.positions import Positions
-from ext_core.options.problems import (
-    LAUNCHER,
-    LAUNCHER_PATHS,
-    Problem,
-    did_you_mean,
-    is_number,
-    look_up,
-    section,
-    unknown_type,
-)
+from ext_core.options.problems import LAUNCHER, LAUNCHER_PATHS, Problem, did_you_mean, is_number, section, unknown_type
 from ext_core.options.signatures import Parameter, parameters_of
 from ext_models.optimizers import optimizer_names, where_to_get_more
+from ext_models.registries import look_up
 
 LARGEST = 10**9  # of any number in an option file; iterations, pixels and weights stay far below
 HEAVIEST = 10**6  # weight of a loss

@@ -26,11 +26,11 @@ from ext_core.options.problems import (
     did_you_mean,
     examples,
     is_number,
-    look_up,
     section,
     unknown_type,
 )
 from ext_data.decoding import IMAGE_SUFFIXES
+from ext_models.registries import look_up
 
 LOOKED_AT = 200
 LONGEST_EPOCH = 50_000_000  # samples; their order is kept in memory

@@ -21,12 +21,12 @@ from ext_core.options.declared import (
     model_keys,
     network_paths,
 )
-from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, look_up, section
+from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
 from ext_models.degradations import degradation_class
 from ext_models.degrader import Degrader
-from ext_models.ext_sr_model import registered
 from ext_models.optimizers import find_optimizer
+from ext_models.registries import look_up, registered
 
 METRIC_GIVEN = ('img', 'img2')
 SETTINGS = {  # sections of train that are no components
@@ -48,10 +48,11 @@ def section_problems(
         owner (str): Who reads it, for messages.
         needs (bool): Whether needed keys have to be there. Default: True.
     """
-    for key in [key for key, value in values.items() if value is None]:
-        # as missing; or ~ takes out what another model's file, from which this one inherits, has
-        if known[key].needed if key in known else _of_others(opt, where, key):
-            values = {name: value for name, value in values.items() if name != key}
+    values = {  # without ~ where that is as missing, or takes out what the file of another model has
+        key: value
+        for key, value in values.items()
+        if value is not None or not (known[key].needed if key in known else _of_others(opt, where, key))
+    }
     yield from _unlike(
         opt, where, values, known, f'unknown key; {owner} would ignore it.', ' Remove it, or correct its spelling.'
     )

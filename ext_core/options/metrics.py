@@ -9,9 +9,10 @@ from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 
 from ext_core.options.declared import Metric
 from ext_core.options.keys import METRIC_GIVEN, call_problems
-from ext_core.options.problems import Problem, did_you_mean, look_up, section, unknown_type
+from ext_core.options.problems import Problem, did_you_mean, section, unknown_type
 from ext_core.options.signatures import fits, parameters_of, words
 from ext_core.options.trying import trial
+from ext_models.registries import look_up
 
 
 def problems(opt: dict) -> Iterator[Problem]:

@@ -14,11 +14,12 @@ from ext_arch.spandrel_networks import NETWORKS, SCALES, how_to_get
 from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.keys import call_problems
-from ext_core.options.problems import Problem, is_number, look_up, section, unknown_type
+from ext_core.options.problems import Problem, is_number, section, unknown_type
 from ext_core.options.signatures import Parameter, parameters_of
 from ext_models.degradations import DEGRADATION_REGISTRY, Mixture, degradation_class
 from ext_models.degrader import Degrader
 from ext_models.optimizers import parameter_groups
+from ext_models.registries import look_up
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
 SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255

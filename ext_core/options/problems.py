@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, TypeGuard
 
-_BASICSR_SUFFIX = '_basicsr'
+from ext_models.registries import SUFFIX
+
 # put in by the launcher: not for option files
 LAUNCHER = frozenset({'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'reset_optim', 'root_path'})
 LAUNCHER_PATHS = frozenset({'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'})
@@ -57,16 +58,10 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def look_up(registry: Any, name: Any) -> Any:
-    """What BasicSR's registry holds under a name, with or without its suffix, or None. Prints nothing."""
-    entries = dict(iter(registry))
-    return entries.get(name) or entries.get(f'{name}{_BASICSR_SUFFIX}') if isinstance(name, str) else None
-
-
 def unknown_type(where: str, name: Any, kind: str, *registries: Any) -> Problem:
     """A ``type`` that no registry holds."""
     if name is None:
         return Problem(f'{where}:type', f'is missing. Name the {kind} there.')
-    names = {key.removesuffix(_BASICSR_SUFFIX) for registry in registries for key, _ in registry}
+    names = {key.removesuffix(SUFFIX) for registry in registries for key, _ in registry}
     hint = did_you_mean(name, names) or f' Registered: {", ".join(sorted(names))}.'
     return Problem(f'{where}:type', f"there is no {kind} '{name}'.{hint}")

@@ -30,8 +30,9 @@ from torch.nn.modules import module as registration
 from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.options import datasets
-from ext_core.options.problems import Problem, look_up, section
+from ext_core.options.problems import Problem, section
 from ext_models.degrader import Degrader
+from ext_models.registries import look_up
 from ext_models.sides import MULTIPLES
 
 MOST_TENSORS = 5_000  # of weights in one network; those of super-resolution have up to 2,000

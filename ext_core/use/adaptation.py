@@ -11,7 +11,6 @@ from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.check import find_problems
-from ext_core.options.problems import look_up
 from ext_core.use.adaptation_options import (
     Pairs,
     load,
@@ -23,6 +22,7 @@ from ext_core.use.adaptation_options import (
 )
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use.stages import Plan
+from ext_models.registries import look_up
 
 STAGE_1, HAND_OVER, STAGE_2, GAP, REPORT = 'stage 1', 'hand-over', 'stage 2', 'gap', 'report'
 COMMANDS = 'commands.txt'  # in the folder of the whole: what was run, to be read by people

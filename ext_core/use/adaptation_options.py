@@ -14,9 +14,10 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.options.problems import did_you_mean, look_up
+from ext_core.options.problems import did_you_mean
 from ext_core.project import PROJECT, file_of
 from ext_core.use.hr_sources import pictures_of
+from ext_models.registries import look_up
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
 SECTIONS = ('shared', 'stage1_options', 'stage2_options')

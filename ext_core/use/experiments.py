@@ -81,7 +81,7 @@ class Experiment:
         """Best (None where it is not known what is better) and last value of each metric, by ``set/metric``."""
         from basicsr.utils.registry import MODEL_REGISTRY
 
-        from ext_core.options.problems import look_up
+        from ext_models.registries import look_up
 
         metrics = self.section('val').get('metrics')
         own = getattr(look_up(MODEL_REGISTRY, self.model_type), 'VALIDATION_FIGURES', {})  # of the model itself

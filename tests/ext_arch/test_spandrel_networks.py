@@ -14,7 +14,7 @@ from ext_core.errors import UserError
 from ext_core.networks.export import metadata_of, save_safetensors, weights_of
 from ext_core.networks.files import open_generator
 from ext_core.options import network_sections, yaml_safe
-from ext_core.options.problems import look_up
+from ext_models.registries import look_up
 from studies.networks_table import CASES, NO_GENERATORS, exported, idle, same_in_spandrel, trained, validated
 
 spandrel = pytest.importorskip('spandrel')

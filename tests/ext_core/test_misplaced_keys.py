@@ -14,8 +14,9 @@ from option_edits import changed
 from ext_core.errors import UserError
 from ext_core.options import check, keys, loading
 from ext_core.options.declared import Metric, NonFinite, dataset_keys, model_keys
-from ext_core.options.problems import LAUNCHER_DATASETS, look_up
+from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import NEEDED, fits, parameters_of
+from ext_models.registries import look_up
 
 pytestmark = pytest.mark.usefixtures('data')
 TOP = 'the top level'
