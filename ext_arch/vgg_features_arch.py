@@ -53,9 +53,20 @@ class FrozenConv2d(nn.Module):
         self.register_buffer('weight', weight, persistent=save)
         self.register_buffer('bias', bias, persistent=save)
 
+        self._cast: tuple = (None, None, None)  # weight, versions and type that the last is a copy of
+
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to (n, d, h, w)."""
-        return F.conv2d(x, self.weight, self.bias, padding=1)
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling():
+            # autocast itself would make this copy in every pass
+            dtype = torch.get_autocast_dtype(x.device.type)
+            source = (weight._version, bias._version, dtype)
+            if self._cast[0] is not weight or self._cast[1] != source:
+                copies = weight.to(dtype), bias.to(dtype)
+                self._cast = weight, source, copies
+            weight, bias = self._cast[2]
+        return F.conv2d(x, weight, bias, padding=1)
 
 
 @ARCH_REGISTRY.register()

@@ -24,7 +24,7 @@ from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.optimizers import find_optimizer, parameter_groups, where_to_get_more
-from ext_models.precision import Precision
+from ext_models.precision import AMP_TYPES, Precision
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, option_suffix, select_weights
 
 UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of batch_size_per_gpu.'
@@ -43,8 +43,12 @@ def total(losses: dict[str, Tensor]) -> Tensor:
     return sum(others, start=first)
 
 
-def _plain_format(net: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _plain_input(net: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(image.contiguous() for image in images)
+
+
+def _plain_output(layer: nn.Module, images: tuple[Tensor, ...], features: Tensor) -> Tensor:
+    return features.contiguous()
 
 
 @MODEL_REGISTRY.register()
@@ -71,6 +75,15 @@ class ExtSRModel(SRModel):
             'How training makes low-quality images of the ground truths, by type; ~ for those of the dataset.',
         ] = None
 
+        gradient_as_bucket_view: Annotated[
+            bool | None,
+            'Of DistributedDataParallel: gradients stand in the buffers that are exchanged, which saves their size.',
+        ] = False
+        sync_bn: Annotated[
+            bool | None,
+            'Batch normalisation over the batches of all GPUs; processes on the CPU keep each its own.',
+        ] = False
+
     @dataclass(kw_only=True)
     class TrainOptions:
         """Keys of ``train`` beside SRModel's, all off by default."""
@@ -90,11 +103,13 @@ class ExtSRModel(SRModel):
         amp: Annotated[Literal['bf16', 'fp16', None], 'Forward passes in mixed precision.'] = None
         channels_last: Annotated[
             bool | None,
-            'Weights and images in that memory format; networks that flatten their features for a linear layer keep '
-            'the plain one.',
+            'Weights and images in that memory format; transformers, which have linear layers before convolutions, '
+            'keep the plain one.',
         ] = False
         compile: Annotated[
-            bool | dict | None, '`torch.compile` the networks, with these arguments where it is a section.'
+            bool | dict | None,
+            '`torch.compile` the generator, with these arguments where it is a section; `networks: [g, d]` in it '
+            'compiles others too.',
         ] = None
         accumulate: Annotated[
             int,
@@ -115,6 +130,18 @@ class ExtSRModel(SRModel):
         nonfinite: Annotated[
             dict | None,
             '`{action: stop, max: 10, every: 10}`: what happens when a loss or gradient is NaN or infinite.',
+        ] = None
+
+    @dataclass(kw_only=True)
+    class ValOptions:
+        """Keys of ``val`` beside BasicSR's."""
+
+        amp: Annotated[Literal['bf16', 'fp16', None], 'Validation in mixed precision.'] = None
+        tile: Annotated[
+            int | None,
+            {'minimum': 32},
+            "Side of tiles in pixels of the network's input; ~: images in one piece, in tiles where the memory does "
+            'not suffice.',
         ] = None
 
     SCHEDULERS: dict[str, type] = {  # beside those of torch.optim.lr_scheduler
@@ -180,15 +207,23 @@ class ExtSRModel(SRModel):
         self.loss_dict: dict[str, Tensor] = OrderedDict()
         super().__init__(opt)
 
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network to the device in the wanted memory format, compile it, wrap it for distribution."""
-        if self.channels_last and any(isinstance(module, nn.Linear) for module in net.modules()):
-            # such as VGGStyleDiscriminator: its ``view`` before the linear layer needs the plain format throughout
-            net.register_forward_pre_hook(_plain_format)
-        elif self.channels_last:
-            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def model_to_device(self, net: nn.Module, name: str = 'g') -> nn.Module:
+        """Move ``net_<name>`` to the device in the wanted memory format, compile it, wrap it for distribution."""
+        if self.channels_last:
+            layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear)]
+            linear = [isinstance(layer, nn.Linear) for layer in layers]
+            if linear != sorted(linear):  # a transformer, whose ``view`` between its layers needs the plain format
+                net.register_forward_pre_hook(_plain_input)
+            else:
+                net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                if True in linear[1:]:  # such as VGGStyleDiscriminator, for its ``view`` before the linear layers
+                    layers[linear.index(True) - 1].register_forward_hook(_plain_output)
+        if self.opt.get('sync_bn') and self.opt['dist'] and self.device.type == 'cuda':
+            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.compile:
-            net.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+            arguments = dict(self.compile) if isinstance(self.compile, dict) else {}
+            if name in (arguments.pop('networks', None) or ['g']):
+                net.compile(**arguments)
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
@@ -503,6 +538,13 @@ class ExtSRModel(SRModel):
                 tb_logger.add_images(f'train/{name}', images[:4].detach().float().cpu().clamp(0, 1), current_iter)
             self._panels_written_at = current_iter
         super().validation(dataloader, current_iter, tb_logger, save_img)
+
+    def test(self) -> None:
+        """BasicSR's, in the precision of ``val:amp``."""
+        amp = (self.opt.get('val') or {}).get('amp')
+        with torch.autocast(self.device.type, AMP_TYPES[amp]) if amp else nullcontext():
+            super().test()
+        self.output = self.output.float()
 
     _panels_written_at: int | None = None
     degrader: Degrader | None = None

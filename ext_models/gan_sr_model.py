@@ -127,7 +127,7 @@ class GANSRModel(ExtSRModel):
     def build_discriminator(self) -> None:
         """``net_d``, with its pretrained weights where the options name them."""
         path_opt = self.opt['path']
-        self.net_d = self.model_to_device(build_network(self.opt['network_d']))
+        self.net_d = self.model_to_device(build_network(self.opt['network_d']), 'd')
         self.print_network(self.net_d)
         if path_opt.get('pretrain_network_d') is not None:
             self.load_network(

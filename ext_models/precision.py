@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
 
 
@@ -48,14 +48,14 @@ class Precision:
     """
 
     def __init__(self, amp: str | None, device_type: str, grad_clip: dict | None = None):
-        if amp is not None and amp not in _AMP_TYPES:
+        if amp is not None and amp not in AMP_TYPES:
             raise ValueError(f"amp must be bf16, fp16 or left out, but is '{amp}'.")
         if grad_clip and not _is_clipping(grad_clip):
             raise ValueError(
                 'grad_clip must be like {type: norm, max: 1.0}, {type: value, max: 0.1} or '
                 f"{{type: adjustable, theta: 0.01}}, but is '{grad_clip}'."
             )
-        self.dtype = _AMP_TYPES[amp] if amp else None
+        self.dtype = AMP_TYPES[amp] if amp else None
         self.device_type = device_type
         self.grad_clip = grad_clip
         self.scaler = torch.amp.GradScaler(device_type, enabled=amp == 'fp16')

@@ -104,7 +104,6 @@ def image_record(model: Any, data: dict, dataset: str, current_iter: int | str, 
         images['img2'] = tensor2img([visuals['gt']])
         del model.gt
     del model.lq, model.output  # whole images: their memory is the training's
-    torch.cuda.empty_cache()
     if save_img:
         imwrite(images['img'], str(image_path(model.opt, dataset, data['lq_path'][0], current_iter)))
     metrics = model.opt['val'].get('metrics') or {}

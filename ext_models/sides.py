@@ -27,7 +27,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_pieces(model: Any, test: Callable[[], None]) -> None:
-    """:func:`in_whole_multiples`; where the memory does not suffice, in tiles, smaller and smaller, down to SMALLEST.
+    """:func:`in_whole_multiples`, in tiles of ``val:tile``; where the memory does not suffice, in smaller and smaller
+    ones, down to SMALLEST.
 
     A network that looks further than FRAME, or averages over the image, gives a slightly other result in tiles.
 
@@ -44,7 +45,8 @@ def in_pieces(model: Any, test: Callable[[], None]) -> None:
         in_whole_multiples(model, test)
         return model.output
 
-    tile, cells = 0, (1, 1)  # sides in the network's input and output; tile in cells
+    tile = (model.opt.get('val') or {}).get('tile') or 0  # side in the network's input
+    cells = (1, 1)  # sides in the network's input and output
     try:
         while True:
             try:

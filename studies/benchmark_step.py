@@ -1,19 +1,23 @@
-"""Time our training step against BasicSR's: the same networks, batches and losses, alternating in one run.
+"""Time our GAN step against BasicSR's, and against traiNNer-redux's: equal networks, losses and batches, in one run.
 
-Example:
-    python studies/benchmark_step.py --json step.json
-    python studies/benchmark_step.py --case MSRResNet --perceptual --rounds 20
+Examples:
+    python studies/benchmark_step.py --threads 1 --json step.json
+    python studies/benchmark_step.py --threads 1 --objective srgan --redux ../traiNNer-redux
 
-A round times BasicSR's ESRGANModel, our GANSRModel, and ours with the mask, one step each, in an order that rotates.
-The figures are medians over rounds of the ratio within a round, with the quartiles: on a shared machine only ratios of
-neighbours mean something.
+Cases: a small RRDB network with BasicSR's VGG-style discriminator, and the compact network of generators/ with a U-Net
+discriminator; L1, VGG19's conv5_4 (untrained, which costs the same time) and the objective. A round times one step of
+each variant, in an order that rotates. The figures are medians over rounds of the ratio to BasicSR's step within a
+round, with the quartiles: on a shared machine only ratios of neighbours mean something.
+
+traiNNer-redux is imported from a checkout, with the packages that it needs; it has the objective of SRGAN only.
 """
 
+import copy
 import json
-import statistics
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,107 +28,155 @@ from ext_core.atomic import atomic_write_text
 from ext_core.use.timing import alternate, ratio
 from studies.side_by_side import benchmark_parser, model_options, one_step, prepare, shown
 
-GENERATORS = {
-    'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
-    'EDSR': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4},
-    'RRDBNet': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 23, 'num_grow_ch': 32},
+IMAGES = {'num_in_ch': 3, 'num_out_ch': 3}
+CASES: dict[str, dict[str, dict]] = {
+    'rrdb': {
+        'network_g': {'type': 'RRDBNet', **IMAGES, 'num_feat': 32, 'num_block': 6, 'num_grow_ch': 16},
+        'network_d': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 32, 'input_size': 128},
+    },
+    'compact': {
+        'network_g': {'type': 'SRVGGNetCompact', **IMAGES, 'num_feat': 64, 'num_conv': 16, 'upscale': 4},
+        'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 32},
+    },
 }
-DISCRIMINATOR = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 64, 'input_size': 128}
-ADAM = {'type': 'Adam', 'lr': 1e-4, 'betas': [0.9, 0.99]}
-PERCEPTUAL = {'layer_weights': {'conv5_4': 1}, 'vgg_type': 'vgg19', 'criterion': 'l1'}
+OBJECTIVES = {  # of BasicSR and of ours
+    'srgan': ('SRGANModel', 'AdversarialLoss'),
+    'esrgan': ('ESRGANModel', 'RelativisticAdversarialLoss'),
+}
 GT_SIZE = 128
-VARIANTS = ('basicsr', 'ours', 'ours + mask')
+BF16 = {'amp': 'bf16', 'channels_last': True}
+VARIANTS: dict[str, dict[str, Any]] = {
+    'ours, fp32': {},
+    'ours, bf16': BF16,
+    'ours, bf16, fused': {**BF16, 'fused': True},
+    'ours, bf16, masked': {**BF16, 'mask_opt': {'type': 'ErrorMask'}},
+}
+COMPILED = {'ours, bf16, compiled': {**BF16, 'compile': True}}
 
 
-def options(generator: str, perceptual: bool, **changes) -> dict:
-    """Resolved options of one variant. The perceptual loss has untrained weights, which cost the same time."""
-    train = {
-        'optim_g': dict(ADAM),  # BasicSR's model empties them
-        'optim_d': dict(ADAM),
-        'ema_decay': 0.999,
-        'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1e-2},
-        'gan_opt': changes.pop('gan_opt'),
-        **changes,
-    }
-    if perceptual:
-        ours = {'type': 'VGGFeatureLoss', 'weights': 'random'}
-        train['perceptual_opt'] = PERCEPTUAL | (
-            ours if train['gan_opt']['type'] != 'GANLoss' else {'type': 'PerceptualLoss'}
-        )
-    else:
-        train['perceptual_opt'] = None
-    model_type = 'ESRGANModel' if train['gan_opt']['type'] == 'GANLoss' else 'GANSRModel'
-    return model_options(model_type, train, network_g=GENERATORS[generator], network_d=DISCRIMINATOR)
-
-
-def build(generator: str, perceptual: bool) -> dict:
-    """One model a variant."""
+def build(case: str, objective: str, changes: dict | None) -> Any:
+    """A model of BasicSR (``changes`` is None) or of ours, with these keys of ``train`` besides."""
     from basicsr.models import build_model
     from torchvision.models import vgg19
 
-    objective = {'gan_type': 'vanilla', 'loss_weight': 5e-3}
-    gan = {
-        'basicsr': {'type': 'GANLoss', 'real_label_val': 1.0, 'fake_label_val': 0.0, **objective},
-        'ours': {'type': 'RelativisticAdversarialLoss', **objective},
+    stock, ours = OBJECTIVES[objective]
+    changes = copy.deepcopy(changes)
+    adam = {'type': 'Adam', 'lr': 1e-4, 'betas': [0.9, 0.99]}
+    if changes and changes.pop('fused', False):
+        adam['fused'] = True
+    features = {'layer_weights': {'conv5_4': 1}, 'vgg_type': 'vgg19', 'criterion': 'l1'}
+    train = {
+        'optim_g': adam,
+        'optim_d': dict(adam),  # BasicSR's model empties them
+        'ema_decay': 0.999,
+        'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1e-2},
+        'perceptual_opt': {'type': 'PerceptualLoss', **features}
+        if changes is None
+        else {'type': 'VGGFeatureLoss', 'weights': 'random', **features},
+        'gan_opt': {'type': 'GANLoss' if changes is None else ours, 'gan_type': 'vanilla', 'loss_weight': 5e-3},
+        **(changes or {}),
     }
-    gan['ours + mask'] = gan['ours']
-    models = {}
+    if changes is None:
+        train['gan_opt'] |= {'real_label_val': 1.0, 'fake_label_val': 0.0}
+    torch.manual_seed(0)
     with mock.patch('basicsr.archs.vgg_arch.vgg.vgg19', side_effect=lambda pretrained: vgg19(weights=None)):
-        for variant in VARIANTS:
-            mask = {'mask_opt': {'type': 'ErrorMask'}} if variant == 'ours + mask' else {}
-            torch.manual_seed(0)
-            models[variant] = build_model(options(generator, perceptual, gan_opt=gan[variant], **mask))
-    return models
+        return build_model(model_options(stock if changes is None else 'GANSRModel', train, **CASES[case]))
 
 
-def measure(generator: str, perceptual: bool, batch_size: int, rounds: int) -> dict:
-    """Medians and quartiles of the ratios for one generator."""
-    models = build(generator, perceptual)
-    batch = {
-        'lq': torch.rand(batch_size, 3, GT_SIZE // 4, GT_SIZE // 4),
-        'gt': torch.rand(batch_size, 3, GT_SIZE, GT_SIZE),
+def build_redux(case: str, ours: Any) -> Any:
+    """A model of traiNNer-redux in its bf16 and channels_last, with the networks, L1 and VGG of one of ours."""
+    from traiNNer.losses.gan_loss import GANLoss
+    from traiNNer.models import sr_model
+    from traiNNer.utils.redux_options import DatasetOptions, LogOptions, PathOptions, ReduxOptions, TrainOptions
+
+    adam = {'type': 'Adam', 'lr': 1e-4, 'betas': [0.9, 0.99]}
+    opt = ReduxOptions(
+        name='benchmark',
+        scale=4,
+        num_gpu=int(torch.cuda.is_available()),
+        path=PathOptions(),
+        network_g=CASES[case]['network_g'],
+        network_d=CASES[case]['network_d'],
+        is_train=True,
+        dist=False,
+        use_amp=True,
+        amp_bf16=True,
+        use_channels_last=True,
+        datasets={'train': DatasetOptions(name='none', type='PairedImageDataset')},
+        logger=LogOptions(print_freq=1000, save_checkpoint_freq=1000, use_tb_logger=False),
+        train=TrainOptions(
+            total_iter=1000,
+            optim_g=adam,
+            optim_d=dict(adam),
+            ema_decay=0.999,
+            scheduler={'type': 'MultiStepLR', 'milestones': [900], 'gamma': 0.5},
+            losses=[{'type': 'ganloss', 'gan_type': 'vanilla', 'loss_weight': 5e-3}],
+        ),
+    )
+
+    def network(section: dict) -> torch.nn.Module:
+        source = ours.net_g if section['type'] == CASES[case]['network_g']['type'] else ours.net_d
+        return copy.deepcopy(source)
+
+    with (
+        mock.patch.object(sr_model, 'build_network', network),
+        mock.patch.object(torch.cuda, 'is_bf16_supported', return_value=True),
+    ):
+        model = sr_model.SRModel(opt)
+    model.losses = {
+        'l_g_pix': ours.cri_pix,
+        'l_g_percep': _Perceptual(ours.cri_perceptual),
+        'l_g_gan': next(loss for loss in model.losses.values() if isinstance(loss, GANLoss)),
     }
-    seconds = alternate({variant: partial(one_step, model, batch) for variant, model in models.items()}, rounds)
-    steps = {'ours / basicsr': ('ours', 'basicsr'), 'masked / unmasked': ('ours + mask', 'ours')}
-    result: dict = {
-        'generator': generator,
-        'perceptual': perceptual,
-        'batch_size': batch_size,
-        'rounds': rounds,
-        'basicsr_seconds': statistics.median(seconds['basicsr']),
-    }
-    for name, (above, below) in steps.items():
-        result[name] = ratio(seconds[above], seconds[below])
-    gt = batch['gt'].to(models['ours'].device)
-    alone = alternate({'mask': partial(mask_step, models['ours + mask'].views[0], gt)}, rounds)['mask']
-    result['mask alone / unmasked'] = statistics.median(alone) / statistics.median(seconds['ours'])
-    return result
+    return model
 
 
-def mask_step(mask: torch.nn.Module, gt: torch.Tensor) -> None:
-    """The mask's forward and backward by themselves, which resolves what whole steps cannot."""
-    sr = torch.rand_like(gt).requires_grad_()
-    masked_sr, masked_gt = mask(sr, gt)
-    torch.autograd.grad(masked_sr.sum() + masked_gt.sum(), sr)
+class _Perceptual:
+    """Our perceptual loss as traiNNer-redux calls it."""
+
+    loss_weight = 1.0
+
+    def __init__(self, loss: Any):
+        self.loss = loss
+
+    def __call__(self, sr: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+        return self.loss(sr, gt)[0]
+
+
+def redux_step(model: Any, batch: dict) -> None:
+    model.feed_data(batch)
+    model.optimize_parameters(1, 1, True)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument('--case', nargs='+', choices=GENERATORS, default=list(GENERATORS), help='generators')
-    parser.add_argument('--perceptual', action='store_true', help='with the VGG19 perceptual loss of ESRGAN')
+    parser.add_argument('--case', nargs='+', choices=CASES, default=list(CASES))
+    parser.add_argument('--objective', nargs='+', choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument('--compile', action='store_true', help='also with the networks compiled')
+    parser.add_argument('--redux', type=Path, metavar='DIR', help='checkout of traiNNer-redux, for the objective srgan')
     args = parser.parse_args(argv)
     prepare(args)
+    if args.redux:
+        sys.path.insert(0, str(args.redux))
+    batch = {
+        'lq': torch.rand(args.batch, 3, GT_SIZE // 4, GT_SIZE // 4),
+        'gt': torch.rand(args.batch, 3, GT_SIZE, GT_SIZE),
+    }
     results = []
-    print(f'{"generator":10} {"ours / basicsr (quartiles)":28} {"masked / unmasked":26} {"mask alone":10} basicsr s')
-    for generator in args.case:
-        result = measure(generator, args.perceptual, args.batch, args.rounds)
-        results.append(result)
-        cells = [shown(result[name]) for name in ('ours / basicsr', 'masked / unmasked')]
-        print(
-            f'{generator:10} {cells[0]:28} {cells[1]:26} {result["mask alone / unmasked"]:<10.4f} '
-            f'{result["basicsr_seconds"]:.3f}',
-            flush=True,
-        )
+    print(f'{"case":8} {"objective":9} {"variant":22} ÷ BasicSR (quartiles)')
+    for case in args.case:
+        for objective in args.objective:
+            steps = {'BasicSR': partial(one_step, build(case, objective, None), batch)}
+            for name, changes in {**VARIANTS, **(COMPILED if args.compile else {})}.items():
+                steps[name] = partial(one_step, build(case, objective, changes), batch)
+            if args.redux and objective == 'srgan':
+                redux = build_redux(case, build(case, objective, BF16))
+                steps['traiNNer-redux, bf16'] = partial(redux_step, redux, batch)
+            seconds = alternate(steps, args.rounds)
+            for name in [name for name in steps if name != 'BasicSR']:
+                measured = ratio(seconds[name], seconds['BasicSR'])
+                results.append({'case': case, 'objective': objective, 'variant': name, **measured})
+                print(f'{case:8} {objective:9} {name:22} {shown(measured)}', flush=True)
     if args.json:
         atomic_write_text(json.dumps(results, indent=1) + '\n', args.json)
 

@@ -187,8 +187,12 @@ def model_to_device() -> None:
         if self.opt['dist']:
             # device_ids must be None for a module on the CPU
             devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
-            find_unused = self.opt.get('find_unused_parameters', False)
-            wrapped = DistributedDataParallel(net, device_ids=devices, find_unused_parameters=find_unused)
+            wrapped = DistributedDataParallel(
+                net,
+                device_ids=devices,
+                find_unused_parameters=bool(self.opt.get('find_unused_parameters')),
+                gradient_as_bucket_view=bool(self.opt.get('gradient_as_bucket_view')),
+            )
             if devices is None and dist.get_world_size() > 2:
                 wrapped.register_comm_hook(None, _mean_in_order_of_ranks)
             return wrapped

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from basicsr.models.swinir_model import SwinIRModel
@@ -75,6 +76,7 @@ def shared_validation() -> None:
             return alone(self, dataloader, current_iter, tb_logger, save_img)
         name = dataloader.dataset.opt['name']
         records = shared(self, dataloader, lambda data: image_record(self, data, name, current_iter, save_img))
+        torch.cuda.empty_cache()
         if records is not None:
             conclude(self, records, name, current_iter, tb_logger)
 

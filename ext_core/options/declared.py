@@ -148,6 +148,13 @@ class NonFinite:
 
 
 @dataclass(kw_only=True)
+class Compile:
+    """``train:compile``, beside the arguments of torch.compile."""
+
+    networks: Annotated[list[Literal['g', 'd']] | None, 'Networks to compile; ~: the generator alone.'] = None
+
+
+@dataclass(kw_only=True)
 class DistParams:
     """``dist_params``; read under Slurm."""
 

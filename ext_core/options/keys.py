@@ -12,6 +12,7 @@ from basicsr.models import lr_scheduler as basicsr_schedules
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from ext_core.options.declared import (
+    Compile,
     Metric,
     NonFinite,
     PairedKeys,
@@ -31,7 +32,10 @@ from ext_models.registries import look_up, registered
 METRIC_GIVEN = ('img', 'img2')
 SETTINGS = {  # sections of train that are no components
     'train:nonfinite': parameters_of(NonFinite),
-    'train:compile': {key: p for key, p in parameters_of(torch.compile).items() if key != 'model'},
+    'train:compile': {
+        **parameters_of(Compile),
+        **{key: p for key, p in parameters_of(torch.compile).items() if key != 'model'},
+    },
 }
 
 

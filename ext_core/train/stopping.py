@@ -28,6 +28,7 @@ class StopSignal:
         self.received: int | None = None
         self._received_at = 0.0
         self._group = None
+        self._asked: tuple | None = None  # what the ranks have, and the exchange of it, since the last iteration
 
     def __enter__(self) -> 'StopSignal':
         main = threading.current_thread() is threading.main_thread()
@@ -39,6 +40,8 @@ class StopSignal:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._asked is not None and exception[0] is None:
+            self._asked[1].wait()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -50,9 +53,16 @@ class StopSignal:
             raise KeyboardInterrupt
 
     def agreed(self) -> int | None:
-        """The signal that any rank received, the same on all; every rank must ask once an iteration."""
+        """The signal that any rank received, the same on all; every rank must ask once an iteration.
+
+        With several ranks it is the answer to the question of the iteration before, so that none waits for another.
+        """
         if self._group is None:
             return self.received
+        answer = self._asked
         flag = torch.tensor(self.received or 0)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
-        return int(flag) or None
+        self._asked = flag, dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        if answer is None:
+            return None
+        answer[1].wait()
+        return int(answer[0]) or None

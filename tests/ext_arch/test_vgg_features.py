@@ -8,6 +8,7 @@ import torchvision
 from basicsr.archs import vgg_arch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
+from torch.nn import functional as F
 
 from ext_arch.vgg_features_arch import VGGFeatures, vgg_layers
 
@@ -109,6 +110,20 @@ def test_float64_and_channels_last():
     double = net.double()(images().double())['conv2_2']
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), expected)
+
+
+def test_in_mixed_precision_the_weights_are_those_of_autocast():
+    net, x = build(['conv2_2']), images()
+    with torch.autocast('cpu', torch.bfloat16):
+        for _ in range(2):  # the second pass takes the copy that the first one made
+            expected = (x - net.mean) / net.std
+            for layer in net.vgg_net:
+                conv = hasattr(layer, 'weight')
+                expected = F.conv2d(expected, layer.weight, layer.bias, padding=1) if conv else layer(expected.clone())
+            assert torch.equal(net(x)['conv2_2'], expected)
+            assert expected.dtype == torch.bfloat16
+            net.vgg_net.conv1_1.weight.neg_()  # as load_state_dict changes it
+    assert net(x)['conv2_2'].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

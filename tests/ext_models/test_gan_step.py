@@ -8,6 +8,7 @@ from recipes import FEATURE, PIXEL, batches, build, options, run
 
 RELATIVISTIC = {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3}
 STANDARD = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
+CHANNELS_LAST = torch.channels_last
 UNIT_MASK = {'type': 'ErrorMask', 'k': 0.0, 'b': 1.0}
 
 
@@ -104,6 +105,32 @@ def test_memory_format_and_mixed_precision_train():
         log = run(gan(**settings), batches(3))[-1]
         assert log['l_g_pix'] == pytest.approx(reference['l_g_pix'], rel=0.05), settings
         assert log['l_d_real'] == pytest.approx(reference['l_d_real'], abs=0.2), settings
+
+
+def test_convolutions_before_a_linear_layer_are_channels_last_too():
+    """BasicSR's discriminator flattens its features by ``view``, which wants the plain format."""
+    plain, last = (gan(channels_last=setting) for setting in (False, True))
+    formats = []
+    for layer in last.net_d.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_pre_hook(
+                lambda _, x: formats.append(x[0].is_contiguous(memory_format=CHANNELS_LAST))
+            )
+    assert run(last, batches(1))[-1] == pytest.approx(run(plain, batches(1))[-1], rel=1e-4)
+    assert formats == [True] * len(formats)
+    assert len(formats) == 20  # ten convolutions, real and fake
+
+
+@pytest.mark.parametrize(
+    ('compile', 'compiled'),
+    [(True, 'g'), ({'networks': ['g', 'd']}, 'gd'), ({'networks': ['d'], 'dynamic': True}, 'd')],
+)
+def test_the_generator_is_compiled_and_others_on_request(compile, compiled):
+    with mock.patch('torch.nn.Module.compile', autospec=True) as compiling:
+        model = gan(compile=compile)
+    names = {model.net_g: 'g', model.net_d: 'd'}
+    assert ''.join(names[call.args[0]] for call in compiling.call_args_list) == compiled
+    assert all('networks' not in call.kwargs for call in compiling.call_args_list)
 
 
 def test_gradient_clipping_bounds_the_norm():

@@ -44,6 +44,30 @@ def test_any_size_is_taken(kind, size, model_type):
     assert whole.shape[-2:] != size or torch.equal(whole, image)
 
 
+def test_tiles_and_mixed_precision_where_the_options_ask_for_them():
+    network = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+    model = model_of(network)
+    sizes, types = [], []
+
+    def note(layer: torch.nn.Module, images: tuple, made: torch.Tensor) -> None:
+        sizes.append(images[0].shape[-1])
+        types.append(made.dtype)
+
+    model.net_g.conv_first.register_forward_hook(note)
+    results = []
+    for val in ({}, {'tile': 32}, {'amp': 'bf16'}):
+        model.opt['val'] = val
+        model.feed_data({'lq': torch.rand(1, 3, 40, 100, generator=torch.Generator().manual_seed(0))})
+        sizes.clear()
+        model.test()
+        results.append(model.output)
+        assert (max(sizes) <= 32 + 2 * 32) == (val == {'tile': 32})  # with a frame around the tile
+        assert types[-1] == (torch.bfloat16 if val.get('amp') else torch.float32)
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(results[2], results[0], rtol=0, atol=0.05)  # and in float32
+    assert not torch.equal(results[2], results[0])
+
+
 def test_images_are_continued_as_for_upscale():
     image = torch.rand(1, 3, 17, 30)
     as_numpy = padded(image[0].permute(1, 2, 0).numpy(), 8)

@@ -159,8 +159,7 @@ def test_jobs_follow_on_one_another_and_failures_stay_alone(tmp_path):
 
 def test_benchmarks(tmp_path, monkeypatch, capsys):
     tiny = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
-    monkeypatch.setitem(benchmark_step.GENERATORS, 'MSRResNet', tiny)
-    monkeypatch.setitem(benchmark_step.DISCRIMINATOR, 'num_feat', 2)
+    monkeypatch.setitem(benchmark_step.CASES['compact'], 'network_g', tiny)
     monkeypatch.setattr(benchmark_energy, 'GENERATOR', tiny)
     variants = benchmark_energy.variants
 
@@ -173,11 +172,12 @@ def test_benchmarks(tmp_path, monkeypatch, capsys):
     benchmark_energy.main(['--crop', '32', *fixed])
     found = json.loads(file.read_text())['ratios']
     assert found['SRGAN']['median'] == 1.0
-    benchmark_step.main(['--case', 'MSRResNet', *fixed])
-    (step,) = json.loads(file.read_text())
-    for one in (found['energy'], step['ours / basicsr'], step['masked / unmasked']):
+    benchmark_step.main(['--case', 'compact', '--objective', 'srgan', *fixed])
+    steps = json.loads(file.read_text())
+    assert [step['variant'] for step in steps] == list(benchmark_step.VARIANTS)
+    for one in (found['energy'], *steps):
         assert 0 < one['quartiles'][0] <= one['median'] <= one['quartiles'][1]
-    assert 'MSRResNet' in capsys.readouterr().out
+    assert 'ours, bf16' in capsys.readouterr().out
 
 
 def test_torture(tmp_path):
