@@ -18,9 +18,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = PROJECT / 'tests' / 'golden'
 REGISTRIES = {kind: getattr(registry, f'{kind}_REGISTRY') for kind in ('ARCH', 'DATASET', 'LOSS', 'METRIC', 'MODEL')}
 REGISTRIES['DEGRADATION'] = DEGRADATION_REGISTRY
-SCRIPTS = ('adaptation_report', 'compare', 'convert_weights', 'domain_gap', 'energy_maps', 'evaluate', 'export_onnx',
-           'get_weights', 'mask_readings', 'prepare_data', 'report', 'synthesize_lr', 'train_domain_adaptation',
-           'upscale')  # fmt: skip
+SCRIPTS = ('adaptation_report', 'compare', 'convert_weights', 'domain_gap', 'evaluate', 'export_onnx', 'get_weights',
+           'prepare_data', 'report', 'synthesize_lr', 'train_domain_adaptation', 'upscale')  # fmt: skip
 OVERLAYS = PROJECT / 'options' / 'overlays'
 RECIPES = [
     path

@@ -1,8 +1,8 @@
 """What the readings of the mask's equation do to a trained generator's images: a table, and a picture of the masks.
 
 Examples:
-    python scripts/mask_readings.py --experiment experiments/train_mask_esrgan --output readings.png
-    python scripts/mask_readings.py --experiment experiments/train_mask_esrgan --gt Set14/HR --lq Set14/LR -k 0.1
+    python studies/mask_readings.py --experiment experiments/train_mask_esrgan --output readings.png
+    python studies/mask_readings.py --experiment experiments/train_mask_esrgan --gt Set14/HR --lq Set14/LR -k 0.1
 
 Use it to choose mask_opt for your own data: a mask that is 1 nearly everywhere changes nothing. Columns, means over the
 images:

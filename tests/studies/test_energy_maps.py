@@ -9,7 +9,6 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.utils import img2tensor
-from script_loader import load_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +17,8 @@ from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.use.evaluation import Method
 from ext_data.preparation.demo import ensure_demo_data
+from studies import energy_maps as script
 
-script = load_script('energy_maps')
 ROWS = ['real', 'generated', 'bicubic', 'bicubic x2', 'real + noise 5', 'bicubic + noise 8', 'over-sharpened',
         'JPEG 10', 'checkerboard 6']  # fmt: skip
 GENERATOR = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}

@@ -1,9 +1,6 @@
 """The script that shows what the readings of the mask do, on images with known errors."""
 
-import importlib
 import json
-from pathlib import Path
-from types import ModuleType
 
 import cv2
 import pytest
@@ -11,13 +8,7 @@ import torch
 from basicsr.losses import build_loss
 from torch import Tensor
 
-SCRIPTS = Path(__file__).resolve().parents[2] / 'scripts'
-
-
-@pytest.fixture
-def script(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module('mask_readings')
+from studies import mask_readings as script
 
 
 def noisy_image() -> tuple[Tensor, Tensor]:
@@ -32,7 +23,7 @@ def even_errors() -> list[tuple[Tensor, Tensor]]:
     return [(grey[0] + 1 / 255, grey[0]), (grey[1] + 2 / 255, grey[1])]
 
 
-def test_script_shows_every_choice(script):
+def test_script_shows_every_choice():
     shown = list(script.READINGS.values())
     assert shown[0] == {}
     for option in ('error_measure', 'error_norm'):
@@ -41,7 +32,7 @@ def test_script_shows_every_choice(script):
     assert {reading.get('window', 7) for reading in shown} == {1, 7, 15}
 
 
-def test_script_takes_the_images_as_one_batch(script):
+def test_script_takes_the_images_as_one_batch():
     """The mean of E is (64 * 1 + 128 * 4) / 192 = 3."""
     images = even_errors()
     mask = script.build_masks(images, 0.2, 0.5)['error_norm: mean']
@@ -49,7 +40,7 @@ def test_script_takes_the_images_as_one_batch(script):
         torch.testing.assert_close(mask.mask(*pair).mean().item(), 0.5 + 0.2 * error / 3, rtol=0, atol=1e-4)
 
 
-def test_script_figures_in_closed_form(script):
+def test_script_figures_in_closed_form():
     """One level: E = 1, the mask is 0.7, and it reaches 1 for k = (1 - b) / 1."""
     images = even_errors()[:1]
     values = script.statistics(script.build_masks(images, 0.2, 0.5)['default'], images)
@@ -60,7 +51,7 @@ def test_script_figures_in_closed_form(script):
     assert values['via_mask'] == pytest.approx(via_mask, rel=1e-3)
 
 
-def test_script_writes_table_picture_and_figures(script, tmp_path, monkeypatch, capsys):
+def test_script_writes_table_picture_and_figures(tmp_path, monkeypatch, capsys):
     sr, gt = noisy_image()
     monkeypatch.setattr(script, 'load_images', lambda *_: [(sr[:1], gt[:1]), (sr[1:], gt[1:])])
     picture, figures = tmp_path / 'new' / 'masks.png', tmp_path / 'masks.json'
@@ -75,6 +66,6 @@ def test_script_writes_table_picture_and_figures(script, tmp_path, monkeypatch, 
     assert height / 3 == pytest.approx(220)
 
 
-def test_script_refuses_what_is_no_experiment(script, tmp_path, capsys):
+def test_script_refuses_what_is_no_experiment(tmp_path, capsys):
     assert script.main(['--experiment', str(tmp_path / 'none')]) == 1
     assert 'not a finished experiment' in capsys.readouterr().err

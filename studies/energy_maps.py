@@ -1,8 +1,8 @@
 """What the discriminator of a trained energy GAN says: a table of energies, and a picture of where they sit.
 
 Examples:
-    python scripts/energy_maps.py --experiment experiments/train_vgg_srgan --output energy.png
-    python scripts/energy_maps.py --experiment experiments/train_vgg_srgan --set Set5=Set5/HR:Set5/LR \\
+    python studies/energy_maps.py --experiment experiments/train_vgg_srgan --output energy.png
+    python studies/energy_maps.py --experiment experiments/train_vgg_srgan --set Set5=Set5/HR:Set5/LR \\
         Set14=Set14/HR:Set14/LR --crop 128 --json energy.json
 
 A generator follows the energy downhill, so what has less energy than a real image is what it is taught to make. Rows:
