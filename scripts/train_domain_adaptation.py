@@ -10,9 +10,8 @@ experiments/<name>_stage1 and experiments/<name>_stage2; experiments/<name> gets
 commands.txt (the same step by step), and report.md with report.json, gap.png and crops.png.
 
 Repeat the command to continue: what has finished is kept, what was interrupted resumes. Ctrl-C and SIGTERM let a
-training save its state; the exit status is then 128 + the signal's number. Under torchrun every process trains and
-degrades its share, on one or several machines that share experiments/ and the images; only the first measures and
-reports. There BasicSR's batch_size_per_gpu counts for each process.
+training save its state; the exit status is then 128 + the signal's number. Started by torchrun, on one machine, it
+trains and degrades in as many processes; BasicSR's batch_size_per_gpu counts for each.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import print_line, refusal
+from ext_core.errors import UserError, exit_status
 from ext_core.project import PROJECT, by_console, file_of
 from ext_core.registration import register_all
 
@@ -39,24 +38,28 @@ def main(argv: list[str] | None = None) -> int:
     from ext_core.use.adaptation import plan
     from ext_core.use.stages import run_in_order
 
-    rank, torchrun = os.environ.get('RANK', '0'), None
-    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
-        torchrun = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    processes = int(os.environ.get('WORLD_SIZE', '1'))
+    if os.environ.get('RANK', '0') != '0':  # the first process starts each command on as many
+        return 0
+    status = 0
+
+    def run() -> None:
+        nonlocal status
+        if int(os.environ.get('LOCAL_WORLD_SIZE', processes)) != processes:
+            raise UserError(
+                'torchrun has started this command on several machines. Start it on one; or run stage 1, the hand-over '
+                'and stage 2 by themselves (docs/domain_adaptation.md), each on all machines.'
+            )
+        job, files = plan(ROOT, args.opt, args.force_yml, args.demo, processes if processes > 1 else None)
+        status = run_in_order(job, files, lambda line: print(line, flush=True))
+
     try:
-        status = run_in_order(
-            lambda: plan(ROOT, args.opt, args.force_yml, args.demo, torchrun), lambda line: print(line, flush=True)
-        )
+        failed = exit_status(run)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        message = refusal(error)
-        if message is None:
-            raise
-        print_line(f'{f"[rank {rank}] " if rank != "0" else ""}error: {message}')
-        return 1
-    if status > 128 and rank == '0':
+    if status > 128:
         print('stopped; repeat the command to continue', file=sys.stderr, flush=True)
-    return status
+    return failed or status
 
 
 if __name__ == '__main__':

@@ -118,7 +118,7 @@ def as_recipe(file: Path) -> Path:
     if 'stage1' not in loading.load(file):
         return file
     stage = file.with_name('stage1_of_two.yml')
-    stage.write_text(adaptation.plan(Path.cwd(), file, (), False, None).files['stage1.yml'], encoding='utf-8')
+    stage.write_text(adaptation.plan(Path.cwd(), file, (), False, None)[1]['stage1.yml'], encoding='utf-8')
     return stage
 
 

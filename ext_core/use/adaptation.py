@@ -12,7 +12,6 @@ from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.check import find_problems
 from ext_core.use.adaptation_options import (
-    Pairs,
     load,
     pairs_of,
     resolve,
@@ -21,16 +20,14 @@ from ext_core.use.adaptation_options import (
     with_pairs,
 )
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
-from ext_core.use.stages import Plan
 from ext_models.registries import look_up
 
-STAGE_1, HAND_OVER, STAGE_2, GAP, REPORT = 'stage 1', 'hand-over', 'stage 2', 'gap', 'report'
 COMMANDS = 'commands.txt'  # in the folder of the whole: what was run, to be read by people
 
 
 def plan(
     root: Path, file: Path, overrides: Sequence[str] = (), demo: bool = False, torchrun: int | None = None
-) -> Plan:
+) -> tuple[Job, dict[str, str]]:
     """Read, check, and say what is to be run. Writes nothing, but for the embedded photographs of ``demo``.
 
     Args:
@@ -38,7 +35,10 @@ def plan(
         file (Path): The option file.
         overrides (Sequence[str]): See :func:`load`.
         demo (bool): Whether to shrink the recipes and take embedded photographs.
-        torchrun (int | None): How many processes on this machine torchrun started. Default: None, without it.
+        torchrun (int | None): How many processes torchrun is to start for each training. Default: None, one without it.
+
+    Returns:
+        tuple[Job, dict[str, str]]: For :func:`ext_core.use.stages.run_in_order`.
 
     Raises:
         UserError: If options of the file or of a stage are wrong, or do not fit what is there already.
@@ -91,47 +91,39 @@ def plan(
             f'{second} was trained after a stage 1 with other options, those in {before}. Move {second} away, '
             'or choose another name.'
         )
-    steps = _steps(root, folder, experiments, stages, pairs, launcher)
-    alone = frozenset((GAP, REPORT))
-    lines = [_readable(step, None if step.name in alone else torchrun) for step in steps]
-    files = {f'stage{number}.yml': yaml_safe.dump(stage) for number, stage in stages.items()}
-    files[COMMANDS] = '\n'.join(lines) + '\n'
-    return Plan(Job(folder.name, folder, steps), alone, files)
+    start, typed = [sys.executable], ['python']
+    if torchrun is not None:
+        group = [f'--nproc_per_node={torchrun}', '--standalone']
+        start, typed = [sys.executable, '-m', 'torch.distributed.run', *group], ['torchrun', *group]
+    steps, lines = [], []
 
+    def add(name: str, script: str, arguments: list[str], product: Path, inputs: str, alone: bool = False) -> None:
+        file = root / script
+        words = [shown(file)] if file.is_file() else ['-m', 'ext_core', file.stem.replace('_', '-')]
+        words += arguments
+        steps.append(Step(name, [*([sys.executable] if alone else start), *words], product, inputs))
+        lines.append(shlex.join([*(['python'] if alone else typed), *words]))
 
-def _steps(
-    root: Path, folder: Path, experiments: dict[int, Path], stages: dict[int, dict], pairs: Pairs | None, launcher: list
-) -> list[Step]:
-    def script(folder: str, name: str) -> list[str]:
-        file = root / folder / f'{name}.py'
-        own = [str(file)] if file.is_file() else ['-m', 'ext_core', name.replace('_', '-')]
-        return [sys.executable, *own]
-
-    def training(number: int) -> Step:
-        options_file = shown(folder / f'stage{number}.yml')
-        command = [*script('basicsr', 'train'), '-opt', options_file, '--auto_resume', *launcher]
+    def add_training(name: str, number: int) -> None:
+        arguments = ['-opt', shown(folder / f'stage{number}.yml'), '--auto_resume', *launcher]
         product = experiments[number] / 'models' / 'net_g_latest.pth'
-        return Step((STAGE_1, STAGE_2)[number - 1], command, product, fingerprint(training_part(stages[number])))
+        add(name, 'basicsr/train.py', arguments, product, fingerprint(training_part(stages[number])))
 
-    steps = [training(1)]
+    add_training('stage 1', 1)
     if pairs:
-        command = [*script('scripts', 'synthesize_lr'), '--experiment', shown(experiments[1]), '--hr', pairs.source]
-        command += ['--output', pairs.lr] + (['--output-hr', pairs.hr] if pairs.own_hr else [])
-        steps.append(Step(HAND_OVER, command, Path(f'{pairs.lr}.json'), fingerprint(pairs.source, pairs.hr, pairs.lr)))
-    steps.append(training(2))
-    val = stages[1]['datasets']['val']
+        arguments = ['--experiment', shown(experiments[1]), '--hr', pairs.source, '--output', pairs.lr]
+        arguments += ['--output-hr', pairs.hr] if pairs.own_hr else []
+        inputs = fingerprint(pairs.source, pairs.hr, pairs.lr)
+        add('hand-over', 'scripts/synthesize_lr.py', arguments, Path(f'{pairs.lr}.json'), inputs)
+    add_training('stage 2', 2)
+    val, figures = stages[1]['datasets']['val'], folder / 'gap.json'
     sets = ['--hr', val['dataroot_gt'], '--real', val['dataroot_real_lq']]
-    figures = folder / 'gap.json'
-    command = [*script('scripts', 'domain_gap'), *sets, '--experiment', shown(experiments[1])]
-    command += ['--json', shown(figures), '--output', shown(folder / 'gap.png')]
-    steps.append(Step(GAP, command, figures, fingerprint(sets)))
-    command = [*script('scripts', 'adaptation_report'), shown(folder)]
+    arguments = [*sets, '--experiment', shown(experiments[1]), '--json', shown(figures)]
+    arguments += ['--output', shown(folder / 'gap.png')]
+    add('gap', 'scripts/domain_gap.py', arguments, figures, fingerprint(sets), alone=True)
     validation = {key: value for key, value in stages[2]['datasets'].items() if key.startswith('val')}
     inputs = fingerprint(validation, (stages[2].get('val') or {}).get('metrics'))
-    return [*steps, Step(REPORT, command, folder / 'report.md', inputs)]
-
-
-def _readable(step: Step, torchrun: int | None) -> str:
-    """A command as one would type it in the current folder."""
-    start = ['python'] if torchrun is None else ['torchrun', f'--nproc_per_node={torchrun}']
-    return shlex.join([*start, shown(Path(step.command[1])), *step.command[2:]])
+    add('report', 'scripts/adaptation_report.py', [shown(folder)], folder / 'report.md', inputs, alone=True)
+    files = {f'stage{number}.yml': yaml_safe.dump(stage) for number, stage in stages.items()}
+    files[COMMANDS] = '\n'.join(lines) + '\n'
+    return Job(folder.name, folder, steps), files

@@ -1,6 +1,7 @@
 """The whole chain with fake commands: what is run with which options, what is repeated, what is refused."""
 
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,18 +158,29 @@ def test_stage_2_of_another_stage_1_is_not_continued(root, capsys):
 
 
 def test_under_torchrun_trainings_are_distributed(root):
-    made = plan(root, write(root), torchrun=4)
-    commands = {step.name: list(step.command) for step in made.job.steps}
+    job, files = plan(root, write(root), torchrun=4)
+    commands = {step.name: list(step.command) for step in job.steps}
     assert commands['stage 1'][-2:] == commands['stage 2'][-2:] == ['--launcher', 'pytorch']
-    assert made.alone == {'gap', 'report'}
-    lines = made.files['commands.txt'].splitlines()
+    group = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=4']
+    assert [name for name, words in commands.items() if words[:4] == group] == ['stage 1', 'hand-over', 'stage 2']
+    lines = files['commands.txt'].splitlines()
     assert [line.split(' ')[:2] for line in lines[:3]] == [['torchrun', '--nproc_per_node=4']] * 3
     assert [line.split(' ')[0] for line in lines[3:]] == ['python'] * 2
 
 
+def test_of_torchruns_processes_only_the_first_works_and_on_one_machine(root, monkeypatch, capsys):
+    path = write(root)
+    for variables, status in ({'RANK': '1', 'WORLD_SIZE': '2'}, 0), ({'RANK': '0', 'LOCAL_WORLD_SIZE': '1'}, 1):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert run(path) == status
+    assert 'on several machines' in capsys.readouterr().err
+    assert ran(root) == []
+
+
 # ---------------------------------------------------------------------- options of the stages
 def stages(path: Path, **arguments) -> tuple[dict, dict]:
-    files = plan(path.parent, path, **arguments).files
+    _, files = plan(path.parent, path, **arguments)
     return yaml_safe.parse(files['stage1.yml']), yaml_safe.parse(files['stage2.yml'])
 
 
@@ -208,7 +220,7 @@ def test_images_stand_in_both_stages(root):
 def test_hr_images_in_a_folder_get_an_lmdb(root):
     shared = {'datasets': {'train': {'dataset_enlarge_ratio': 3}}}
     path = write(root, hr='data/val/gt', real_lq='data/val/real_x4', shared=shared)
-    command = list(plan(root, path).job.steps[1].command)
+    command = list(plan(root, path)[0].steps[1].command)
     assert command[-2:] == ['--output-hr', 'experiments/tiny/HR.lmdb']
     train = stages(path)[1]['datasets']['train']
     assert (train['dataroot_gt'], train['io_backend']) == ('experiments/tiny/HR.lmdb', {'type': 'lmdb'})
