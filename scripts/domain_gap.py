@@ -34,7 +34,7 @@ from torch import Tensor
 from ext_core.errors import UserError, exit_status
 from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
-from ext_core.use.degrading import load_degrader
+from ext_core.use.synthesis import load_degrader
 from ext_models.degrading import low_resolution
 
 COLUMNS = {

@@ -56,8 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch.distributed as dist
 
     from ext_core.networks.weight_files import experiment_files
-    from ext_core.use.degrading import load_degrader
-    from ext_core.use.synthesis import Outputs, synthesize
+    from ext_core.use.synthesis import Outputs, load_degrader, synthesize
 
     try:
         if args.tile < 0:

@@ -21,14 +21,14 @@ class Picture:
         place (Path): The file, or the LMDB's folder.
         in_lmdb (bool): Which of the two.
         size (tuple[int, int] | None): (width, height) from its header, None where that cannot be read.
-        fingerprint (list[int]): Size in bytes and time of change in nanoseconds, of the file or of the whole LMDB.
+        changed (int): Time of change in nanoseconds, of the file or of the whole LMDB.
     """
 
     key: str
     place: Path
     in_lmdb: bool
     size: tuple[int, int] | None
-    fingerprint: list[int]
+    changed: int
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ def pictures_of(root: Path) -> list[Picture]:
         damage = images.lmdb_damage(root)
         if damage:
             raise UserError(damage)
-        stamp, sizes = _stamp(root / 'data.mdb'), images.lmdb_sizes(root)
+        changed, sizes = (root / 'data.mdb').stat().st_mtime_ns, images.lmdb_sizes(root)
         # outputs are named after the keys, and must not land elsewhere
         bad = next((key for key in sizes if any(character in key for character in '/\\\n\r')), None)
         if bad is not None:
@@ -54,13 +54,13 @@ def pictures_of(root: Path) -> list[Picture]:
                 f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain "
                 'names.'
             )
-        return [Picture(key, root, True, size, stamp) for key, size in sorted(sizes.items())]
+        return [Picture(key, root, True, size, changed) for key, size in sorted(sizes.items())]
     if not root.is_dir():
         raise UserError(f'{root}: there is no such folder.')
     found = match_pairs(find_images(root, '{name}', 1), {}, 1)
     if not found:
         raise UserError(f'{root} holds no images. Name a folder of images, or an LMDB.')
-    return [Picture(pair.key, pair.hr, False, images.file_size(pair.hr), _stamp(pair.hr)) for pair in found]
+    return [Picture(pair.key, pair.hr, False, images.file_size(pair.hr), pair.hr.stat().st_mtime_ns) for pair in found]
 
 
 def read_picture(picture: Picture) -> np.ndarray:
@@ -76,8 +76,3 @@ def read_picture(picture: Picture) -> np.ndarray:
     else:
         content = read_bytes(picture.place)
     return decode(content or b'', picture.name)
-
-
-def _stamp(file: Path) -> list[int]:
-    stat = file.stat()
-    return [stat.st_size, stat.st_mtime_ns]

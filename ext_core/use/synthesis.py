@@ -1,12 +1,13 @@
-"""Write the low-resolution images that a degradation network makes of a set of HR images: in parallel over processes,
-resumably, as an LMDB or a folder, with a record of where they come from."""
+"""Write the low-resolution images that a degradation network makes of a set of HR images: in tiles, shared among
+processes, resumably, as an LMDB or a folder, with a record of where they come from."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -15,25 +16,85 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.networks.files import GeneratorFile
-from ext_core.use.degrading import low_resolution_in_tiles, reach_of
+from ext_core.networks.files import GeneratorFile, open_generator
+from ext_core.options.image_files import file_size
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_data.decoding import ImageError
 from ext_data.preparation.images import mod_crop, write_png
-from ext_data.preparation.ledger import Ledger, Record
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing
+from ext_models import tiles
+from ext_models.degrading import degraded, low_resolution
 
+MAX_REACH = 64  # LR pixels; of networks that see further, images are taken whole
 T = TypeVar('T')
 
 
+# ---------------------------------------------------------------------- the network
+def load_degrader(option_file: Path, weights: Path, device: torch.device | str = 'cpu') -> GeneratorFile:
+    """The degradation network ``network_g`` of an option file, with its EMA weights where the file has them.
+
+    Args:
+        option_file (Path): That of stage 1.
+        weights (Path): Checkpoint of its generator. :func:`ext_core.networks.weight_files.experiment_files` finds
+            both in an experiment.
+        device (torch.device | str): Where to put it. Default: 'cpu'.
+
+    Raises:
+        UserError: If a file is missing or the weights belong to another network.
+    """
+    opened = open_generator(weights, options=option_file)
+    opened.net.requires_grad_(False).to(device)
+    return opened
+
+
+def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
+    """As :func:`ext_models.degrading.low_resolution`, with the memory of one tile: see
+    :func:`ext_models.tiles.in_tiles`.
+
+    Args:
+        net, gt, scale: See :func:`ext_models.degrading.low_resolution`.
+        tile (int): Side of a tile in LR pixels, without its frame; 0 takes the image whole.
+        reach (int): From :func:`reach_of`, in LR pixels.
+    """
+    return tiles.in_tiles(lambda piece: low_resolution(net, piece, scale), gt, tile, reach, (scale, 1))
+
+
+def reach_of(net: nn.Module, scale: int) -> int:
+    """How far the influence of an HR pixel reaches, in LR pixels, see :func:`ext_models.tiles.reach_of`.
+
+    Args:
+        net (nn.Module): Degradation network of three channels in evaluation mode.
+        scale (int): HR size / LR size.
+
+    Raises:
+        UserError: If it reaches further than ``MAX_REACH``, as that of global normalisation does.
+    """
+    probe = copy.deepcopy(net).cpu()  # convolutions of a GPU may spread a NaN further than they spread numbers
+    reach = tiles.reach_of(lambda image: degraded(probe, image, scale), MAX_REACH, (scale, 1))
+    if reach is None:
+        raise UserError(
+            f'{type(net).__name__} sees further than {MAX_REACH} LR pixels, so that tiles would show seams. '
+            'Use --tile 0, which takes images whole.'
+        )
+    return reach
+
+
+def identity_of(degrader: GeneratorFile) -> dict[str, Any]:
+    """What its images depend on: the weights' hash, the network's options, the scale."""
+    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
+    return {'weights_sha256': digest, 'network': degrader.network, 'scale': degrader.scale}
+
+
+# ---------------------------------------------------------------------- the images
 @dataclass(frozen=True)
 class Outputs:
-    """What to write; ``NAME.json`` with the provenance goes beside each of ``lmdb`` and ``folder``.
+    """What to write; ``NAME.json`` with the provenance goes beside each.
 
     Args:
         lmdb (Path | None): LR images as an LMDB for BasicSR, with the keys of the HR LMDB.
@@ -59,45 +120,16 @@ class Outputs:
         """Everything that is written."""
         return [path for path in (self.lmdb, self.folder, self.hr_lmdb) if path is not None]
 
-    @property
-    def work(self) -> Path:
-        """Hidden folder of what an interrupted run continues from; removed at the end."""
-        anchor = self.lmdb or self.folder
-        assert anchor is not None
-        return anchor.parent / f'.{anchor.name}.work'
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One run as the first rank planned it."""
-
-    pictures: list[Picture]
-    todo: list[Picture]
-    lr: Path
-    hr: Path | None
-    ledger: Path  # without suffix: one for each set of settings
-    settings: dict[str, Any]
-
-
-def provenance_file(place: Path) -> Path:
-    """Where the record of an LMDB or folder stands."""
-    return place.with_name(f'{place.name}.json')
-
-
-def identity_of(degrader: GeneratorFile) -> dict[str, Any]:
-    """What its images depend on: the weights' hash, the network's options, the scale."""
-    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
-    return {'weights_sha256': digest, 'network': degrader.network, 'scale': degrader.scale}
-
 
 def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 128, say: Callable = print) -> int:
     """Make and write the LR images.
 
     Under ``torch.distributed`` every rank takes its share, and must call it. Finished images of an interrupted run are
-    kept; outputs that are complete, from the same weights and the same HR images, stay as they are.
+    kept, in a hidden folder beside the outputs, and each has its HR image's time of change; outputs that are complete,
+    from the same weights and the same HR images, stay as they are.
 
     Args:
-        degrader (GeneratorFile): From ``ext_models.degrading.load_degrader``.
+        degrader (GeneratorFile): From :func:`load_degrader`.
         hr (Path): Folder of HR images, or an LMDB.
         outputs (Outputs): What to write.
         tile (int): Side of a tile in LR pixels, 0 for whole images: bounds the memory, changes nothing. Default: 128.
@@ -110,62 +142,77 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
         UserError: If an HR image cannot be read, sizes are no multiple of the scale and no HR images are written, or an
             output is somebody else's. All ranks raise it.
     """
-    rank, world = _rank()
+    from basicsr.utils import img2tensor, tensor2img
+
+    distributed = torch.distributed.is_initialized()
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
     say = say if rank == 0 else lambda line: None
-    places = ', '.join(map(str, outputs.places))
-    task = _on_first_rank(lambda: _plan(degrader, hr, outputs))
-    if task is None:
+    places, scale = ', '.join(map(str, outputs.places)), degrader.scale
+    anchor = outputs.places[0]
+    work = anchor.parent / f'.{anchor.name}.work'
+    folders = [work / 'lr', work / 'hr'] if outputs.hr_lmdb else [work / 'lr']
+    pictures, todo = _on_first_rank(lambda: _plan(degrader, hr, outputs, folders))
+    if not pictures:
         say(f'{places}: complete, nothing to do.')
         return 0
-    share, problems = task.todo[rank::world], []
-    if share:
-        reach = reach_of(degrader.net, degrader.scale) if tile else 0
-        ledger = Ledger(task.ledger.with_suffix(f'.rank{rank}.jsonl'), task.settings)
-        for picture in tqdm(share, unit='image', disable=rank != 0):
-            try:
-                ledger.append(_make(picture, task, degrader, tile, reach))
-            except ImageError as error:
-                problems.append(str(error))
+    share, problems = todo[rank::world], []
+    device = next(degrader.net.parameters()).device
+    reach = reach_of(degrader.net, scale) if tile and share else 0
+    for picture in tqdm(share, unit='image', disable=rank != 0):
+        try:
+            whole = read_picture(picture)
+            gt = mod_crop(whole, scale)
+            if not outputs.hr_lmdb and gt.shape != whole.shape:  # its header did not tell
+                size = f'{whole.shape[1]} x {whole.shape[0]}'
+                raise ImageError(f'{picture.name}: {size} is no multiple of the scale ({scale})')
+            if min(gt.shape[:2]) < 2 * scale:
+                raise ImageError(
+                    f'{picture.name}: smaller than {2 * scale} pixels, too small to be reduced {scale} times'
+                )
+            tensor = img2tensor(gt.astype(np.float32) / 255.0)[None].to(device)
+            made = [tensor2img(low_resolution_in_tiles(degrader.net, tensor, scale, tile, reach)), gt]
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        for folder, image in zip(folders, made, strict=False):
+            file = folder / f'{picture.key}.png'
+            write_png(file, image)
+            os.utime(file, ns=(picture.changed, picture.changed))
     found: list[Any] = [(len(share) - len(problems), problems)] * world
     if world > 1:
         torch.distributed.all_gather_object(found, found[0])
-    made, problems = sum(number for number, _ in found), [problem for _, listed in found for problem in listed]
+    made_now, problems = sum(number for number, _ in found), [problem for _, listed in found for problem in listed]
     if problems:
         raise UserError(
-            f'{len(problems)} of {len(task.pictures)} images cannot be used; nothing was packed:\n{listing(problems)}\n'
+            f'{len(problems)} of {len(pictures)} images cannot be used; nothing was packed:\n{listing(problems)}\n'
             'Replace or remove these files and run the same command again; finished images are kept.'
         )
-    _on_first_rank(lambda: _finish(task, degrader, hr, outputs))
-    say(f'{len(task.pictures)} LR images, {made} of them made now: {places}')
-    return made
-
-
-# ---------------------------------------------------------------------- ranks
-def _rank() -> tuple[int, int]:
-    if torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    _on_first_rank(lambda: _finish(degrader, hr, outputs, work, pictures))
+    say(f'{len(pictures)} LR images, {made_now} of them made now: {places}')
+    return made_now
 
 
 def _on_first_rank(job: Callable[[], T]) -> T:
     """Its result, or its error, on all ranks."""
-    rank, world = _rank()
+    distributed = torch.distributed.is_initialized()
     outcome: list[Any] = [None]
-    if rank == 0:
+    if not distributed or torch.distributed.get_rank() == 0:
         try:
             outcome = [job()]
         except (UserError, ValueError, OSError) as error:
             outcome = [UserError(str(error))]
-    if world > 1:
+    if distributed:
         torch.distributed.broadcast_object_list(outcome)
     if isinstance(outcome[0], UserError):
         raise outcome[0]
     return outcome[0]
 
 
-# ---------------------------------------------------------------------- before
-def _plan(degrader: GeneratorFile, hr: Path, outputs: Outputs) -> _Task | None:
-    """What is to be done, or None if everything is there. Nothing is overwritten that this module did not write."""
+def _plan(
+    degrader: GeneratorFile, hr: Path, outputs: Outputs, folders: Sequence[Path]
+) -> tuple[list[Picture], list[Picture]]:
+    """All HR images, none if everything is there, and those that are to be degraded into the folders. Nothing is
+    overwritten that this module did not write."""
     pictures, scale = pictures_of(hr), degrader.scale
     uneven = [f'{p.name} is {p.size[0]} x {p.size[1]}' for p in pictures if p.size and any(n % scale for n in p.size)]
     if uneven and outputs.hr_lmdb is None:
@@ -175,106 +222,64 @@ def _plan(degrader: GeneratorFile, hr: Path, outputs: Outputs) -> _Task | None:
             'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
             f'--scale {scale}'
         )
-    settings = identity_of(degrader)
-    if _is_complete(outputs, {**settings, **_content(pictures)}, pictures):
-        return None
-    keys = {picture.key for picture in pictures}
+    settings, complete = identity_of(degrader) | _content(pictures), True
+    files = {f'{picture.key}.png' for picture in pictures}
     for place in outputs.places:
+        record = provenance_file(place)
+        there = set(os.listdir(place)) if place.is_dir() else set()
         if place.resolve() == hr.resolve():
             raise UserError(f'{place} holds the HR images and would be overwritten. Choose another output.')
-        ours = provenance_file(place).is_file() or (place == outputs.folder and outputs.work.is_dir())
-        if place.is_dir() and any(place.iterdir()) and not ours:
+        if there and not record.is_file():
             raise UserError(f'{place} exists and was not written by this command. Choose another output, or remove it.')
-    if outputs.folder is not None and outputs.folder.is_dir():
-        others = [name for name in os.listdir(outputs.folder) if name[0] != '.' and Path(name).stem not in keys]
+        others = [name for name in there if name[0] != '.' and name not in files] if place == outputs.folder else []
         if others:
             raise UserError(
-                f'{outputs.folder} holds other files, such as {sorted(others)[0]}, and datasets read all of a folder. '
-                'Choose another --output-folder, or empty it.'
+                f'{place} holds other files, such as {sorted(others)[0]}, and datasets read all of a folder. Choose '
+                'another --output-folder, or empty it.'
             )
-    lr = outputs.folder or outputs.work / 'lr'
-    hr_folder = outputs.work / 'hr' if outputs.hr_lmdb else None
-    folders = [folder for folder in (lr, hr_folder) if folder is not None]
-    for folder in (outputs.work, *folders):
+        try:
+            written = json.loads(record.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            written = {}
+        wanted = files if place == outputs.folder else {'data.mdb', 'meta_info.txt'}
+        complete &= wanted <= there and {**written, **settings, 'complete': True} == written
+    if complete:
+        return [], []
+    of_work = folders[0].parent / f'{hashlib.sha256(json.dumps(identity_of(degrader)).encode()).hexdigest()[:16]}.id'
+    if not of_work.is_file():  # of other weights
+        shutil.rmtree(of_work.parent, ignore_errors=True)
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    for path in outputs.work.glob('*.jsonl'):  # of other weights
-        if not path.name.startswith(f'{name}.'):
-            path.unlink()
-    stamps = {key: record.fingerprint for key, record in _merged_ledger(outputs.work / name, settings).records.items()}
-    there = set.intersection(*(set(os.listdir(folder)) for folder in folders))
-    todo = [p for p in pictures if stamps.get(p.key) != p.fingerprint or f'{p.key}.png' not in there]
-    return _Task(pictures, todo, lr, hr_folder, outputs.work / name, settings)
+    of_work.touch()
+
+    def done(picture: Picture) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return all((folder / f'{picture.key}.png').stat().st_mtime_ns == picture.changed for folder in folders)
+        return False
+
+    return pictures, [picture for picture in pictures if not done(picture)]
 
 
-def _content(pictures: list[Picture]) -> dict[str, Any]:
-    """For the record: how many HR images, and a hash of their names, sizes in bytes and times of change."""
-    text = json.dumps([[picture.key, picture.fingerprint] for picture in pictures])
+def provenance_file(place: Path) -> Path:
+    """Where the record of an LMDB or folder stands."""
+    return place.with_name(f'{place.name}.json')
+
+
+def _content(pictures: Sequence[Picture]) -> dict[str, Any]:
+    """For the record: how many HR images, and a hash of their names and times of change."""
+    text = json.dumps([[picture.key, picture.changed] for picture in pictures])
     return {'images': len(pictures), 'hr_sha256': hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _is_complete(outputs: Outputs, settings: dict, pictures: list[Picture]) -> bool:
-    for place in outputs.places:
-        try:
-            record = json.loads(provenance_file(place).read_text(encoding='utf-8'))
-        except (OSError, json.JSONDecodeError):
-            return False
-        if not record.get('complete') or {key: record.get(key) for key in settings} != settings:
-            return False
-        wanted = ['data.mdb', 'meta_info.txt']
-        if place == outputs.folder:
-            wanted = [f'{picture.key}.png' for picture in pictures]
-        if not set(wanted) <= set(os.listdir(place) if place.is_dir() else ()):
-            return False
-    return True
-
-
-# ---------------------------------------------------------------------- the images
-def _merged_ledger(base: Path, settings: dict) -> Ledger:
-    """What all ranks, of this run and of earlier ones, have finished."""
-    merged = Ledger(base.with_suffix('.all.jsonl'), settings)
-    parts = sorted(base.parent.glob(f'{base.name}.rank*.jsonl'))
-    for part in parts:
-        merged.records.update(Ledger(part, settings).records)
-    merged.rewrite()
-    for part in parts:
-        part.unlink()
-    return merged
-
-
-def _make(picture: Picture, task: _Task, degrader: GeneratorFile, tile: int, reach: int) -> Record:
-    """One LR image, and the HR image where it is wanted."""
-    from basicsr.utils import img2tensor, tensor2img
-
-    scale = degrader.scale
-    whole = read_picture(picture)
-    gt = mod_crop(whole, scale)
-    if task.hr is None and gt.shape != whole.shape:  # its header did not tell
-        raise ImageError(f'{picture.name}: {whole.shape[1]} x {whole.shape[0]} is no multiple of the scale ({scale})')
-    if min(gt.shape[:2]) < 2 * scale:
-        raise ImageError(f'{picture.name}: smaller than {2 * scale} pixels, too small to be reduced {scale} times')
-    device = next(degrader.net.parameters()).device
-    tensor = img2tensor(gt.astype(np.float32) / 255.0)[None].to(device)
-    lr = low_resolution_in_tiles(degrader.net, tensor, scale, tile, reach)
-    write_png(task.lr / f'{picture.key}.png', tensor2img(lr))
-    if task.hr is not None:
-        write_png(task.hr / f'{picture.key}.png', gt)
-    return Record(picture.key, picture.fingerprint, [(picture.key, *gt.shape[:2])], [])
-
-
-# ---------------------------------------------------------------------- after
-def _finish(task: _Task, degrader: GeneratorFile, hr: Path, outputs: Outputs) -> None:
+def _finish(degrader: GeneratorFile, hr: Path, outputs: Outputs, work: Path, pictures: Sequence[Picture]) -> None:
     """Pack, record, tidy up."""
-    records = _merged_ledger(task.ledger, task.settings).records
-    pieces = [records[picture.key].pieces[0] for picture in task.pictures]
-    packed = ((outputs.lmdb, task.lr, degrader.scale), (outputs.hr_lmdb, task.hr, 1))
     versions: dict[str, str | None] = dict.fromkeys(('torch', 'basicsr', 'numpy', 'opencv-python', 'lmdb'))
     for name in versions:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     record = {
-        **task.settings,
-        **_content(task.pictures),
+        **identity_of(degrader),
+        **_content(pictures),
         'hr': str(hr),
         'weights': str(degrader.path),
         'options': degrader.options,
@@ -282,13 +287,20 @@ def _finish(task: _Task, degrader: GeneratorFile, hr: Path, outputs: Outputs) ->
         'versions': versions,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
     }
-    for place in outputs.places:  # an LMDB without a record would be taken for somebody else's: the record goes first
+    for place in outputs.places:  # what has no record would be taken for somebody else's: the record goes first
         atomic_write_text(json.dumps(record | {'complete': False}, indent=2) + '\n', provenance_file(place))
-    for target, folder, factor in packed:
-        if target is not None and folder is not None:
-            entries = [Entry(folder / f'{key}.png', rows // factor, columns // factor) for key, rows, columns in pieces]
+    for target, folder in ((outputs.lmdb, work / 'lr'), (outputs.hr_lmdb, work / 'hr')):
+        if target is not None:
+            entries = []
+            for file in (folder / f'{picture.key}.png' for picture in pictures):
+                width, height = file_size(file) or (0, 0)
+                entries.append(Entry(file, height, width))
             with tqdm(total=len(entries), unit='image', desc=target.name) as bar:
                 write_lmdb(target, entries, bar.update)
+    if outputs.folder is not None:
+        outputs.folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            shutil.move(work / 'lr' / f'{picture.key}.png', outputs.folder / f'{picture.key}.png')
     for place in outputs.places:
         atomic_write_text(json.dumps(record | {'complete': True}, indent=2) + '\n', provenance_file(place))
-    shutil.rmtree(outputs.work)
+    shutil.rmtree(work)

@@ -8,8 +8,7 @@ from torch import nn
 from ext_core.errors import UserError
 from ext_core.networks.weight_files import experiment_files
 from ext_core.options import yaml_safe
-from ext_core.use.degrading import load_degrader, low_resolution_in_tiles, reach_of
-from ext_core.use.synthesis import identity_of
+from ext_core.use.synthesis import identity_of, load_degrader, low_resolution_in_tiles, reach_of
 from ext_models.degrading import low_resolution
 
 

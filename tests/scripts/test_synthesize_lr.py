@@ -20,8 +20,7 @@ from script_loader import load_script
 from ext_core.networks.weight_files import experiment_files
 from ext_core.options import yaml_safe
 from ext_core.use import synthesis
-from ext_core.use.degrading import load_degrader
-from ext_core.use.synthesis import identity_of
+from ext_core.use.synthesis import identity_of, load_degrader
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_models.degrading import low_resolution
 
