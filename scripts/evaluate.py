@@ -13,7 +13,6 @@ sets and metrics: what is done is kept in --output. docs/evaluation.md says more
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,29 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ext_core.atomic import atomic_write_bytes, atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of, positive, run_tasks
-from ext_core.use.benchmark_results import (
-    Crop,
-    Report,
-    failure_lines,
-    gallery,
-    notes,
-    page,
-    pieces_of,
-    require_crop,
-    write,
-)
+from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of, positive
+from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop, write
 from ext_core.use.cost import costs
 from ext_core.use.evaluation import named_folders
-from ext_core.use.methods import (
-    Bicubic,
-    LiteratureBicubic,
-    Nearest,
-    Upscaler,
-    read_set,
-    require_names,
-    upscaler_of,
-)
+from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, Upscaler, read_set, require_names, upscaler_of
 
 
 def crop_of(text: str) -> Crop:
@@ -84,8 +65,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def plan(args: argparse.Namespace) -> tuple[Benchmark, dict[str, str]]:
-    """What is to be measured, and the metrics that are left out; everything that a user gave is looked at."""
+def evaluate(args: argparse.Namespace, command: list[str]) -> None:
+    import torch
+
+    # everything that a user gave is looked at before anything is measured
+    torch.set_num_threads(args.threads_per_process)
     if args.border is not None and args.border < 0:
         raise UserError('--border must not be negative.')
     require_names([name for name, _ in args.sets], 'set')
@@ -95,39 +79,31 @@ def plan(args: argparse.Namespace) -> tuple[Benchmark, dict[str, str]]:
     if args.literature and args.rgb:
         raise UserError('--literature is a figure of luminance. Leave out --rgb.')
     sets = [read_set(name, folders) for name, folders in args.sets]
-    args.crop = require_crop(args.crop, sets)
+    crop = require_crop(args.crop, sets)
     upscalers: list[Upscaler] = [Bicubic('bicubic'), Nearest('nearest')]
     if args.literature:
         upscalers.insert(1, LiteratureBicubic('bicubic_literature'))
     upscalers += [upscaler_of(text, sets) for text in args.methods]
     require_names([upscaler.name for upscaler in upscalers], 'method')
-    return Benchmark(sets, upscalers, metrics, args.output, args.border), left_out
-
-
-def evaluate(args: argparse.Namespace, command: list[str]) -> None:
-    import torch
-
-    torch.set_num_threads(args.threads_per_process)
-    benchmark, left_out = plan(args)
     for metric, reason in left_out.items():
         print(f'{metric} is left out. {reason}', file=sys.stderr)
+
+    benchmark = Benchmark(sets, upscalers, metrics, args.output, args.border)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'--output {args.output} cannot be made: {error}') from error
-    benchmark.run(partial(run_tasks, processes=args.processes, threads=args.threads_per_process))
-    found = costs(benchmark, args.rounds)
-    report = Report(benchmark, found, left_out, notes(benchmark.metrics, args.border, args.rounds > 0))
+    benchmark.run(args.processes, args.threads_per_process)
+    report = Report(benchmark, costs(benchmark, args.rounds), left_out)
     print(write(report, args.output, command))
-    pieces = pieces_of(report, args.crop, args.pictures)
+    pieces = pieces_of(report, crop, args.pictures)
     atomic_write_text(page(report, pieces, args.output.resolve().name), args.output / 'results.html')
     names = ['results.html', 'results.md', 'results.csv', 'images.csv']
     if pieces:
         atomic_write_bytes(gallery(pieces), args.output / 'results.png')
         names.append('results.png')
     print(', '.join(str(args.output / name) for name in names))
-    failed = failure_lines(benchmark)
-    if failed:
+    if failed := benchmark.failure_lines():
         raise UserError('\n'.join([f'{len(failed)} values are missing; repeat the command to try again.', *failed]))
 
 

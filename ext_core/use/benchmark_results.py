@@ -41,13 +41,11 @@ class Report:
         benchmark (Benchmark): After its run.
         costs (Mapping[tuple[str, int], Cost]): By method and scale.
         left_out (Mapping[str, str]): Metrics that cannot be computed here, and why.
-        notes (Sequence[str]): How it was measured, a sentence each.
     """
 
     benchmark: Benchmark
     costs: Mapping[tuple[str, int], Cost]
     left_out: Mapping[str, str]
-    notes: Sequence[str]
 
     def __post_init__(self) -> None:
         """Rows, one for each set and method, set by set: means over images, and costs.
@@ -55,6 +53,7 @@ class Report:
         A mean stands only where every image has a value, or is too small for the metric: means over other images than
         those of the other methods would mislead.
         """
+        metrics, border = self.benchmark.metrics, self.benchmark.border
         self.images = self.benchmark.results()
         self.rows: list[Row] = []
         for test_set in self.benchmark.sets:
@@ -64,34 +63,32 @@ class Report:
                     continue
                 row: Row = {'set': test_set.name, 'scale': test_set.scale, 'method': upscaler.name}
                 row['images'] = len(images)
-                for metric in self.benchmark.metrics:
+                for metric in metrics:
                     complete = all(metric in values for values in images.values())
                     row[metric] = mean(values[metric] for values in images.values()) if complete else None
                 cost = self.costs.get((upscaler.name, test_set.scale), {})
                 self.rows.append(row | {key: cost.get(key) for key in COST_COLUMNS})
-        metrics = {
-            name: f'{name} {"↓" if lower_is_better(options) else "↑"}'
-            for name, options in self.benchmark.metrics.items()
-        }
+        titles = {name: f'{name} {"↓" if lower_is_better(options) else "↑"}' for name, options in metrics.items()}
         # key to title, of the columns with figures that any row has
         self.headings = {
-            k: t for k, t in (metrics | COST_COLUMNS).items() if any(row[k] is not None for row in self.rows)
+            key: title
+            for key, title in (titles | COST_COLUMNS).items()
+            if any(row[key] is not None for row in self.rows)
         }
-
-
-def notes(metrics: Mapping[str, Mapping[str, Any]], border: int | None, timed: bool) -> list[str]:
-    """How it was measured."""
-    where = 'RGB' if metrics.get('psnr', metrics.get('ssim', {})).get('test_y_channel') is False else 'luminance'
-    cut = 'as many pixels as the scale' if border is None else f'{border} pixels'
-    lpips = ', LPIPS none' if 'lpips' in metrics else ''
-    text = [f'PSNR and SSIM are of {where}. Metrics leave out a border of {cut}{lpips}.']
-    text.append('Multiply-adds of one pass for a result of 1280 × 720, scaled from a small image by area.')
-    if timed:
-        text.append(
-            f'Times of the image of median size on {machine()}: they hold for this machine only. Methods alternated; '
-            'the ratio is to the first method with a time that was named, else to bicubic.'
-        )
-    return text
+        where = 'RGB' if metrics.get('psnr', metrics.get('ssim', {})).get('test_y_channel') is False else 'luminance'
+        cut = 'as many pixels as the scale' if border is None else f'{border} pixels'
+        lpips = ', LPIPS none' if 'lpips' in metrics else ''
+        self.notes = [
+            f'PSNR and SSIM are of {where}. Metrics leave out a border of {cut}{lpips}.',
+            'Multiply-adds of one pass for a result of 1280 × 720, scaled from a small image by area.',
+        ]
+        if 'seconds' in self.headings:
+            self.notes.append(
+                f'Times of the image of median size on {machine()}: they hold for this machine only. Methods '
+                'alternated; the ratio is to the first method with a time that was named, else to bicubic.'
+            )
+        self.missing = [f'{name} is left out: {reason}' for name, reason in self.left_out.items()]
+        self.missing += [f'missing: {line}' for line in self.benchmark.failure_lines()]
 
 
 def shown(key: str, value: Any) -> str:
@@ -107,21 +104,9 @@ def shown(key: str, value: Any) -> str:
     return f'{value:.4f}' if isinstance(value, float) else str(value)
 
 
-def failure_lines(benchmark: Benchmark) -> list[str]:
-    """What went wrong, a line each."""
-    failures = benchmark.failures.items()
-    return [f'{what}, {metric}: {reason}' for what, failed in failures for metric, reason in failed.items()]
-
-
-def missing(report: Report) -> list[str]:
-    """What the tables lack, and why, a line each."""
-    lines = [f'{name} is left out: {reason}' for name, reason in report.left_out.items()]
-    return lines + [f'missing: {line}' for line in failure_lines(report.benchmark)]
-
-
-# ---------------------------------------------------------------------- tables
 def write(report: Report, output: Path, command: Sequence[str]) -> str:
-    """``results.csv``, ``images.csv`` and ``results.md``; returns the last one's text."""
+    """``results.csv``, ``images.csv`` and ``results.md``; returns the last one's text: a table for each set, how it was
+    measured, and what is missing."""
     write_csv(report.rows, output / 'results.csv')
     of_images = [
         {'set': set_name, 'method': method, 'image': image}
@@ -130,13 +115,6 @@ def write(report: Report, output: Path, command: Sequence[str]) -> str:
         for image, values in images.items()
     ]
     write_csv(of_images, output / 'images.csv')
-    text = markdown(report, command)
-    atomic_write_text(text, output / 'results.md')
-    return text
-
-
-def markdown(report: Report, command: Sequence[str] = ()) -> str:
-    """A table for each set, how it was measured, and what is missing."""
     lines: list[str] = []
     for test_set in report.benchmark.sets:
         rows = [row for row in report.rows if row['set'] == test_set.name]
@@ -144,11 +122,10 @@ def markdown(report: Report, command: Sequence[str] = ()) -> str:
         cells = [[row['method'], *(shown(key, row[key]) for key in columns)] for row in rows]
         lines += [f'## {test_set.name} ×{test_set.scale}, {len(test_set.places)} images', '']
         lines += [table_text([['method', *columns.values()], *cells]), '']
-    lines += [' '.join(report.notes), '']
-    lines += [f'- {line.splitlines()[0]}' for line in missing(report)]
-    if command:
-        lines += ['', '```sh', shlex.join(command), '```']
-    return '\n'.join(lines).rstrip() + '\n'
+    lines += [' '.join(report.notes), '', *(f'- {line.splitlines()[0]}' for line in report.missing)]
+    text = '\n'.join([*lines, '', '```sh', shlex.join(command), '```', ''])
+    atomic_write_text(text, output / 'results.md')
+    return text
 
 
 # ---------------------------------------------------------------------- crops
@@ -315,7 +292,7 @@ def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
         shown=shown,
         number=lambda value: '' if value is None else 'Infinity' if value == math.inf else value,  # for JavaScript
         notes=report.notes,
-        missing=missing(report),
+        missing=report.missing,
         pieces=framed,
         uri=png_data_uri,
         zoom=_ZOOM,

@@ -1,9 +1,7 @@
 """The benchmark's figures, what it keeps, and what it does when something goes wrong."""
 
-import json
 import os
 from dataclasses import dataclass
-from functools import partial
 
 import benchmark_images
 import cv2
@@ -12,13 +10,12 @@ import pytest
 
 from ext_core.errors import UserError
 from ext_core.use import benchmark
-from ext_core.use.benchmark import Benchmark, metrics_of, run_tasks
+from ext_core.use.benchmark import Benchmark, metrics_of
 from ext_core.use.evaluation import read
 from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, hash_of, read_set, size_of
 from ext_core.use.tables import mean
 
 fresh_caches = benchmark_images.fresh_caches
-SERIAL = partial(run_tasks, processes=1, threads=1)
 # PSNR and SSIM on Y, border = scale: the LR files by BasicSR's imresize, and the row that papers print
 PUBLISHED = {
     ('Set5', 4): ('28.4318/0.8113', '28.4211/0.8104'),
@@ -35,9 +32,9 @@ def plan(tmp_path) -> Benchmark:
     return Benchmark(sets, [Bicubic('bicubic'), Nearest('nearest')], metrics, tmp_path / 'out')
 
 
-def run(plan: Benchmark, runner=SERIAL) -> list[str]:
+def run(plan: Benchmark, processes: int = 1) -> list[str]:
     said: list[str] = []
-    plan.run(runner, said.append)
+    plan.run(processes, say=said.append)
     return said
 
 
@@ -160,7 +157,7 @@ def test_other_weights_and_other_lr_files_make_new_images(plan):
     assert counting.rendered == 3
 
 
-@pytest.mark.parametrize('damage', ['record', 'picture', 'other picture'])
+@pytest.mark.parametrize('damage', ['record', 'picture'])
 def test_what_was_damaged_is_made_anew(plan, damage):
     run(plan)
     before = plan.results()
@@ -168,21 +165,25 @@ def test_what_was_damaged_is_made_anew(plan, damage):
     (folder / 'first.json').write_text('{"metrics": ')
     if damage == 'picture':
         (folder / 'first.png').write_bytes(b'')
-    if damage == 'other picture':
-        (folder / 'first.png').write_bytes((plan.output / 'runs' / 'bicubic' / 'tiny' / 'first.png').read_bytes())
     assert run(plan)[0].endswith('1 to measure')
     assert plan.results() == before
 
 
-def test_a_picture_that_its_record_does_not_know_is_not_measured(plan):
+def test_a_picture_that_was_made_without_its_record_is_not_measured(plan, monkeypatch):
+    """With other weights: what is left of a run that was stopped between the two."""
+    plan.upscalers = [Counting(version=1)]
     run(plan)
-    folder = plan.output / 'runs' / 'nearest' / 'tiny'
-    (folder / 'first.png').write_bytes((plan.output / 'runs' / 'bicubic' / 'tiny' / 'first.png').read_bytes())
-    record = json.loads((folder / 'first.json').read_text())
-    expected = record['metrics'].pop('psnr')
-    (folder / 'first.json').write_text(json.dumps(record))
-    run(plan)
-    assert json.loads((folder / 'first.json').read_text())['metrics']['psnr'] == expected
+    before = plan.results()
+    monkeypatch.setattr(benchmark, 'atomic_write_text', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    plan.upscalers = [other := Counting(version=2)]
+    other.enlarge = lambda low, scale: 255 - low.repeat(scale, axis=0).repeat(scale, axis=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    monkeypatch.undo()
+    plan.upscalers = [Counting(version=1)]
+    assert run(plan)[0].endswith('1 to measure')
+    assert plan.results() == before
+    assert plan.upscalers[0].rendered == 1
 
 
 # ---------------------------------------------------------------------- what goes wrong
@@ -225,17 +226,16 @@ def test_a_metric_without_a_value_is_none_and_done(plan, monkeypatch):
     assert run(plan)[0].endswith('0 to measure')
 
 
-def test_processes_give_the_same_and_one_that_dies_takes_only_its_own_task(plan, tmp_path):
+def test_processes_give_the_same_and_one_that_dies_is_told(plan, tmp_path):
     run(plan)
     serial = plan.results()
     plan.output = tmp_path / 'parallel'
+    run(plan, processes=2)
+    assert plan.results() == serial
     plan.upscalers = [*plan.upscalers, Deadly('deadly')]
-    run(plan, partial(run_tasks, processes=2, threads=1))
-    parallel = plan.results()
-    assert {key: parallel[key] for key in serial} == serial
-    assert parallel['deadly', 'tiny']['first'] == serial['nearest', 'tiny']['first']
-    assert plan.failures.keys() == {'deadly, tiny, second'}
-    assert 'process died' in plan.failures['deadly, tiny, second']['psnr']
+    with pytest.raises(UserError, match='a process died'):
+        run(plan, processes=2)
+    assert {key: plan.results()[key] for key in serial} == serial
 
 
 # ---------------------------------------------------------------------- sets

@@ -2,7 +2,6 @@
 
 import base64
 import csv
-from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from browser_session import needs_browser, session
 from ext_core.errors import UserError
 from ext_core.use import benchmark_results as benchmark_report
 from ext_core.use import cost as benchmark_cost
-from ext_core.use.benchmark import Benchmark, metrics_of, run_tasks
+from ext_core.use.benchmark import Benchmark, metrics_of
 from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop
 from ext_core.use.evaluation import read
 from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, upscaler_of
@@ -35,8 +34,8 @@ def plan(tmp_path) -> Benchmark:
 
 @pytest.fixture
 def report(plan) -> Report:
-    plan.run(partial(run_tasks, processes=1, threads=1), lambda line: None)
-    return Report(plan, {('net', 2): {'parameters': 1234}}, {'pi': 'no <model>\nGet it.'}, ['A note.'])
+    plan.run(say=lambda line: None)
+    return Report(plan, {('net', 2): {'parameters': 1234}}, {'pi': 'no <model>\nGet it.'})
 
 
 class Reader(HTMLParser):
@@ -101,10 +100,10 @@ def test_a_mean_needs_all_images(report, plan, monkeypatch):
     monkeypatch.setattr(plan, 'results', lambda: images)
     del images['net', 'tiny']['first']['psnr']
     plan.failures['net, tiny, first'] = {'psnr': 'ValueError: no'}
-    assert Report(plan, {}, {}, []).rows[3]['psnr'] is None
+    assert Report(plan, {}, {}).rows[3]['psnr'] is None
     images['net', 'tiny']['first']['psnr'] = None  # too small for the metric
-    assert Report(plan, {}, {}, []).rows[3]['psnr'] == images['net', 'tiny']['second']['psnr']
-    assert '- missing: net, tiny, first, psnr: ValueError: no' in benchmark_report.markdown(report)
+    assert Report(plan, {}, {}).rows[3]['psnr'] == images['net', 'tiny']['second']['psnr']
+    assert 'missing: net, tiny, first, psnr: ValueError: no' in Report(plan, {}, {}).missing
 
 
 # ---------------------------------------------------------------------- page
