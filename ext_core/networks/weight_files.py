@@ -53,7 +53,7 @@ def options_beside(weights: Path) -> Path | None:
 def option_file_in(folder: Path) -> Path | None:
     """That of an experiment, which training copied into it. BasicSR keeps the name that the file had, and an archived
     or copied experiment's has the name that the folder had before: so it may be called otherwise, if it is alone."""
-    own, found = folder / f'{folder.resolve().name}.yml', list(folder.glob('*.yml'))
+    own, found = folder / f'{folder.resolve().name}.yml', [path for path in folder.glob('*.yml') if path.is_file()]
     if own.is_file():
         return own
     return found[0] if len(found) == 1 else None

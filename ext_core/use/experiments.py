@@ -13,6 +13,7 @@ from typing import Any
 from ext_core.errors import UserError
 from ext_core.networks.complexity import parameter_count
 from ext_core.networks.records import Curve, Curves, TrainingLog, read_curves, read_logs
+from ext_core.networks.weight_files import option_file_in
 from ext_core.options import yaml_safe
 from ext_core.options.problems import examples
 from ext_core.use.tables import lower_is_better
@@ -58,12 +59,6 @@ class Experiment:
         return _integer(self.section('train').get('total_iter'))
 
     @property
-    def model_type(self) -> str | None:
-        """As the option file names it."""
-        found = (self.options or {}).get('model_type')
-        return None if found is None else str(found)
-
-    @property
     def state(self) -> str:
         """How far it is, in words."""
         if self.log.finished or (not self.log.files and self.total and self.done >= self.total):
@@ -84,21 +79,20 @@ class Experiment:
         from ext_models.registries import look_up
 
         metrics = self.section('val').get('metrics')
-        own = getattr(look_up(MODEL_REGISTRY, self.model_type), 'VALIDATION_FIGURES', {})  # of the model itself
+        model = look_up(MODEL_REGISTRY, (self.options or {}).get('model_type'))
+        better = dict(getattr(model, 'VALIDATION_FIGURES', {}))  # of the model itself
+        for name, options in metrics.items() if isinstance(metrics, dict) else ():
+            if isinstance(options, dict):
+                better[name] = 'lower' if lower_is_better(options) else 'higher'
         found: dict[str, tuple[Point | None, Point]] = {}
         for tag, curve in self.curves.items():
             if not tag.startswith('metrics/'):
                 continue
-            name = tag.rsplit('/', 1)[1]
-            options = metrics.get(name) if isinstance(metrics, dict) else None
-            if isinstance(options, dict):
-                choose: Any = min if lower_is_better(options) else max
-            else:
-                choose = {'lower': min, 'higher': max}.get(str(own.get(name)))
-            finite = {step: value for step, value in curve.items() if math.isfinite(value)}
-            best = choose(finite, key=finite.__getitem__) if choose and finite else None  # the first of equal ones
+            choose = {'lower': min, 'higher': max}.get(str(better.get(tag.rsplit('/', 1)[1])))
+            finite = [point for point in curve.items() if math.isfinite(point[1])]
+            best = choose(finite, key=lambda point: point[1]) if choose and finite else None  # the first of equal ones
             last = max(curve)
-            found[tag.removeprefix('metrics/')] = (None if best is None else (best, finite[best])), (last, curve[last])
+            found[tag.removeprefix('metrics/')] = best, (last, curve[last])
         return found
 
 
@@ -142,15 +136,13 @@ def _read(folder: Path, name: str) -> Experiment:
     experiment = Experiment(folder, name)
     notes, real = experiment.notes, folder.resolve()
     tested = any(folder.glob('test_*.log'))  # a folder of results: tests copy no option file
-    own = folder / f'{real.name}.yml'  # an archived experiment's option file has the name that it had before
-    option_file = next(iter([own] if own.is_file() else filter(Path.is_file, sorted(folder.glob('*.yml')))), None)
-    if option_file is None and not tested:
-        notes.append(f'{folder} has no option file: its options and what is best are unknown.')
-    if option_file is not None:
-        try:
+    try:
+        if option_file := option_file_in(folder):
             experiment.options = yaml_safe.read(option_file)
-        except (UserError, UnicodeDecodeError) as error:
-            notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
+        elif not tested:
+            notes.append(f'{folder} has no option file: its options and what is best are unknown.')
+    except UserError as error:
+        notes.append(f'The option file cannot be read, so options and what is best are unknown: {error}')
 
     log = experiment.log = read_logs(folder, _integer(experiment.section('val').get('val_freq')))
     beside = (place.parent.parent / 'tb_logger' / place.name for place in ways_to(folder))
@@ -161,13 +153,10 @@ def _read(folder: Path, name: str) -> Experiment:
             curves = read_curves(tensorboard)
         except Exception as error:  # the package promises no kinds; damaged files end in many
             notes.append(f'TensorBoard files in {tensorboard} cannot be read: {type(error).__name__}: {error}')
-    # what only the log has: learning rates, and what damaged or missing files lack
-    experiment.curves, lacking = dict(curves), 0
-    for tag, curve in log.curves.items():
-        missing = {step: value for step, value in curve.items() if step not in curves.get(tag, {})}
-        if missing:
-            experiment.curves[tag] = dict(sorted({**curves.get(tag, {}), **missing}.items()))
-            lacking += 0 if re.fullmatch(r'lr(_\d+)?', tag) else len(missing)
+    # from the log what only it has: learning rates, and what damaged or missing files lack
+    both = {tag: log.curves.get(tag, {}) | curves.get(tag, {}) for tag in [*curves, *log.curves]}
+    experiment.curves = {tag: dict(sorted(curve.items())) for tag, curve in both.items()}
+    lacking = sum(len(both[tag].keys() - curves.get(tag, {})) for tag in both if not re.fullmatch(r'lr(_\d+)?', tag))
     if lacking and not curves:
         notes.append(f'There are no curves in TensorBoard files; these are from the log, {_DIGITS}.')
     elif lacking:
@@ -261,29 +250,25 @@ def option_table(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, li
     """
 
     def shown(value: Any) -> str:
-        if value is None:
-            return '~'
-        if isinstance(value, str):
-            return value or "''"
         if isinstance(value, list | tuple):
             return f'[{", ".join(map(shown, value))}]'
         if isinstance(value, Mapping):
             return f'{{{", ".join(f"{key}: {shown(entry)}" for key, entry in value.items())}}}'
-        return yaml_safe.dump({'value': value}).removeprefix('value: ').strip()
+        return '~' if value is None else yaml_safe.dump({'value': value}).removeprefix('value: ').strip()
 
     def flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, str]:
         found: dict[str, str] = {}
         for key, value in options.items():  # an empty section is a value
-            nested = isinstance(value, Mapping) and value
-            found |= flat(value, f'{prefix}{key}:') if nested else {f'{prefix}{key}': shown(value)}
+            if isinstance(value, Mapping) and value:
+                found |= flat(value, f'{prefix}{key}:')
+            else:
+                found[f'{prefix}{key}'] = shown(value)
         return found
 
     columns = [flat(options) for options in experiments]
     keys = [key for key in dict.fromkeys(key for column in columns for key in column) if key != 'name']
-    ranks: dict[str, int] = {}  # of sections and options, by where they come first: a section stays together
-
-    def rank(key: str) -> list[int]:
-        parts = key.split(':')
-        return [ranks.setdefault(':'.join(parts[:depth]), len(ranks)) for depth in range(1, len(parts) + 1)]
-
-    return [(key, [column.get(key, ABSENT) for column in columns]) for key in sorted(keys, key=rank)]
+    # by where sections and options come first: a section stays together
+    parents = {key: [key.rsplit(':', depth)[0] for depth in range(key.count(':'), -1, -1)] for key in keys}
+    ranks = {place: rank for rank, place in enumerate(dict.fromkeys(place for key in keys for place in parents[key]))}
+    keys.sort(key=lambda key: [ranks[place] for place in parents[key]])
+    return [(key, [column.get(key, ABSENT) for column in columns]) for key in keys]

@@ -11,11 +11,11 @@ import numpy as np
 
 from ext_core.errors import UserError
 from ext_core.use.crops import detail, png_data_uri, strongest_window
-from ext_core.use.evaluation import read
+from ext_core.use.evaluation import Method, read, upscale
 from ext_core.use.experiments import Experiment, ways_to
 
 _TRUTH = 'true image'
-_MARGIN = 8  # LR pixels around a crop, so that bicubic interpolation sees what it would see in the whole image
+_MARGIN = 8  # LR pixels
 _TOLERANCE = 8  # pixels that images of one name may differ in size, for borders that were cut off
 
 
@@ -104,19 +104,17 @@ def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
                 continue
             if test_set and section.get('name') != test_set:
                 continue
-            template = str(section.get('filename_tmpl') or '{}')  # makes LR names of HR names
             found = []
-            for side, naming in (('dataroot_gt', template), ('dataroot_lq', '{}')):
-                option = section.get(side)
-                place = os.path.expanduser(os.path.expandvars(option)) if isinstance(option, str) else ''
-                folder = next((root / place for root in roots if place and (root / place).is_dir()), None)
-                if folder is None or folder.suffix == '.lmdb':
+            # LR names are made of HR names, and pictures are named after LR files
+            for side, naming in (('dataroot_gt', str(section.get('filename_tmpl') or '{}')), ('dataroot_lq', '{}')):
+                place = os.path.expanduser(os.path.expandvars(str(section.get(side) or '')))
+                files = [path for root in roots for path in sorted((root / place).glob('*')) if place]
+                file = next((f for f in files if f.is_file() and naming.replace('{}', f.stem) == name), None)
+                if file is None or file.parent.suffix == '.lmdb':
                     continue
-                files = [path for path in sorted(folder.iterdir()) if naming.replace('{}', path.stem) == name]
-                file = next((path for path in files if path.is_file()), None)
-                if file is not None and side == 'dataroot_gt':
+                if side == 'dataroot_gt':
                     found.append(Source(_TRUTH, file))
-                elif file is not None and isinstance(scale, int) and scale > 1:
+                elif isinstance(scale, int) and scale > 1:
                     found.append(Source(f'bicubic ×{scale}', file, scale))
             if found:
                 return found
@@ -172,23 +170,17 @@ def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str])
         if max(abs(size[0] - width), abs(size[1] - height)) > _TOLERANCE:
             notes.append(f'{name}: {source.label} has {size[0]} × {size[1]} pixels instead of {width} × {height}.')
             continue
-        crop = _cut(image, picture, source.scale)
+        # of an LR image with a margin, so that bicubic interpolation sees what it would see in the whole image
+        scale, margin = source.scale, _MARGIN if source.scale > 1 else 0
+        y, x = max(picture.top // scale - margin, 0), max(picture.left // scale - margin, 0)
+        bottom, right = (picture.top + picture.size[1]) // scale, (picture.left + picture.size[0]) // scale
+        crop = image[y : bottom + margin, x : right + margin]
+        if scale > 1:
+            crop = upscale(Method('bicubic', scale), crop)
+        crop = crop[picture.top - y * scale :, picture.left - x * scale :][: picture.size[1], : picture.size[0]]
         if crop.shape[:2] == picture.size[::-1]:
             picture.crops[source.label] = png_data_uri(crop)
     if len(picture.crops) < 2:
         notes.append(f'{name} is left out: there is nothing to compare it with.')
         return None
     return picture
-
-
-def _cut(image: np.ndarray, picture: Picture, scale: int) -> np.ndarray:
-    (width, height), left, top = picture.size, picture.left, picture.top
-    if scale == 1:
-        return image[top : top + height, left : left + width]
-    from basicsr.utils.matlab_functions import imresize
-
-    x, y = left // scale, top // scale
-    x0, y0 = max(x - _MARGIN, 0), max(y - _MARGIN, 0)
-    low = image[y0 : y + height // scale + _MARGIN, x0 : x + width // scale + _MARGIN].astype(np.float32) / 255
-    large = (imresize(low, scale).clip(0, 1) * 255).round().astype(np.uint8)
-    return large[(y - y0) * scale :, (x - x0) * scale :][:height, :width]
