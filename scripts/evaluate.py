@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_bytes, atomic_write_text
-from ext_core.errors import UserError, exit_status
+from ext_core.errors import UserError, exit_status, whole
 from ext_core.registration import register_quietly
-from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of, positive
+from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of
 from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop, write
 from ext_core.use.cost import costs
 from ext_core.use.evaluation import named_folders
@@ -60,8 +60,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
     parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
     parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
-    parser.add_argument('--processes', type=positive, default=processes, help=f'images at a time, here: {processes}')
-    parser.add_argument('--threads-per-process', type=positive, default=threads, metavar='N', help=f'here: {threads}')
+    parser.add_argument('--processes', type=whole(1), default=processes, help=f'images at a time, here: {processes}')
+    parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
     return parser.parse_args(argv)
 
 

@@ -11,27 +11,15 @@ nothing from the network and opens from the disk; docs/report.md says what is on
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_text
-from ext_core.errors import UserError, exit_status
+from ext_core.errors import UserError, exit_status, whole
 from ext_core.registration import register_quietly
 from ext_core.use.experiments import plots_of, read_experiments
 from ext_core.use.report_pictures import Limits, pictures, sources
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of a whole number of the command line."""
-
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f'expected {least} or more, but got {text!r}')
-        return int(text)
-
-    return number
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -40,16 +28,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--output', type=Path, default=Path('report.html'), help='the page, default: report.html')
     parser.add_argument('--plots', type=Path, metavar='FOLDER', help='write the curves as PNG files too')
     parser.add_argument('--title', help="the page's heading")
+    parser.add_argument('--images', type=whole(0), default=8, help='images to compare at most, default: 8; 0 for none')
+    parser.add_argument('--crop', type=whole(1), default=192, help='side of their crops in pixels, default: 192')
     parser.add_argument(
-        '--images', type=at_least(0), default=8, help='images to compare at most, default: 8; 0 for none'
-    )
-    parser.add_argument('--crop', type=at_least(1), default=192, help='side of their crops in pixels, default: 192')
-    parser.add_argument(
-        '--iterations', type=at_least(1), default=4, help='versions of an image from one training at most, default: 4'
+        '--iterations',
+        type=whole(1),
+        default=4,
+        help='versions of an image from one training at most, default: 4',
     )
     parser.add_argument(
         '--megabytes',
-        type=at_least(1),
+        type=whole(1),
         default=20,
         help='size of the page above which images are left out, default: 20',
     )

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
-from ext_core.errors import UserError, exit_status
+from ext_core.errors import UserError, exit_status, whole
 from ext_core.project import file_of
 from ext_core.registration import import_modules, register_quietly
 
@@ -47,17 +47,6 @@ def outscale_of(text: str) -> float:
     if not 0 < factor <= 64:
         raise argparse.ArgumentTypeError(f'expected a factor above 0 and up to 64, but got {text!r}')
     return factor
-
-
-def bounded(low: int, high: int):
-    """The type of a whole number of the command line."""
-
-    def number(text: str) -> int:
-        if not text.isdigit() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f'expected a whole number from {low} to {high}, but got {text!r}')
-        return int(text)
-
-    return number
 
 
 class Models(argparse.Action):
@@ -119,11 +108,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     result.add_argument(
         '--ext', choices=('auto', 'png', 'jpg', 'webp'), default='auto', help='format; default: that of each image'
     )
-    result.add_argument(
-        '--quality', type=bounded(1, 100), default=95, metavar='N', help='of JPEG and WebP; default: 95'
-    )
+    result.add_argument('--quality', type=whole(1, 100), default=95, metavar='N', help='of JPEG and WebP; default: 95')
     result.add_argument('--overwrite', action='store_true', help='make results again that are there')
-    result.add_argument('--jobs', type=bounded(0, 64), default=2, metavar='N', help='threads that read; as many write')
+    result.add_argument('--jobs', type=whole(0, 64), default=2, metavar='N', help='threads that read; as many write')
     result.add_argument('--json', type=Path, metavar='FILE', help='write times and sizes there')
     return parser.parse_args(argv)
 

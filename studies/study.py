@@ -25,12 +25,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_text
-from ext_core.errors import UserError, exit_status, refusal
+from ext_core.errors import UserError, exit_status, refusal, whole
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
 from ext_core.use import evaluation
-from ext_core.use.benchmark import default_processes, positive
+from ext_core.use.benchmark import default_processes
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_core.use.tables import Row, mean, table_text
 from studies.running import Outcome, run_jobs
@@ -65,8 +65,8 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     folders = evaluation.named_folders
     parser.add_argument('--test', nargs='+', type=folders, default=[], metavar='SET=GT:LQ', help='not the val sets')
     parser.add_argument('--all-metrics', action='store_true', help='also PSNR-Y, SSIM-Y, NIQE and LPIPS at the end')
-    parser.add_argument('--processes', type=positive, default=processes, help=f'trainings at a time, here: {processes}')
-    parser.add_argument('--threads-per-process', type=positive, default=threads, metavar='N', help=f'here: {threads}')
+    parser.add_argument('--processes', type=whole(1), default=processes, help=f'trainings at a time, here: {processes}')
+    parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the table and the rows there')
     return parser
 

@@ -1,5 +1,6 @@
 """Enlarge many files: reading and writing go on in the background, and a bad file does not stop the others."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -126,26 +127,23 @@ def _write(photograph: Photograph, job: Job, quality: int) -> None:
     atomic_write_bytes(content, job.target)
 
 
-# ---------------------------------------------------------------------- words
 def summary(outcomes: Sequence[Outcome], left_out: Sequence[Path] = ()) -> str:
     """What was done and what was left out, for people."""
-    made = [outcome for outcome in outcomes if outcome.status == 'made']
+    by_status = {status: [one for one in outcomes if one.status == status] for status in ('made', 'there', 'failed')}
+    made = by_status['made']
     counts = [f'{len(made)} images made']
     if made:
         seconds = sum(outcome.seconds or 0 for outcome in made)
-        size = sum((outcome.result_size or (0, 0))[0] * (outcome.result_size or (0, 0))[1] for outcome in made) / 1e6
-        counts[0] += f' in {seconds:.1f} s ({seconds / max(size, 1e-9):.2f} s for each megapixel of the results)'
-    there = sum(outcome.status == 'there' for outcome in outcomes)
-    if there:
-        counts.append(f'{there} there before (--overwrite makes them again)')
-    failed = sum(outcome.status == 'failed' for outcome in outcomes)
-    if failed:
-        counts.append(f'{failed} failed')
+        megapixels = sum(math.prod(outcome.result_size or (0, 0)) for outcome in made) / 1e6
+        counts[0] += f' in {seconds:.1f} s ({seconds / max(megapixels, 1e-9):.2f} s for each megapixel of the results)'
+    if by_status['there']:
+        counts.append(f'{len(by_status["there"])} there before (--overwrite makes them again)')
+    if by_status['failed']:
+        counts.append(f'{len(by_status["failed"])} failed')
     if left_out:
         counts.append(f'{len(left_out)} left out: {named(left_out)}')
-    lines = [', '.join(counts) + '.']
-    lines += [f'  {outcome.source}: {note}' for outcome in made for note in outcome.notes]
-    return '\n'.join(lines)
+    notes = [f'  {outcome.source}: {note}' for outcome in made for note in outcome.notes]
+    return '\n'.join([', '.join(counts) + '.', *notes])
 
 
 def failures(outcomes: Sequence[Outcome]) -> None:
@@ -154,10 +152,7 @@ def failures(outcomes: Sequence[Outcome]) -> None:
     Raises:
         UserError: If something failed.
     """
-    lines = []
-    for outcome in outcomes:
-        if outcome.status == 'failed':
-            error = outcome.error or ''
-            lines.append(f'  {error}' if error.startswith(outcome.source) else f'  {outcome.source}: {error}')
-    if lines:
+    failed = {outcome.source: outcome.error or '' for outcome in outcomes if outcome.status == 'failed'}
+    if failed:
+        lines = [f'  {e}' if e.startswith(source) else f'  {source}: {e}' for source, e in failed.items()]
         raise UserError('\n'.join([f'{len(lines)} of {len(outcomes)} images could not be enlarged:', *lines]))

@@ -4,7 +4,6 @@
 and the metric's options. A value whose fingerprint is still right is not computed again. The SR image lies beside it.
 """
 
-import argparse
 import itertools
 import json
 import multiprocessing
@@ -247,9 +246,3 @@ def default_processes() -> tuple[int, int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     processes = torch.cuda.device_count() if torch.cuda.is_available() else max(1, cores // 2)
     return processes, max(1, cores // processes)
-
-
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, but got {text!r}')
-    return int(text)

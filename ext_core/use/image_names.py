@@ -3,7 +3,7 @@
 import contextlib
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,22 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
         UserError: If an input is not there, or a result would overwrite an image.
     """
     unique: dict[Path, Source] = {}  # each file once: as it was found first, and named if it was ever named
-    for source in (source for text in inputs for source in _sources(text, naming.output, recursive)):
-        key = _real(source.path)
-        if key not in unique or (source.named and not unique[key].named):
-            unique[key] = source
+    for text in inputs:
+        place = Path(text)
+        images, others = [place], []
+        if not place.is_file():
+            images, others = _inside(text, naming.output, recursive)
+        if not images and place.is_dir():
+            hint = 'Name another folder' if recursive else 'Add --recursive for its folders'
+            there = f' There is: {named(others)}.' if others else ''
+            raise UserError(f'{place} holds no images. {hint}.{there}')
+        if not images:
+            what = 'no images match' if glob.has_magic(text) else 'there is no such file or folder'
+            raise UserError(f'{text}: {what}. Correct -i.')
+        for image in images:
+            folder = image.parent.relative_to(place) if place.is_dir() else Path()
+            if place.is_file() or _real(image) not in unique:
+                unique[_real(image)] = Source(image, folder, place.is_file())
     sources = list(unique.values())
     made_of = {_real(job.target): job.source for job in _jobs(sources, naming)}
     # results of the run before, where they lie beside their images
@@ -76,61 +88,19 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
         source for source in sources if source.named or made_of.get(_real(source.path), source.path) == source.path
     ]
     jobs = _jobs(sources, naming)
-    images = {_real(source.path) for source in sources}
+    originals = {_real(source.path) for source in sources}
     for job in jobs:
-        if _real(job.target) in images:
+        if _real(job.target) in originals:
             raise UserError(
                 f'{job.target} is an image of the input and would be overwritten. Give --suffix, or another -o.'
             )
     return jobs
 
 
-# ---------------------------------------------------------------------- sources
-def _sources(text: str, output: Path, recursive: bool) -> Iterator[Source]:
-    path = Path(text)
-    if path.is_file():
-        yield Source(path, Path(), True)
-        return
-    if path.is_dir():
-        found = [
-            inside
-            for inside in sorted(path.rglob('*') if recursive else path.iterdir())
-            if not any(part.startswith('.') for part in inside.relative_to(path).parts)
-            and _is_image(inside)
-            and not _is_result(inside, path, output)
-        ]
-        if not found:
-            hint = 'Add --recursive for its folders' if not recursive else 'Name another folder'
-            others = left_out([text], output, recursive)
-            raise UserError(f'{path} holds no images. {hint}.{f" There is: {named(others)}." if others else ""}')
-        yield from (Source(inside, inside.parent.relative_to(path), False) for inside in found)
-        return
-    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    fixed = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
-    matches = [match for match in matches if _is_image(match) and not _is_result(match, fixed, output)]
-    if not matches:
-        what = 'no images match' if glob.has_magic(text) else 'there is no such file or folder'
-        raise UserError(f'{text}: {what}. Correct -i.')
-    yield from (Source(match, Path(), False) for match in matches)
-
-
 def left_out(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
     """What lies in the folders and patterns of the input and is no image by its name; and folders not searched."""
-    found: list[Path] = []
-    for text in inputs:
-        place = Path(text)
-        if place.is_dir():
-            inside = sorted(place.rglob('*') if recursive else place.iterdir())
-            found += [
-                path
-                for path in inside
-                if not any(part.startswith('.') for part in path.relative_to(place).parts)
-                and (path.is_file() or not recursive)
-                and not _is_result(path / '_', place, output)
-            ]
-        elif not place.is_file():
-            found += [path for path in map(Path, sorted(glob.glob(text, recursive=True))) if path.is_file()]
-    return [path for path in dict.fromkeys(found) if not _is_image(path)]
+    found = [_inside(text, output, recursive)[1] for text in inputs if not Path(text).is_file()]
+    return list(dict.fromkeys(path for paths in found for path in paths))
 
 
 def named(paths: Sequence[Path]) -> str:
@@ -140,18 +110,29 @@ def named(paths: Sequence[Path]) -> str:
     return examples(lines, 20)
 
 
-def _is_image(path: Path) -> bool:
-    """By its name; a link to nothing is one too, which will be named when its turn comes."""
-    suffix = path.suffix.lower()
-    return (suffix in IMAGE_SUFFIXES or suffix in readable()) and (
-        path.is_file() or (path.is_symlink() and not path.exists())
-    )
-
-
-def _is_result(path: Path, searched: Path, output: Path) -> bool:
-    """Whether it lies where results go, and that is but a part of what is searched."""
-    place, whole = _real(output), _real(searched)
-    return place in _real(path).parents and place != whole and place not in whole.parents
+def _inside(text: str, output: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
+    """Images in a folder or of a pattern, by their names, and what else is there; without results, where these go into
+    a part of what is searched. A link to nothing is an image too, which will be named when its turn comes."""
+    searched = place = Path(text)
+    if place.is_dir():
+        found = sorted(place.rglob('*') if recursive else place.iterdir())
+        found = [path for path in found if not any(part.startswith('.') for part in path.relative_to(place).parts)]
+    else:
+        found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+        searched = next(folder for folder in place.parents if not glob.has_magic(str(folder)))
+    results, whole = _real(output), _real(searched)
+    if results != whole and results not in whole.parents:
+        found = [path for path in found if results not in (_real(path), *_real(path).parents)]
+    images, others = [], []
+    for path in found:
+        suffix = path.suffix.lower()
+        if path.is_dir():
+            others += [path] if place.is_dir() and not recursive else []
+        elif suffix in IMAGE_SUFFIXES or suffix in readable():
+            images.append(path)
+        elif path.is_file():
+            others.append(path)
+    return images, others
 
 
 def _real(path: Path) -> Path:
@@ -159,13 +140,23 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-# ---------------------------------------------------------------------- results
 def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
     """Where two results had one name, all of these get more of their image's name and place into it.
 
     All, and not all but one: so a name means the same image whichever others are there.
     """
-    suffixes = {source: _suffix(source.path, naming.ext) for source in sources}
+    suffixes = {}
+    for source in sources:
+        suffix = source.path.suffix.lower()
+        if naming.ext == 'auto':
+            suffix = suffix if suffix in _KEPT_SUFFIXES else '.png'
+        else:
+            suffix = f'.{naming.ext}'
+        if naming.ext == 'jpg':  # which has no transparency, so PNG is written instead
+            with contextlib.suppress(ImageError):  # it will be named when its turn comes
+                header = read_header(source.path, str(source.path), formats_of(source.path))
+                suffix = '.png' if header is not None and header.alpha else suffix
+        suffixes[source] = suffix
     detail = dict.fromkeys(sources, 0)
     for _ in range(64):
         targets: dict[Path, list[Source]] = {}
@@ -185,14 +176,3 @@ def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
     raise UserError(
         f'{names}: their results would have one name. Run the command once for each, with two folders for -o.'
     )
-
-
-def _suffix(path: Path, ext: str) -> str:
-    if ext == 'auto':
-        return path.suffix.lower() if path.suffix.lower() in _KEPT_SUFFIXES else '.png'
-    if ext == 'jpg':  # which has no transparency, so PNG is written instead
-        with contextlib.suppress(ImageError):  # it will be named when its turn comes
-            header = read_header(path, str(path), formats_of(path))
-            if header is not None and header.alpha:
-                return '.png'
-    return f'.{ext}'

@@ -279,44 +279,41 @@ def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolde
             folder itself could be those of several sets.
     """
     files: dict[str, dict[str, Path]] = {}
-    reasons = []
+    reasons, loose = [], []
     for test_set in sets:
         own = folder / test_set.name
-        found = _images_of(own if own.is_dir() else folder, test_set)
-        if not isinstance(found, str):
-            files[test_set.name] = found
-        elif own.is_dir():
-            raise UserError(f'{name}: {found}')
+        place = own if own.is_dir() else folder
+        present = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+        names = [image.name for image in test_set.places]
+        additions = sorted((stem[len(names[0]) :] for stem in present if stem.startswith(names[0])), key=len)
+        addition = next((end for end in additions if all(name + end in present for name in names)), None)
+        reason = None
+        if addition is None:
+            absent = next((name for name in names if name not in present), names[0])
+            reason = f'{place} lacks images of {test_set.name}, such as {absent}. Add them, or leave the set out.'
         else:
-            reasons.append(found)
+            files[test_set.name] = {name: present[name + addition] for name in names}
+            for image in test_set.places:
+                file, expected = files[test_set.name][image.name], image.size
+                if (size := size_of(file)) != expected:
+                    reason = reason or (
+                        f'{file} is {size[0]} x {size[1]}, but scale ({image.scale}) times {image.low} is '
+                        f'{expected[0]} x {expected[1]} (width x height). Make it anew, or correct --set.'
+                    )
+        if reason and own.is_dir():
+            raise UserError(f'{name}: {reason}')
+        if reason:
+            files.pop(test_set.name, None)
+            reasons.append(reason)
+        elif not own.is_dir():
+            loose.append(test_set.name)
     if not files:
         raise UserError('\n'.join([f'{name}: {folder} has the images of no set.', *reasons]))
-    loose = [set_name for set_name in files if not (folder / set_name).is_dir()]
     if len(loose) > 1:  # for instance the same set at two scales
         raise UserError(
             f'{name}: {folder} fits {" and ".join(loose)}. Put the images of each set into a folder of its name in it.'
         )
     return ImageFolder(name, files=files)
-
-
-def _images_of(folder: Path, test_set: TestSet) -> dict[str, Path] | str:
-    """Files by image, or what is wrong."""
-    present = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
-    first = test_set.places[0].name
-    additions = sorted((stem[len(first) :] for stem in present if stem.startswith(first)), key=len)
-    complete = [end for end in additions if all(place.name + end in present for place in test_set.places)]
-    if not complete:
-        absent = next((place.name for place in test_set.places if place.name not in present), first)
-        return f'{folder} lacks images of {test_set.name}, such as {absent}. Add them, or leave the set out.'
-    found = {place.name: present[place.name + complete[0]] for place in test_set.places}
-    for place in test_set.places:
-        size, expected = size_of(found[place.name]), place.size
-        if size != expected:
-            return (
-                f'{found[place.name]} is {size[0]} x {size[1]}, but scale ({place.scale}) times {place.low} is '
-                f'{expected[0]} x {expected[1]} (width x height). Make it anew, or correct --set.'
-            )
-    return found
 
 
 # ---------------------------------------------------------------------- of the command line
@@ -333,27 +330,28 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
     path = from_box(file)
     suffix = path.suffix.lower()
     name = name or (path.resolve().name if path.is_dir() else path.stem)
-    upscaler: Upscaler
+    weights, option_file, key = path, Path(beside) if colon else None, 'params_ema'  # EMA where there are some
+    upscaler: Upscaler | None = None
     if path.is_dir() and not (path / 'models').is_dir():
         upscaler = image_folder(name, path, sets)
     elif path.is_dir():
         option_file, weights = experiment_files(path)
-        upscaler = _network(name, weights, option_file)
     elif not path.is_file():
         raise UserError(f'{source}: there is no {path}. {_KINDS}')
-    elif suffix in SUFFIXES:
-        upscaler = _network(name, path, Path(beside) if colon else None)
     elif suffix in ('.yml', '.yaml'):  # the weights that it starts from or tests
         paths = options.load(path).get('path')
         paths = paths if isinstance(paths, dict) else {}
         start = paths.get('pretrain_network_g')
         if not isinstance(start, str):
             raise UserError(f'{path} names no weights. Set path:pretrain_network_g, or name the .pth file.')
-        upscaler = _network(name, from_box(Path(start).expanduser()), path, paths.get('param_key_g') or 'params')
+        weights, option_file, key = from_box(Path(start).expanduser()), path, paths.get('param_key_g') or 'params'
     elif suffix == '.onnx':
         upscaler = OnnxFile(name, run_onnx(path, torch.zeros(1, 3, _PROBE, _PROBE)).shape[-1] // _PROBE, path=path)
-    else:
+    elif suffix not in SUFFIXES:
         raise UserError(f'{source} is of no kind that can be measured. {_KINDS}')
+    if upscaler is None:
+        opened = generator(weights, option_file, key)
+        upscaler = NetworkFile(name, opened.scale, json.dumps(opened.network), weights, option_file, key)
 
     fitting = [test_set for test_set in sets if upscaler.takes(test_set)]
     if not fitting:
@@ -377,12 +375,6 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
                 'Correct the scale of the option file, or the sets.'
             )
     return upscaler
-
-
-def _network(name: str, weights: Path, option_file: Path | None, param_key: str = 'params_ema') -> NetworkFile:
-    """A checkpoint, with its EMA weights where it has them."""
-    opened = generator(weights, option_file, param_key)
-    return NetworkFile(name, opened.scale, json.dumps(opened.network), weights, option_file, param_key)
 
 
 def require_names(names: Sequence[str], what: str) -> None:
