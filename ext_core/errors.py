@@ -84,11 +84,24 @@ def open_streams() -> None:
             stream.reconfigure(errors='backslashreplace')
 
 
-def exit_status(job: Callable[[], object]) -> int:
-    """Run a script's job: 0, or 1 where a :func:`refusal`, which is printed, ended it."""
+def exit_status(job: Callable[[], object], stopped: str | None = None) -> int:
+    """Run a script's job.
+
+    Args:
+        job (Callable): What it does.
+        stopped (str | None): What to say after Ctrl-C, which then ends it with status 130.
+
+    Returns:
+        int: 0, or 1 where a :func:`refusal`, which is printed, ended it.
+    """
     open_streams()
     try:
         job()
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print_line(stopped)
+        return 130
     except Exception as error:
         message = refusal(error)
         if message is None:

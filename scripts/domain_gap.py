@@ -34,7 +34,6 @@ from torch import Tensor
 from ext_core.errors import UserError, exit_status
 from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
-from ext_core.use.synthesis import load_degrader
 from ext_models.degrading import low_resolution
 
 COLUMNS = {
@@ -78,6 +77,8 @@ def degrade(hr: Tensor, scale: int, net: torch.nn.Module | None) -> Tensor:
 
 def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
     """The sets to compare with the real one, by the names of their rows."""
+    from ext_core.use.synthesis import load_degrader
+
     sets: dict[str, list[Tensor]] = {}
     if args.hr:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'

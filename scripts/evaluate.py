@@ -111,11 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     register_quietly()
     command = ['python', 'scripts/evaluate.py', *(sys.argv[1:] if argv is None else argv)]
-    try:
-        return exit_status(lambda: evaluate(args, command))
-    except KeyboardInterrupt:
-        print('stopped; repeat the command to continue', file=sys.stderr)
-        return 130
+    return exit_status(lambda: evaluate(args, command), 'stopped; repeat the command to continue')
 
 
 if __name__ == '__main__':

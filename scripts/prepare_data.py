@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import UserError, open_streams
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 
 
@@ -164,30 +164,25 @@ def prepare_images(args: argparse.Namespace) -> None:
             print(f'  passed over in {folder}: {line}')
 
 
+def prepare(args: argparse.Namespace) -> None:
+    check_arguments(args)
+    register_all()
+    if args.list:
+        from ext_data.preparation.layouts import LAYOUTS
+
+        print('\n\n'.join(layout.describe() for layout in LAYOUTS.values()))
+    elif args.command == 'demo':
+        from ext_data.preparation.demo import ensure_demo_data
+
+        print(f'demo set: {ensure_demo_data(args.output or Path(), args.scale)}')
+    else:
+        prepare_images(args)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = build_parser().parse_args(argv)
-    open_streams()
-    try:
-        check_arguments(args)
-        register_all()
-        if args.list:
-            from ext_data.preparation.layouts import LAYOUTS
-
-            print('\n\n'.join(layout.describe() for layout in LAYOUTS.values()))
-        elif args.command == 'demo':
-            from ext_data.preparation.demo import ensure_demo_data
-
-            print(f'demo set: {ensure_demo_data(args.output or Path(), args.scale)}')
-        else:
-            prepare_images(args)
-    except (UserError, ValueError, OSError) as error:
-        print(f'Error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('Interrupted. The same command continues where it stopped.', file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: prepare(args), 'Interrupted. The same command continues where it stopped.')
 
 
 if __name__ == '__main__':

@@ -17,6 +17,8 @@ Examples:
 """
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from datetime import timedelta
@@ -24,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 
 
@@ -48,44 +50,42 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = build_parser().parse_args(argv)
-    register_all()
+def run(args: argparse.Namespace) -> None:
     import torch
     import torch.distributed as dist
 
     from ext_core.networks.weight_files import experiment_files
     from ext_core.use.synthesis import Outputs, load_degrader, synthesize
 
+    if args.tile < 0:
+        raise UserError(f'--tile {args.tile}: must be a size in LR pixels, or 0 for whole images.')
+    outputs = Outputs(args.output, args.output_folder, args.output_hr)
+    pair = (args.opt, args.weights)
+    if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
+        raise UserError('Give either --experiment DIR, or --opt FILE with --weights FILE.')
+    option_file, weights = experiment_files(args.experiment) if args.experiment else pair
+    use_cuda = args.device == 'cuda' or (args.device == 'auto' and torch.cuda.is_available())
+    if use_cuda and not torch.cuda.is_available():
+        raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
+    gpus = torch.cuda.device_count() or 1
+    device = f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % gpus}' if use_cuda else 'cpu'
     try:
-        if args.tile < 0:
-            raise UserError(f'--tile {args.tile}: must be a size in LR pixels, or 0 for whole images.')
-        outputs = Outputs(args.output, args.output_folder, args.output_hr)
-        pair = (args.opt, args.weights)
-        if bool(args.experiment) == any(pair) or (any(pair) and not all(pair)):
-            raise UserError('Give either --experiment DIR, or --opt FILE with --weights FILE.')
-        option_file, weights = experiment_files(args.experiment) if args.experiment else pair
-        use_cuda = args.device == 'cuda' or (args.device == 'auto' and torch.cuda.is_available())
-        if use_cuda and not torch.cuda.is_available():
-            raise UserError('--device cuda: PyTorch finds no GPU. Use --device cpu.')
         if int(os.environ.get('WORLD_SIZE', '1')) > 1:
             # only lists of names are exchanged, which gloo does on any device
             dist.init_process_group('gloo', timeout=timedelta(hours=12))
-        gpus = torch.cuda.device_count() or 1
-        device = f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % gpus}' if use_cuda else 'cpu'
         synthesize(load_degrader(option_file, weights, device), args.hr, outputs, args.tile)
-    except (UserError, OSError) as error:
-        if os.environ.get('RANK', '0') == '0':
-            print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('Interrupted. The same command continues where it stopped.', file=sys.stderr)
-        return 130
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    register_all()
+    quiet = os.environ.get('RANK', '0') != '0'  # what the first process says, too
+    with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
+        return exit_status(lambda: run(args), 'Interrupted. The same command continues where it stopped.')
 
 
 if __name__ == '__main__':

@@ -153,11 +153,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = parse(argv)
     register_quietly()
-    try:
-        return exit_status(lambda: upscale(args))
-    except KeyboardInterrupt:
-        print('Stopped. Finished results are complete; the same command makes the others.', file=sys.stderr)
-        return 130
+    stopped = 'Stopped. Finished results are complete; the same command makes the others.'
+    return exit_status(lambda: upscale(args), stopped)
 
 
 if __name__ == '__main__':
