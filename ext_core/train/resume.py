@@ -154,7 +154,7 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
         return  # not written by a run, or of networks that are gone
     if '_base_' in saved or not saved:
         return
-    others = [f'{path} was {old}, is {new}' for path, old, new in _changes(before, now)]
+    others = [f'{path} was {old}, is {new}' for path, old, new in changes(before, now)]
     if others and opt['auto_resume']:
         raise UserError(
             f'--auto_resume: {opt["path"]["resume_state"]} is of other networks: {"; ".join(others)}. Put the options '
@@ -163,7 +163,7 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
     for line in others:
         say(f'resumed: {line}: the weights are taken as they are.')
     fresh = opt.get('reset_optim')
-    for path, old, new in _changes(saved.get('train'), given.get('train'), 'train'):
+    for path, old, new in changes(saved.get('train'), given.get('train'), 'train'):
         change = f'{path} was {old}, is {new}'
         if fresh or not re.match(r'train:(optim_\w+|scheduler)\b', path):
             say(f'resumed: {change}: takes effect from iteration {state["iter"] + 1} on.')
@@ -176,11 +176,11 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
 _AFRESH = 'Put it back, or add --reset_optim, which begins with new optimizers and schedules.'
 
 
-def _changes(old: Any, new: Any, path: str = '') -> Iterator[tuple[str, Any, Any]]:
+def changes(old: Any, new: Any, path: str = '') -> Iterator[tuple[str, Any, Any]]:
     """Where two sections differ: colon path, former and present value. Left out is the same as ``~``."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            yield from _changes(old.get(key), new.get(key), f'{path}:{key}' if path else str(key))
+            yield from changes(old.get(key), new.get(key), f'{path}:{key}' if path else str(key))
     elif old != new:
         yield path, old, new
 

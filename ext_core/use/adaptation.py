@@ -11,14 +11,8 @@ from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.check import find_problems
-from ext_core.use.adaptation_options import (
-    load,
-    pairs_of,
-    resolve,
-    shown,
-    stage_options,
-    with_pairs,
-)
+from ext_core.use.adaptation_options import kind, load, resolve, shown, stage_options
+from ext_core.use.hr_sources import pictures_of
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
 from ext_models.registries import look_up
 
@@ -68,10 +62,16 @@ def plan(
         )
     folder = root / 'experiments' / (f'demo_{opt["name"]}' if demo else opt['name'])
     experiments = {number: root / 'experiments' / stage['name'] for number, stage in stages.items()}
-    pairs = None
+    # where the hand-over writes; the HR images, too, where they are in a folder, or of sizes that the scale does not
+    # divide: LR images as LMDB need such a partner
+    source, scale = stages[2]['datasets']['train']['dataroot_gt'], stages[2]['scale']
+    lr, own_hr = shown(folder / 'LR.lmdb'), ''
     if opt['hand_over'] == 'lmdb':
-        pairs = pairs_of(stages[2], folder)
-        stages[2] = with_pairs(stages[2], pairs)
+        sizes = [picture.size for picture in pictures_of(Path(source))]
+        if kind(source) == 'disk' or any(side % scale for size in sizes if size for side in size):
+            own_hr = shown(folder / 'HR.lmdb')
+        pairs = {'dataroot_gt': own_hr or source, 'dataroot_lq': lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
+        stages[2] = options.merge(stages[2], {'datasets': {'train': {'type': 'PairedImageDataset', **pairs}}})
     else:
         if not hasattr(look_up(MODEL_REGISTRY, stages[2].get('model_type')), 'net_degrade'):
             raise UserError(
@@ -110,11 +110,11 @@ def plan(
         add(name, 'basicsr/train.py', arguments, product, fingerprint(training_part(stages[number])))
 
     add_training('stage 1', 1)
-    if pairs:
-        arguments = ['--experiment', shown(experiments[1]), '--hr', pairs.source, '--output', pairs.lr]
-        arguments += ['--output-hr', pairs.hr] if pairs.own_hr else []
-        inputs = fingerprint(pairs.source, pairs.hr, pairs.lr)
-        add('hand-over', 'scripts/synthesize_lr.py', arguments, Path(f'{pairs.lr}.json'), inputs)
+    if opt['hand_over'] == 'lmdb':
+        arguments = ['--experiment', shown(experiments[1]), '--hr', source, '--output', lr]
+        arguments += ['--output-hr', own_hr] if own_hr else []
+        inputs = fingerprint(source, own_hr or source, lr)
+        add('hand-over', 'scripts/synthesize_lr.py', arguments, Path(f'{lr}.json'), inputs)
     add_training('stage 2', 2)
     val, figures = stages[1]['datasets']['val'], folder / 'gap.json'
     sets = ['--hr', val['dataroot_gt'], '--real', val['dataroot_real_lq']]

@@ -5,7 +5,6 @@ import inspect
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.problems import did_you_mean
 from ext_core.project import PROJECT, file_of
-from ext_core.use.hr_sources import pictures_of
 from ext_models.registries import look_up
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
 SECTIONS = ('shared', 'stage1_options', 'stage2_options')
 KEYS = (*NEEDED, 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
-HAND_OVERS = ('lmdb', 'on_the_fly')
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo_adaptation.yml'
 NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}}
 
@@ -56,9 +53,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for key in SECTIONS:
         if not isinstance(opt.setdefault(key, None) or {}, dict):
             raise UserError(f'{path}: {key} must be a section of options of a recipe, or ~.')
-    opt.setdefault('hand_over', HAND_OVERS[0])
-    if opt['hand_over'] not in HAND_OVERS:
-        raise UserError(f"{path}: hand_over must be {' or '.join(HAND_OVERS)}, but is '{opt['hand_over']}'.")
+    if opt.setdefault('hand_over', 'lmdb') not in ('lmdb', 'on_the_fly'):
+        raise UserError(f"{path}: hand_over must be lmdb or on_the_fly, but is '{opt['hand_over']}'.")
     opt['val_hr'] = opt.get('val_hr') or opt.get('val_gt') or opt['hr']
     for first, second in (('hr', 'real_lq'), ('val_hr', 'val_lq')):
         if kind(opt[first]) != kind(opt[second]):
@@ -97,7 +93,22 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
     merged['name'] = f'{opt["name"]}_stage{number}'
     if opt.get('scale'):
         merged = _scaled(merged, opt['scale'])
-    for part in (_images(opt, number), opt['shared'], opt[f'stage{number}_options']):
+    backend = {'_delete_': True, 'type': kind(opt['hr'])}
+    train: dict[str, Any] = {'name': Path(opt['hr']).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend}
+    val: dict[str, Any] = {
+        'name': Path(opt['val_lq']).stem,
+        'io_backend': {'_delete_': True, 'type': kind(opt['val_lq'])},
+    }
+    if number == 1:
+        train['dataroot_real_lq'] = opt['real_lq']
+        val |= {'dataroot_gt': opt['val_hr'], 'dataroot_real_lq': opt['val_lq']}
+    elif opt.get('val_gt'):
+        val |= {'dataroot_gt': opt['val_gt'], 'dataroot_lq': opt['val_lq']}
+    else:
+        del val['io_backend']['_delete_']  # of a section that is replaced as a whole
+        val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
+    images = {'datasets': {'train': train, 'val': val}}
+    for part in (images, opt['shared'], opt[f'stage{number}_options']):
         merged = options.merge(merged, part or {})
     merged, _ = resolve(merged, ['--demo'] if demo else [], Path())
     if demo:
@@ -126,22 +137,6 @@ def _scaled(opt: dict, scale: int) -> dict:
     return options.merge(opt, {'scale': scale, 'network_g': network})
 
 
-def _images(opt: dict[str, Any], number: int) -> dict[str, Any]:
-    """Where the images lie, as options of a stage."""
-    backend: dict[str, dict] = {key: {'_delete_': True, 'type': kind(opt[key])} for key in ('hr', 'val_lq')}
-    train: dict[str, Any] = {'name': Path(opt['hr']).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend['hr']}
-    val: dict[str, Any] = {'name': Path(opt['val_lq']).stem, 'io_backend': backend['val_lq']}
-    if number == 1:
-        train['dataroot_real_lq'] = opt['real_lq']
-        val |= {'dataroot_gt': opt['val_hr'], 'dataroot_real_lq': opt['val_lq']}
-    elif opt.get('val_gt'):
-        val |= {'dataroot_gt': opt['val_gt'], 'dataroot_lq': opt['val_lq']}
-    else:
-        backend['val_lq'].pop('_delete_')  # of a section that is replaced as a whole
-        val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
-    return {'datasets': {'train': train, 'val': val}}
-
-
 def needs_gt(metric: dict) -> bool:
     """Whether a metric of ``val:metrics`` compares with a true image."""
     found = look_up(METRIC_REGISTRY, metric.get('type'))
@@ -155,29 +150,3 @@ def resolve(opt: dict, arguments: list[str], root: Path) -> tuple[dict, dict]:
         file.write_text(yaml_safe.dump(opt), encoding='utf-8')
         args = options.parse_arguments(['-opt', str(file), *arguments], is_train=True)
         return options.resolve(args, root, is_train=True)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Where the hand-over writes; ``hr`` is also written where ``own_hr``, else it is the source."""
-
-    source: str
-    hr: str
-    lr: str
-    own_hr: bool
-
-
-def pairs_of(stage2: dict, folder: Path) -> Pairs:
-    """HR images in a folder, or of sizes that the scale does not divide, are copied into an LMDB: LR images as LMDB
-    need such a partner."""
-    source = stage2['datasets']['train']['dataroot_gt']
-    sizes = [picture.size for picture in pictures_of(Path(source))]
-    uneven = any(side % stage2['scale'] for size in sizes if size for side in size)
-    own = kind(source) == 'disk' or uneven
-    return Pairs(source, shown(folder / 'HR.lmdb') if own else source, shown(folder / 'LR.lmdb'), own)
-
-
-def with_pairs(stage2: dict, pairs: Pairs) -> dict:
-    """Stage 2 that trains on written pairs."""
-    place = {'dataroot_gt': pairs.hr, 'dataroot_lq': pairs.lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
-    return options.merge(stage2, {'datasets': {'train': {'type': 'PairedImageDataset', **place}}})

@@ -6,11 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 
 
@@ -95,23 +93,16 @@ def refuse_foreign_experiment(root: Path, opt: dict) -> None:
     Raises:
         UserError: If there is one, with the options that differ.
     """
+    from ext_core.train.resume import changes
+
     folder = root / 'experiments' / opt['name']
     file = folder / f'{opt["name"]}.yml'
     if not file.is_file() or not [*folder.glob('training_states/*.state'), *folder.glob('models/net_g_latest.pth')]:
         return
     there, ours = training_part(yaml_safe.read(file)), training_part(opt)
-    paths = {*options.leaves(there), *options.leaves(ours)}
-    differing = [path for path in sorted(paths) if _leaf(there, path) != _leaf(ours, path)]
+    differing = sorted(path for path, *_ in changes(there, ours))
     if differing:
         raise UserError(
             f'{folder} holds a training with other options ({", ".join(differing)}). Choose another name or '
             '--output, or move that folder away.'
         )
-
-
-def _leaf(opt: dict, path: str) -> Any:
-    """The value at a colon path; sections count by their leaves only."""
-    place: Any = opt
-    for key in path.split(':'):
-        place = place.get(key, '') if isinstance(place, dict) else ''
-    return {} if isinstance(place, dict) else place
