@@ -67,9 +67,7 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
     unique: dict[Path, Source] = {}  # each file once: as it was found first, and named if it was ever named
     for text in inputs:
         place = Path(text)
-        images, others = [place], []
-        if not place.is_file():
-            images, others = _inside(text, naming.output, recursive)
+        images, others = ([place], []) if place.is_file() else _inside(text, naming.output, recursive)
         if not images and place.is_dir():
             hint = 'Name another folder' if recursive else 'Add --recursive for its folders'
             there = f' There is: {named(others)}.' if others else ''
