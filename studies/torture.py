@@ -44,9 +44,9 @@ if __name__ == '__main__':
 import torch
 
 from ext_core.atomic import atomic_write_text
+from ext_core.networks.records import scalars
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
-from ext_core.train.resume import scalars
 from ext_core.use.tables import table_text
 from studies.sameness import difference
 from studies.trainings import GRACE, ROOT, Training, command, fork

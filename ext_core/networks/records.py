@@ -108,21 +108,27 @@ def read_logs(folder: Path, val_freq: int | None = None) -> TrainingLog:
     return log
 
 
-def read_curves(folder: Path) -> Curves:
-    """All scalars of a run's TensorBoard folder, by their tags without ``losses/``; none where there is no folder.
-
-    A run that was resumed has several files. Where they overlap, the value that was written last counts.
-    """
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(iteration, value) of every scalar that TensorBoard shows of a run, by tag, in the order in which it was written;
+    none where there is no folder."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     if not folder.is_dir():
         return {}
     events = EventAccumulator(str(folder), size_guidance={'scalars': 0}).Reload()
-    curves: Curves = {}
+    found = {}
     for tag in events.Tags()['scalars']:
         in_time = sorted(events.Scalars(tag), key=lambda event: event.wall_time)
-        curves[tag.removeprefix('losses/')] = dict(sorted({event.step: event.value for event in in_time}.items()))
-    return curves
+        found[tag] = [(event.step, event.value) for event in in_time]
+    return found
+
+
+def read_curves(folder: Path) -> Curves:
+    """:func:`scalars` by their tags without ``losses/``.
+
+    A run that was resumed has several files. Where they overlap, the value that was written last counts.
+    """
+    return {tag.removeprefix('losses/'): dict(sorted(dict(points).items())) for tag, points in scalars(folder).items()}
 
 
 # ---------------------------------------------------------------------- of one checkpoint

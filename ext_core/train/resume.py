@@ -227,11 +227,3 @@ def forget_from(tb_logger: Any, step: int) -> None:
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
     tb_logger.file_writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)), step)
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """(iteration, value) of every scalar that TensorBoard shows of a run, in the order of its files, by tag."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder), size_guidance={'scalars': 0}).Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()['scalars']}

@@ -18,11 +18,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ext_core.atomic import Written, atomic_save, atomic_write_bytes, atomic_write_text, remove_leftovers
 from ext_core.errors import UserError, refusal
+from ext_core.networks.records import scalars
 from ext_core.train.checkpoint import manifest_file, on_cpu, remove_older, write_manifest
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, checkpoint_networks, evaluate, explaining_first_step
 from ext_core.train.nonfinite import REMEDY, FiniteWatch
-from ext_core.train.resume import forget_from, load_resume_state, scalars
+from ext_core.train.resume import forget_from, load_resume_state
 from ext_core.train.stopping import StopSignal
 from ext_data.samples import rng_state, set_rng_state
 
@@ -159,7 +160,10 @@ class Trainer:
             if good:  # else training has gone back to an iteration whose log line and checkpoint are there
                 log, validate, save = self._due()
                 if log:
-                    self._log()
+                    values = {'epoch': self.batches.epoch, 'iter': self.iteration}
+                    values |= {'lrs': self.model.get_current_learning_rate()}
+                    times = {'time': self.iter_timer.get_avg_time(), 'data_time': self.data_timer.get_avg_time()}
+                    self.messages(values | times | self.check_losses())
                 if save:
                     self.save(validation_due=validate)
                 if validate:
@@ -201,11 +205,6 @@ class Trainer:
         )
         log, validate, save = (every is not None and self.iteration % int(every) == 0 for every in frequencies)
         return log, validate, save
-
-    def _log(self) -> None:
-        values = {'epoch': self.batches.epoch, 'iter': self.iteration, 'lrs': self.model.get_current_learning_rate()}
-        times = {'time': self.iter_timer.get_avg_time(), 'data_time': self.data_timer.get_avg_time()}
-        self.messages(values | times | self.check_losses())
 
     # ------------------------------------------------------------------ numbers that are not finite
     def check_losses(self) -> dict[str, float]:

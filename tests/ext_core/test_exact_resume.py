@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ext_core import launch
+from ext_core.networks.records import scalars
 from ext_core.options import yaml_safe
-from ext_core.train.resume import scalars
 from ext_core.train.stopping import StopSignal
 from ext_core.train.trainer import Trainer
 from studies.sameness import difference

@@ -13,10 +13,10 @@ from check_recipes import find_problems, put
 from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
+from ext_core.networks.records import scalars
 from ext_core.options import yaml_safe
 from ext_core.train.checkpoint import verify
 from ext_core.train.models import checkpoint_networks
-from ext_core.train.resume import scalars
 from ext_core.train.trainer import Trainer
 from ext_models import sides
 from ext_models.ext_sr_model import ExtSRModel
