@@ -54,8 +54,8 @@ def export(args: argparse.Namespace) -> None:
     opened = opened_input(args, ('.onnx',))
     tolerance = TOLERANCES[args.half] if args.tolerance is None else args.tolerance
     images = photographs(args.images)
-    model = onnx_export.export(opened, args.opset, args.half)
-    model = onnx_export.with_metadata(model, None if opened.source == 'spandrel' else metadata_of(opened))
+    metadata = None if opened.source == 'spandrel' else metadata_of(opened)
+    model = onnx_export.export(opened, args.opset, args.half, metadata)
     found = onnx_export.differences(opened, model, images)
     for one in found:
         print(f'{one.name}, {one.size[0]} x {one.size[1]}: largest difference {one.largest:.1e}')

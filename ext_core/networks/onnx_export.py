@@ -51,7 +51,9 @@ class Difference:
 
 
 # ---------------------------------------------------------------------- writing
-def export(opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False) -> bytes:
+def export(
+    opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False, metadata: Metadata | None = None
+) -> bytes:
     """An ONNX model: ``input`` (n, c, h, w) to ``output``, float32 RGB in [0, 1], n, h and w free.
 
     Where h and w must be multiples of a number, such as the window of a transformer, their names in the file say so.
@@ -61,15 +63,27 @@ def export(opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False
             ``multiple`` is raised to what the network takes.
         opset (int): Version of the operators, 13 to 20.
         half (bool): Whether weights and computation are in float16.
+        metadata (Metadata | None): Properties of the file that tell what it is.
 
     Raises:
         UserError: If a package is missing, the network takes no images, or has an operator that ONNX lacks.
     """
     onnx = _package('onnx')
-    opened.multiple = _smallest_multiple(opened)
+    refused, channels = None, channels_of(opened)
+    for multiple in (opened.multiple * factor for factor in MULTIPLES):  # also of a window that only a trial shows
+        odd = -(-_TRACED // multiple) // 2 * 2 + 1  # of which no larger multiple divides the sides
+        try:
+            with torch.inference_mode():
+                opened.net(torch.zeros(1, channels, multiple * odd, multiple * (odd + 2)))
+            break
+        except (AssertionError, RuntimeError, ValueError) as error:
+            refused = refused or error
+        if 2 * multiple > MULTIPLES[-1]:
+            raise UserError(f'{opened.type} takes no images of {channels} channels: {refused}') from refused
+    opened.multiple = multiple
     net = (_InHalf(opened.net) if half else opened.net).eval()
     side = -(-_TRACED // opened.multiple) * opened.multiple
-    sample = torch.rand(1, channels_of(opened), side, 2 * side)
+    sample = torch.rand(1, channels, side, 2 * side)
     ending = '' if opened.multiple == 1 else f'_multiple_of_{opened.multiple}'
     axes = {0: 'n', 2: f'height{ending}', 3: f'width{ending}'}
     larger = {0: 'n', 2: 'height_out', 3: 'width_out'}
@@ -87,48 +101,21 @@ def export(opened: GeneratorFile, opset: int = DEFAULT_OPSET, half: bool = False
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: axes, OUTPUT: larger},
             )
-        onnx.checker.check_model(buffer.getvalue(), full_check=True)
+        model = onnx.load_from_string(buffer.getvalue())
+        onnx.checker.check_model(model, full_check=True)
     except (AssertionError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = ' Try another --opset.' if 'opset' in reason else ''
         raise UserError(f'{opened.type} cannot be exported with opset {opset}: {reason}.{remedy}') from error
-    return buffer.getvalue()
-
-
-def _smallest_multiple(opened: GeneratorFile) -> int:
-    """Of what both sides must be multiples: at least ``opened.multiple``, and a window that only a trial shows.
-
-    Raises:
-        UserError: If the network takes none of the sizes.
-    """
-    refused = None
-    for factor in MULTIPLES:
-        multiple = opened.multiple * factor
-        if multiple > MULTIPLES[-1]:
-            break
-        odd = -(-_TRACED // multiple) // 2 * 2 + 1  # of which no larger multiple divides the sides
-        try:
-            with torch.inference_mode():
-                opened.net(torch.zeros(1, channels_of(opened), multiple * odd, multiple * (odd + 2)))
-            return multiple
-        except (AssertionError, RuntimeError, ValueError) as error:
-            refused = refused or error
-    raise UserError(f'{opened.type} takes no images of {channels_of(opened)} channels: {refused}') from refused
+    if metadata is not None:
+        onnx.helper.set_model_props(model, metadata.to_strings())
+    model.producer_version = torch.__version__.partition('+')[0]
+    return model.SerializeToString()
 
 
 def channels_of(opened: GeneratorFile) -> int:
     """Channels of the images that an exported model takes."""
     return 3 if opened.takes_colour else opened.num_in_ch
-
-
-def with_metadata(model: bytes, metadata: Metadata | None) -> bytes:
-    """The model with properties that tell what it is."""
-    onnx = _package('onnx')
-    loaded = onnx.load_from_string(model)
-    if metadata is not None:
-        onnx.helper.set_model_props(loaded, metadata.to_strings())
-    loaded.producer_version = torch.__version__.partition('+')[0]
-    return loaded.SerializeToString()
 
 
 @contextlib.contextmanager
@@ -140,22 +127,19 @@ def _bicubic(opset: int) -> Iterator[None]:
     from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
 
     def symbolic(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any:
-        def constant(value: Tensor) -> Any:
-            return g.op('Constant', value_t=value)
+        def constant(*values: int) -> Any:
+            return g.op('Constant', value_t=torch.tensor(values, dtype=torch.int64 if values else torch.float32))
 
-        shape = g.op('Shape', x)
-        first = g.op('Slice', shape, *(constant(torch.tensor([bound])) for bound in (0, 2, 0)))
+        sides = [size]
         if size.node().kind() == 'prim::ListConstruct':
-            sides = [g.op('Unsqueeze', side, constant(torch.tensor([0]))) for side in size.node().inputs()]
-        else:
-            sides = [size]
-        sizes = g.op('Concat', first, *sides, axis_i=0)
+            sides = [g.op('Unsqueeze', side, constant(0)) for side in size.node().inputs()]
+        first = g.op('Slice', g.op('Shape', x), constant(0), constant(2), constant(0))
         return g.op(
             'Resize',
             x,
-            constant(torch.tensor([], dtype=torch.float32)),  # roi
-            constant(torch.tensor([], dtype=torch.float32)),  # scales
-            sizes,
+            constant(),  # roi
+            constant(),  # scales
+            g.op('Concat', first, *sides, axis_i=0),
             mode_s='cubic',
             cubic_coeff_a_f=-0.5,
             exclude_outside_i=1,

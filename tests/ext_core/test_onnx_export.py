@@ -13,7 +13,7 @@ from ext_core.errors import UserError
 from ext_core.networks.export import metadata_of
 from ext_core.networks.files import GeneratorFile
 from ext_core.networks.metadata import from_strings
-from ext_core.networks.onnx_export import OPSETS, differences, export, session_of, with_metadata
+from ext_core.networks.onnx_export import OPSETS, differences, export, session_of
 from ext_core.networks.recognise import multiple_of, reduces
 
 PHOTOGRAPHS = [('cat', data.chelsea()[60:96, 96:156] / 255), ('face', data.astronaut()[40:89, 200:225] / 255)]
@@ -108,7 +108,7 @@ def test_network_that_takes_luminance_only(tmp_path):
 
 def test_properties_tell_the_network_and_no_paths(tmp_path):
     generator = opened(first('EDSR'), tmp_path)
-    model = with_metadata(export(generator), metadata_of(generator))
+    model = export(generator, metadata=metadata_of(generator))
     strings = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
     metadata = from_strings(strings, 'net.onnx')
     assert metadata is not None
