@@ -116,35 +116,25 @@ def make(folder: Path) -> None:
     from ext_core.use.adaptation import COMMANDS
     from ext_core.use.adaptation_options import shown
 
-    stages = [yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2)]
-    experiments = [folder.parent / stage['name'] for stage in stages]
+    first, second = (yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2))
     try:
         gap = json.loads((folder / 'gap.json').read_text(encoding='utf-8'))
         commands = (folder / COMMANDS).read_text(encoding='utf-8')
     except (OSError, ValueError) as error:
         raise UserError(f'{folder} cannot be reported on: {error}. Run scripts/train_domain_adaptation.py.') from error
-    method, _ = load_experiment(experiments[1])
+    gap = {'stage 1' if Path(name).name == first['name'] else name: row for name, row in gap.items()}
+    method, _ = load_experiment(folder.parent / second['name'])
     method.name = 'stage 2'
     if method.net is not None and torch.cuda.is_available():
         method.net.cuda()
-    results, metrics, rows = super_resolution(stages[1], method)
-    val = stages[0]['datasets']['val']
-    names = ('degradation network', 'super-resolution network')
-    report: dict[str, Any] = {
-        'name': folder.name,
-        'hr': val['dataroot_gt'],
-        'real': val['dataroot_real_lq'],
-        'gap': {'stage 1' if Path(name).name == stages[0]['name'] else name: row for name, row in gap.items()},
-        'super_resolution': results,
-        'checkpoints': {
-            name: shown(experiment / 'models' / 'net_g_latest.pth')
-            for name, experiment in zip(names, experiments, strict=True)
-        },
-        'commands': commands.splitlines(),
-    }
+    results, metrics, rows = super_resolution(second, method)
     draw(rows, folder / 'crops.png')
+    val = first['datasets']['val']
+    report = {'name': folder.name, 'hr': val['dataroot_gt'], 'real': val['dataroot_real_lq'], 'gap': gap}
+    report |= {'super_resolution': results, 'checkpoints': {}, 'commands': commands.splitlines()}
+    for what, stage in (('degradation network', first), ('super-resolution network', second)):
+        report['checkpoints'][what] = shown(folder.parent / stage['name'] / 'models' / 'net_g_latest.pth')
     atomic_write_text(json.dumps(report, indent=1) + '\n', folder / 'report.json')
-    gap = report['gap']
     lines = ['## Stage 1: gap between LR images and real ones', '']
     lines += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', '']
     lines += [table(gap, {key: key for row in gap.values() for key in row}), '', '![power spectra](gap.png)', '']
@@ -154,8 +144,17 @@ def make(folder: Path) -> None:
     tables = '\n'.join([*lines, '![crops](crops.png)', ''])
     lines = [f'# {folder.name}', '', tables, '## Files', '']
     lines += [f'- {what}: `{path}`' for what, path in report['checkpoints'].items()]
-    lines += ['', '## Step by step', '', 'As scripts/train_domain_adaptation.py ran it:', '', '```']
-    atomic_write_text('\n'.join([*lines, *report['commands'], '```', '']), folder / 'report.md')
+    lines += [
+        '',
+        '## Step by step',
+        '',
+        'As scripts/train_domain_adaptation.py ran it:',
+        '',
+        '```',
+        f'{commands}```',
+        '',
+    ]
+    atomic_write_text('\n'.join(lines), folder / 'report.md')
     print(f'{tables}\nreport: {shown(folder / "report.md")}')
 
 

@@ -30,25 +30,18 @@ def shared_environment(path: str, **options: Any) -> Any:
     Raises:
         UserError: If the folder is not an LMDB or its data file is truncated.
     """
-    key, process = os.path.realpath(path), os.getpid()
+    import lmdb
+
+    key, process, data = os.path.realpath(path), os.getpid(), Path(path) / 'data.mdb'
     owner, environment = _ENVIRONMENTS.get(key, (None, None))
     if owner == process:
         return environment
     if environment is not None:
         environment.close()  # inherited by fork; the parent's stays open. LMDB refuses to open it again otherwise
-    environment = _open(path, **options)
-    _ENVIRONMENTS[key] = (process, environment)
-    return environment
-
-
-def _open(path: str, **options: Any) -> Any:
-    import lmdb
-
-    data = Path(path) / 'data.mdb'
     if not data.is_file():
         raise UserError(f'{path} is not an LMDB: it has no data.mdb. Correct the dataroot, or create the LMDB again.')
     try:
-        environment = lmdb.open(os.path.realpath(path), **options)  # LMDB knows open ones by their name
+        environment = lmdb.open(key, **options)  # LMDB knows open ones by their name
     except lmdb.Error as error:
         raise UserError(f'LMDB {path} cannot be opened: {error}. Create it again.') from error
     expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
@@ -57,6 +50,7 @@ def _open(path: str, **options: Any) -> Any:
         raise UserError(
             f'LMDB {path} is truncated: data.mdb has {data.stat().st_size} bytes of {expected}. Copy it again.'
         )
+    _ENVIRONMENTS[key] = (process, environment)
     return environment
 
 

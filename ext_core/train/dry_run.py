@@ -57,16 +57,6 @@ class Cost:
         return '\n'.join([line, *([f'  {norms}'] if norms else []), *(f'  warning: {doubt}' for doubt in doubts)])
 
 
-def _peak_memory() -> float:
-    """Of this process, in MiB; nan where Python does not tell it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == 'darwin' else 2**10)  # bytes there, else KiB
-
-
 def run(opt: dict) -> int:
     """Try a recipe, and print what it takes.
 
@@ -171,7 +161,12 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                         f'(phase: {phase.name}).'
                     )
             losses = [name for name in values if name.startswith('l_')]
-            process_memory = _peak_memory()
+            process_memory = math.nan
+            with contextlib.suppress(ImportError):  # Windows, where Python does not tell it
+                import resource
+
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                process_memory = peak / (2**20 if sys.platform == 'darwin' else 2**10)  # bytes there, else KiB
             gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
             costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses, gradients))
     return model, costs

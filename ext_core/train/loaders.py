@@ -7,7 +7,7 @@ import queue
 import re
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from multiprocessing.reduction import ForkingPickler
 from threading import Event, Timer
 from typing import Any
@@ -103,7 +103,8 @@ class TrainingBatches:
                 # prefetches only reads from it.
                 source = reader = _start(self.loader)
                 if mode == 'cpu':
-                    source = thread = PrefetchGenerator(_until(stop, reader), data_opt.get('num_prefetch_queue', 1))
+                    until_stop = itertools.takewhile(lambda batch: not stop.is_set(), reader)
+                    source = thread = PrefetchGenerator(until_stop, data_opt.get('num_prefetch_queue', 1))
                 prefetcher = CUDAPrefetcher(source, self.opt) if mode == 'cuda' else CPUPrefetcher(source)
                 while (batch := _next(prefetcher)) is not None:
                     self.batches_in_epoch += 1
@@ -138,10 +139,6 @@ def _next(prefetcher: Any) -> dict | None:
         if reason is None:
             raise
         raise UserError(f'a worker that reads training images has failed: {reason[0]} {_FEWER}') from error
-
-
-def _until(stop: Event, batches: Iterator[dict]) -> Iterator[dict]:
-    return itertools.takewhile(lambda batch: not stop.is_set(), batches)
 
 
 def _end(thread: Any, reader: Any) -> None:

@@ -36,10 +36,17 @@ class UndoCopy:
             for optimizer in model.optimizers
         ]
         of_optimizers = (
-            value for states in self._states for state in states.values() for value in state.values() if _is(value)
+            value
+            for states in self._states
+            for state in states.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
         )
         self._copy([*_changing_tensors(model), *of_optimizers])
-        self._groups = [[_settings(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
+        self._groups = [
+            [{name: copy.deepcopy(value) for name, value in group.items() if name != 'params'} for group in groups]
+            for groups in (optimizer.param_groups for optimizer in model.optimizers)
+        ]
         self._schedules = [copy.deepcopy(scheduler.state_dict()) for scheduler in model.schedulers]
         self._scaler = model.precision.scaler.state_dict()
         self._step_state = copy.deepcopy(model.step_state())
@@ -92,16 +99,8 @@ def _changing_tensors(model: Any) -> Iterator[Tensor]:
 
 def _kept(value: Any) -> Any:
     """Tensors are copied together with all others; what else an optimizer keeps is small."""
-    return value if _is(value) else copy.deepcopy(value)
-
-
-def _is(value: Any) -> bool:
-    return isinstance(value, Tensor)
+    return value if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def _kind(tensor: Tensor) -> tuple:
     return tensor.shape, tensor.stride(), tensor.device, tensor.dtype
-
-
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
