@@ -10,10 +10,9 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
-from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, problems, section
+from unpaired_pools import HR, HR_NAMES, LR, LR_NAMES, coded, number_of, section
 
 from ext_arch.resize import bicubic_downscale
-from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_data.samples import SeededDataset, SeededSampler
 
 
@@ -183,59 +182,3 @@ def test_unreadable_hr_image_names_itself():
     cv2.imwrite('hr/h0.png', coded((15, 40), 0))
     with pytest.raises(ValueError, match=r'hr/h0\.png is 40 x 15 .* crop of 16'):
         build_dataset(section())[0]
-
-
-# ---------------------------------------------------------------------- loaders
-@pytest.mark.usefixtures('lmdbs')
-@pytest.mark.parametrize(('prefetch', 'workers'), [(None, 0), ('cpu', 1)])
-def test_training_and_evaluation_loaders(backend, prefetch, workers):
-    opt = {
-        'datasets': {
-            'train': section(
-                backend,
-                prefetch_mode=prefetch,
-                num_prefetch_queue=1,
-                num_worker_per_gpu=workers,
-                dataset_enlarge_ratio=2,
-            ),
-            'val': section(backend, phase='val'),
-        },
-        'manual_seed': 3,
-        'world_size': 1,
-        'rank': 0,
-        'num_gpu': 0,
-        'dist': False,
-    }
-    stream = iter(TrainingBatches(opt))
-    batches = [next(stream) for _ in range(5)]
-    stream.close()
-    assert {tuple(batch['real_lq'].shape) for batch in batches} == {(3, 3, 4, 4)}
-    assert {tuple(batch['gt'].shape) for batch in batches} == {(3, 3, 16, 16)}
-    continued = TrainingBatches(opt)
-    continued.set_position(1, 1)
-    resumed = next(stream := iter(continued))
-    stream.close()
-    assert torch.equal(resumed['real_lq'], batches[3]['real_lq'])
-    (loader,) = evaluation_loaders(opt)
-    assert [tuple(batch['real_lq'].shape) for batch in loader] == [(1, 3, *LR)] * 4
-
-
-# ---------------------------------------------------------------------- photographs
-@pytest.mark.parametrize(('scale', 'size'), [(3, (288, 404)), (4, (216, 303))])
-def test_real_photographs(shared_data, scale, size):
-    roots = {
-        'dataroot_gt': str(shared_data / 'train/BSDS400'),
-        'dataroot_real_lq': str(shared_data / f'realLR/Nikon_train_x{scale}'),
-    }
-    if not all(Path(root).is_dir() for root in roots.values()):
-        pytest.skip('needs train/BSDS400 and realLR in ../shared/data')
-    train = section(**roots, scale=scale, gt_size=48 * scale)
-    assert problems(train) == []
-    sample = SeededDataset(build_dataset(train), 0)[(0, 5)]
-    assert sample['real_lq'].shape == sample['lq'].shape == (3, 48, 48)
-    assert 0 < sample['real_lq'].std() < 0.5
-    held_out = build_dataset(section(**roots, scale=scale, phase='val'))
-    assert len(held_out) == 70
-    whole = held_out[0]
-    assert whole['real_lq'].shape == (3, *size)
-    assert whole['lq'].shape == (3, *(side // scale for side in whole['gt'].shape[1:]))
