@@ -34,7 +34,7 @@ def assert_equal_parameters(net, other) -> None:
 @pytest.mark.parametrize('basicsr_type', ['SRGANModel', 'ESRGANModel'])
 def test_five_iterations_are_bit_identical_with_batchnorm(basicsr_type, generator):
     theirs, ours = pair(basicsr_type, generator=generator)
-    data = batches(5)
+    data = batches(5, size=1)
     expected, got = run(theirs, data), run(ours, data)
     for step, (expected_log, log) in enumerate(zip(expected, got, strict=True)):
         assert {name: log[name] for name in expected_log} == expected_log, f'iteration {step + 1}'
@@ -46,7 +46,7 @@ def test_five_iterations_are_bit_identical_with_batchnorm(basicsr_type, generato
 @pytest.mark.parametrize('basicsr_type', ['SRGANModel', 'ESRGANModel'])
 def test_schedule_of_generator_updates_is_basicsrs(basicsr_type):
     theirs, ours = pair(basicsr_type, net_d_iters=2, net_d_init_iters=1)
-    data = batches(5)
+    data = batches(5, size=1)
     run(theirs, data)
     run(ours, data)
     assert_equal_parameters(ours.net_g, theirs.net_g)
@@ -82,7 +82,7 @@ def real_esrgan_pair(discriminator: str, sharpened: bool):
 @pytest.mark.parametrize('sharpened', [True, False])
 def test_real_esrgans_step_on_given_pairs_is_bit_identical(sharpened):
     theirs, ours = real_esrgan_pair('VGGStyleDiscriminator', sharpened)
-    data = [{**batch, 'lq': (batch['lq'] * 255).round() / 255} for batch in batches(3)]
+    data = [{**batch, 'lq': (batch['lq'] * 255).round() / 255} for batch in batches(3, size=1)]
     for expected, got in zip(run(theirs, data), run(ours, data), strict=True):
         assert {name: got[name] for name in expected} == expected
     assert_equal_parameters(ours.net_g, theirs.net_g)
