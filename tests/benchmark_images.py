@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
+from finished_experiments import finished_experiment
 
-from ext_core.options import yaml_safe
 from ext_core.use.methods import TestSet, generator, hash_of, read_set, size_of
 from ext_core.use.network import onnx_session
 
@@ -50,13 +51,8 @@ def argument(root: Path, name: str = 'tiny') -> str:
 
 def make_experiment(folder: Path, scale: int = 2) -> Path:
     """An experiment whose generator gives its bilinear base image."""
-    from basicsr.archs import build_network
-
     network = {**NETWORK, 'upscale': scale}
     net = build_network(network)
     for parameter in net.parameters():
         torch.nn.init.zeros_(parameter)
-    (folder / 'models').mkdir(parents=True)
-    torch.save({'params': net.state_dict()}, folder / 'models' / 'net_g_latest.pth')
-    (folder / f'{folder.name}.yml').write_text(yaml_safe.dump({'scale': scale, 'network_g': network, 'train': {}}))
-    return folder
+    return finished_experiment(folder, network, net)

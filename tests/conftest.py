@@ -45,3 +45,10 @@ def fresh_logger():
     reset()
     yield
     reset()
+
+
+@pytest.fixture
+def in_project(monkeypatch, fresh_logger):
+    """As a command is run: in the project's folder, in a new process; and without a GPU."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')

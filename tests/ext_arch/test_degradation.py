@@ -1,12 +1,9 @@
-"""DegradationNet: sizes, parameters, where it is centred, and that the pixel loss teaches the half-pixel shift."""
+"""DegradationNet: sizes, parameters, and where it is centred."""
 
 import pytest
 import torch
 from basicsr.archs import build_network
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from ext_arch.resize import bicubic_downscale, bicubic_upscale
+from torch import nn
 
 
 def make(**arguments):
@@ -18,9 +15,6 @@ def make(**arguments):
     [
         ([3, 5, 3, 3], 109_822, 109_987),
         ([5, 5, 3, 3], 112_510, 112_675),
-        ([3, 5, 1, 3], 84_734, 84_899),
-        ([3, 5, 3, 1], 108_478, 108_643),
-        ([5, 5, 5, 5], 165_374, 165_539),
         ([1, 5, 1, 1], 82_046, 82_211),
     ],
 )
@@ -123,45 +117,3 @@ def test_output_activations():
 def test_refuses(arguments, words):
     with pytest.raises(ValueError, match=words):
         make(**arguments)
-
-
-# ---------------------------------------------------------------------- alignment
-def pictures(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Blurred noise in [0, 1]: something at all positions and directions."""
-    return bicubic_upscale(torch.rand(count, 3, size // 4, size // 4, generator=generator), 4).clamp(0, 1)
-
-
-def shift_of(lr: Tensor, bicubic: Tensor, scale: int) -> tuple[int, int]:
-    """Where the cross-correlation of two LR images peaks, in HR pixels, down and to the right."""
-    border = 2 * scale
-    fixed, moved = (bicubic_upscale(x - x.mean(), scale) for x in (bicubic, lr))
-    fixed = fixed[..., border:-border, border:-border]
-    height, width = fixed.shape[-2:]
-    reach = range(-scale, scale + 1)
-
-    def correlation(down: int, right: int) -> Tensor:
-        window = moved[..., border + down :, border + right :][..., :height, :width]
-        return F.cosine_similarity(fixed.flatten(), window.flatten(), dim=0)
-
-    return max(((down, right) for down in reach for right in reach), key=lambda shift: correlation(*shift).item())
-
-
-@pytest.mark.parametrize('scale', [2, 3, 4])
-def test_pixel_loss_teaches_the_half_pixel_shift(scale):
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(1)
-    held_out = pictures(2, 24 * scale, generator)
-    bicubic = bicubic_downscale(held_out, scale)
-    if scale != 3:  # without learning it is off by 0.5 or 1.5 HR pixels: the measurement below can tell
-        assert min(shift_of(pass_through(scale)(held_out), bicubic, scale)) > 0
-    net = make(scale=scale, num_feat=16)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(300):
-        hr = pictures(4, 8 * scale, generator)
-        optimizer.zero_grad()
-        F.l1_loss(net(hr), bicubic_downscale(hr, scale)).backward()
-        optimizer.step()
-    with torch.no_grad():
-        lr = net(held_out)
-    assert shift_of(lr, bicubic, scale) == (0, 0)
-    assert torch.corrcoef(torch.stack([lr.flatten(), bicubic.flatten()]))[0, 1] > 0.95

@@ -105,12 +105,6 @@ def test_feature_energy_is_that_of_the_layer():
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_tanh_bounds_the_reconstruction():
-    net = build(out_act='tanh')
-    torch.nn.init.constant_(net.last[0].bias, 100.0)
-    assert torch.allclose(net.reconstruct(images()), torch.ones(()))
-
-
 # ---------------------------------------------------------------------- the encoder
 def test_encoder_is_neither_trained_nor_saved():
     net = build()

@@ -43,12 +43,6 @@ def test_white_noise_is_flat(std):
     np.testing.assert_allclose(spectrum.numpy()[3:], 20 * np.log10(std), atol=0.1)
 
 
-def test_coloured_noise_counts_by_its_luminance():
-    spectrum = radial_power_spectrum(noise(3, 512, 512))
-    power = 0.01 * (0.299**2 + 0.587**2 + 0.114**2)
-    np.testing.assert_allclose(spectrum.numpy()[3:], 10 * np.log10(power), atol=0.1)
-
-
 def test_wave_is_in_the_ring_of_its_frequency():
     columns = torch.arange(64, dtype=torch.float64)
     for cycles, ring in ((5, 1), (16, 5), (31, 9), (32, 9)):
@@ -56,41 +50,8 @@ def test_wave_is_in_the_ring_of_its_frequency():
         assert radial_power_spectrum(grey(wave.expand(1, 64, 64))).argmax() == ring
 
 
-def test_blur_adds_its_transfer_function():
-    """[1, 2, 1] / 4 in both directions: cos^2(pi f_x) cos^2(pi f_y)."""
-    image = noise(1, 1024, 1024)
-    kernel = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
-    blurred = torch.nn.functional.conv2d(image[None], (kernel[:, None] * kernel)[None, None])[0]
-    found = radial_power_spectrum(grey(blurred)) - radial_power_spectrum(grey(image[:, 1:-1, 1:-1]))
-    frequencies = np.fft.fftfreq(64)
-    line = np.cos(np.pi * frequencies) ** 4
-    line = (np.roll(line, 1) + 4 * line + np.roll(line, -1)) / 6  # the Hann window mixes neighbouring frequencies
-    power = line[:, None] * line
-    radius = np.hypot(frequencies[:, None], frequencies)
-    radius[radius == 0.5] -= 1e-9  # belongs to the last ring
-    for ring in range(10):
-        inside = (radius >= ring / 20) & (radius < (ring + 1) / 20) & (radius > 0)
-        assert found[ring].item() == pytest.approx(10 * np.log10(power[inside].mean()), abs=0.1)
-
-
 def test_constant_images_have_the_floor():
     assert torch.equal(radial_power_spectrum(torch.full((3, 64, 70), 0.7)), torch.full((10,), -100.0).double())
-
-
-def test_brightness_changes_nothing_and_contrast_adds_decibels():
-    image = noise(3, 96, 80)
-    spectrum = radial_power_spectrum(image)
-    torch.testing.assert_close(radial_power_spectrum(image + 0.2), spectrum)
-    torch.testing.assert_close(radial_power_spectrum(image / 2), spectrum - 20 * np.log10(2))
-
-
-@pytest.mark.parametrize('turned', [lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2)])
-def test_flips_change_nothing(turned):
-    image = noise(3, 64, 64)
-    torch.testing.assert_close(radial_power_spectrum(turned(image)), radial_power_spectrum(image), rtol=0, atol=0.3)
-    fake, real = noises(3, 32), noises(3, 32, seed=1)
-    together = spectrum_distance([turned(i) for i in fake], [turned(i) for i in real])
-    assert together == pytest.approx(spectrum_distance(fake, real), abs=0.3)
 
 
 def test_distances_of_spectra():
@@ -193,21 +154,6 @@ def test_images_are_the_units():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(domain_gap, 'MIN_IMAGES', 100)
         assert rejected() > 0.5
-
-
-@pytest.mark.parametrize('count', [3, 8])
-def test_a_blur_is_found(count):
-    sharp, other = noises(count), noises(count, seed=1)
-    blurred = [LowPass('gaussian', 5, 0.8)(image[None])[0] for image in other]
-    value, p = mmd_test(blurred, sharp, 99)
-    assert p == 0.01
-    assert value > 10 * abs(mmd_test(other, sharp, 1)[0])
-
-
-def test_estimate_is_unbiased():
-    values = [mmd_test(noises(4, 16, 2 * s), noises(4, 16, 2 * s + 1), 1)[0] for s in range(60)]
-    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(60)
-    assert min(values) < 0
 
 
 def test_repeatable_symmetric_and_quiet():

@@ -3,21 +3,15 @@
 import sys
 from types import ModuleType
 
-import bad_input_run
 import numpy as np
 import pytest
 import scipy.io
 import torch
-from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.metrics import calculate_metric, calculate_niqe
 
 from ext_arch import pretrained
-from ext_core import launch
-from ext_core.options import yaml_safe
 from ext_metrics import pi_metric
 from ext_metrics.pi_metric import MINIMUM_SIZE, MODEL_FILE, calculate_ma, calculate_pi
-
-run = bad_input_run.run
 
 MODEL = pretrained.FOLDER / MODEL_FILE
 
@@ -212,31 +206,3 @@ def test_pyiqa_itself_runs_with_a_model_file(nowhere, image, integer):
     assert np.isnan(calculate_ma(np.full((64, 64, 3), 7, np.uint8), 0, ma_model='tiny.mat'))
     with pytest.raises(ValueError, match="is not Ma's model"):
         calculate_ma(small, 4, ma_model=__file__)
-
-
-# ---------------------------------------------------------------------- in a run
-def test_an_optional_index_is_left_out_and_the_rest_reported(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pyiqa', None)
-    run.opt['datasets'] = {'test': run.opt['datasets']['train'] | {'name': 'four'}}
-    for key in ('gt_size', 'use_hflip', 'use_rot', 'num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio'):
-        del run.opt['datasets']['test'][key]
-    run.opt['val'] = {
-        'save_img': False,
-        'metrics': {
-            'pi': {'type': 'calculate_pi', 'crop_border': 4, 'better': 'lower', 'optional': True},
-            'psnr': {'type': 'calculate_psnr', 'crop_border': 4},
-        },
-    }
-    for key in ('train', 'logger'):
-        del run.opt[key]
-    torch.save({'params': MSRResNet(num_feat=8, num_block=1, upscale=4).state_dict()}, 'net.pth')
-    run.put('path:pretrain_network_g', 'net.pth')
-    (run.root / 'test.yml').write_text(yaml_safe.dump(run.opt))
-    assert launch.test(run.root, ['-opt', 'test.yml']) == 0
-    (log,) = (run.root / 'results' / 'run').glob('*.log')
-    text = log.read_text()
-    assert 'left out of this run. val:metrics:pi: ' in text
-    assert 'pip install --no-deps pyiqa' in text
-    assert '# psnr: ' in text
-    assert '# pi: ' not in text
-    assert 'warning: an optional metric is left out' in run.capfd.readouterr().err

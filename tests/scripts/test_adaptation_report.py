@@ -93,12 +93,3 @@ def test_without_true_images_only_what_needs_none(folder, data):
 def test_folder_that_is_no_chain(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 1
     assert 'stage1.yml' in capsys.readouterr().err
-
-
-def test_crop_is_where_the_detail_is():
-    image = np.zeros((300, 200, 3), np.uint8)
-    image[150:160:2, 120:130] = 255
-    crop = report.cropped({'a': image + 1, 'HR': image})
-    assert crop['HR'].shape == (96, 96, 3)
-    assert crop['HR'].sum() == image.sum()
-    assert np.array_equal(crop['a'], crop['HR'] + 1)

@@ -6,12 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from basicsr.archs import build_network
-from basicsr.utils.matlab_functions import imresize
+from finished_experiments import finished_experiment
 from script_loader import load_script
 
-from ext_core.options import yaml_safe
 from ext_data.preparation.demo import ensure_demo_data
 
 compare = load_script('compare')
@@ -24,13 +21,8 @@ def experiment(tmp_path, monkeypatch) -> Path:
     data = ensure_demo_data(tmp_path)
     val = {'dataroot_gt': str(data / 'val' / 'gt'), 'dataroot_lq': str(data / 'val' / 'lq_x4')}
     network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
-    folder = tmp_path / 'experiments' / 'tiny'
-    (folder / 'models').mkdir(parents=True)
-    opt = {'scale': 4, 'network_g': network, 'train': {'mask_opt': None}, 'datasets': {'val': val}}
-    (folder / 'tiny.yml').write_text(yaml_safe.dump(opt))
-    weights = {'params': build_network(network).state_dict()}
-    torch.save(weights, folder / 'models' / 'net_g_latest.pth')
-    return folder
+    sections = {'train': {'mask_opt': None}, 'datasets': {'val': val}}
+    return finished_experiment(tmp_path / 'experiments' / 'tiny', network, **sections)
 
 
 def run(monkeypatch, *arguments: str) -> int:
@@ -52,12 +44,6 @@ def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys):
     assert all(20 < value < 45 for value in values['bicubic']['psnr'])
 
 
-def test_bicubic_column_is_basicsrs_imresize():
-    low = np.random.default_rng(0).integers(0, 255, (9, 7, 3)).astype(np.uint8)
-    expected = (imresize(low.astype(np.float32) / 255, 4).clip(0, 1) * 255).round().astype(np.uint8)
-    assert np.array_equal(compare.upscale(compare.Method('bicubic', 4), low), expected)
-
-
 def test_window_finds_the_detail():
     image = np.full((100, 120, 3), 128, np.uint8)
     image[60:80, 20:40] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
@@ -66,11 +52,6 @@ def test_window_finds_the_detail():
     assert y + 24 >= 80 - 4
     assert x <= 20 + 4
     assert x + 24 >= 40 - 4
-
-
-def test_unfinished_experiment_is_explained(tmp_path, monkeypatch, capsys):
-    assert run(monkeypatch, '--experiment', str(tmp_path / 'none'), '--output', str(tmp_path / 'x.png')) == 1
-    assert 'not a finished experiment' in capsys.readouterr().err
 
 
 def test_missing_lr_file_is_named(experiment, tmp_path, monkeypatch, capsys):

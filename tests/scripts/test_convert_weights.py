@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from basicsr.archs import build_network
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from safetensors import safe_open
 from script_loader import load_script
 
@@ -14,7 +12,7 @@ from ext_core.networks.files import open_generator
 from ext_core.options import yaml_safe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))
-from generator_zoo import ESRGAN, first, old_layout, output, saved, second_layout, tiny
+from generator_zoo import first, output, saved
 
 convert = load_script('convert_weights')
 
@@ -84,31 +82,6 @@ def test_halves_and_the_choice_of_weights(experiment, tmp_path):
     assert sizes['pth'] > numbers
 
 
-@pytest.mark.parametrize('rename', [old_layout, second_layout])
-@pytest.mark.parametrize('scale', [1, 2, 4])
-def test_esrgan_becomes_basicsrs(rename, scale, tmp_path, capsys):
-    import spandrel
-
-    net = tiny({**ESRGAN, 'scale': scale})
-    renamed = rename(net.state_dict())
-    torch.save(renamed, tmp_path / 'theirs.pth')
-    assert run(tmp_path / 'theirs.pth', tmp_path / 'ours.pth') == 0
-    assert f'RRDBNet, scale {scale}' in capsys.readouterr().out
-    weights = torch.load(tmp_path / 'ours.pth', weights_only=True)['params']
-    net.load_state_dict(weights)  # strict: BasicSR's names
-    for state in (renamed, weights):
-        assert torch.equal(output(spandrel.MAIN_REGISTRY.load(dict(state)).model), output(net))
-
-
-def test_real_esrgan_with_moving_average(tmp_path):
-    nets = {key: tiny({**ESRGAN, 'scale': 2}, seed) for seed, key in enumerate(('params', 'params_ema'))}
-    torch.save({key: net.state_dict() for key, net in nets.items()}, tmp_path / 'x2plus.pth')
-    assert run(tmp_path / 'x2plus.pth', tmp_path / 'net.safetensors') == 0
-    opened = open_generator(tmp_path / 'net.safetensors')
-    assert (opened.scale, opened.multiple) == (2, 2)
-    assert torch.equal(output(opened.net), output(nets['params_ema']))
-
-
 def test_what_is_assumed_is_said(tmp_path, capsys):
     saved(first('RCAN'), tmp_path / 'net.pth')
     assert run(tmp_path / 'net.pth', tmp_path / 'net.safetensors') == 0
@@ -123,16 +96,6 @@ def test_networks_of_others_are_written_without_metadata(tmp_path, capsys):
     opened = open_generator(tmp_path / 'net.safetensors')
     assert (opened.source, opened.metadata) == ('spandrel', None)
     assert torch.equal(output(opened.net), output(net))
-
-
-def test_what_is_no_generator_is_refused(tmp_path, capsys):
-    net = build_network({'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 2})
-    torch.save({'params': net.state_dict()}, tmp_path / 'net_d.pth')
-    assert run(tmp_path / 'net_d.pth', tmp_path / 'out.safetensors') == 1
-    error = capsys.readouterr().err
-    assert 'It looks like a discriminator' in error
-    assert 'Traceback' not in error
-    assert not (tmp_path / 'out.safetensors').exists()
 
 
 def test_outputs_are_not_overwritten_unless_forced(tmp_path, capsys):
@@ -192,29 +155,3 @@ def test_weights_that_float16_cannot_hold_are_refused(experiment, tmp_path, caps
     assert 'conv_last.bias has values that float16 cannot hold' in capsys.readouterr().err
     assert not (tmp_path / 'half.pth').exists()
     assert run(experiment, tmp_path / 'half.pth') == 0
-
-
-@pytest.mark.parametrize('act_type', ['prelu', 'relu'])
-def test_small_real_esrgan_gets_metadata_from_an_option_file(act_type, tmp_path):
-    network = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 2, 'upscale': 2, 'act_type': act_type}
-    weights, options, made = tmp_path / 'net.pth', tmp_path / 'it.yml', tmp_path / 'net.safetensors'
-    torch.save({'params': build_network(dict(network)).state_dict()}, weights)
-    assert run(weights, tmp_path / 'other.safetensors') == (0 if act_type == 'prelu' else 1)  # spandrel knows one
-    options.write_text(yaml_safe.dump({'scale': 2, 'network_g': network}))
-    assert run(weights, made, '--options', options) == 0
-    opened = open_generator(made)
-    assert (opened.source, opened.scale, opened.network | network) == ('metadata', 2, opened.network)
-
-
-@pytest.mark.parametrize('key', ['state_dict', 'model', 'net', 'model_state_dict', 'params-ema'])
-def test_files_of_other_projects_are_opened(tmp_path, capsys, key):
-    weights = RRDBNet(3, 3, num_feat=8, num_block=1, num_grow_ch=4).state_dict()
-    torch.save({key: weights, 'epoch': 3}, tmp_path / 'in.pth')
-    assert run(tmp_path / 'in.pth', tmp_path / 'out.pth') == 0
-    content = torch.load(tmp_path / 'out.pth', weights_only=True)
-    assert all(torch.equal(value, content['params'][name]) for name, value in weights.items())
-    torch.save({key: weights, 'mine': weights, 'net': weights, 'model': weights}, tmp_path / 'several.pth')
-    if key != 'params-ema':  # what it is called after tells which is meant
-        assert run(tmp_path / 'several.pth', tmp_path / 'other.pth') == 1
-        assert '--key' in capsys.readouterr().err
-    assert run(tmp_path / 'several.pth', tmp_path / 'mine.pth', '--key', 'mine') == 0

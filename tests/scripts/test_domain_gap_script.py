@@ -9,9 +9,9 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.utils.matlab_functions import imresize
+from finished_experiments import finished_experiment
 from script_loader import load_script
 
-from ext_core.options import yaml_safe
 from ext_data.preparation.demo import ensure_demo_data
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
@@ -39,16 +39,12 @@ def sets(tmp_path_factory) -> dict[str, Path]:
 
 
 def experiment(root: Path, network: dict) -> Path:
-    """What training leaves: an option file and weights, of a network whose last layer gives one grey."""
-    folder = root / 'experiments' / network['type']
-    (folder / 'models').mkdir(parents=True)
-    (folder / f'{folder.name}.yml').write_text(yaml_safe.dump({'scale': 4, 'network_g': network, 'train': {}}))
+    """Of a network whose last layer gives one grey."""
     net = build_network(network)
     last = net.tail if network['type'] == 'DSGANGenerator' else net.body[-1]
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.constant_(last.bias, 0.0)
-    torch.save({'params': net.state_dict()}, folder / 'models' / 'net_g_latest.pth')
-    return folder
+    return finished_experiment(root / 'experiments' / network['type'], network, net)
 
 
 def run(*arguments: object) -> int:
@@ -92,35 +88,13 @@ def test_networks_get_what_they_take(sets, tmp_path, capsys):
         assert rows[str(folder)]['colour'] == pytest.approx(np.sqrt(((real - level) ** 2).mean()), abs=1e-4)
 
 
-def test_bicubic_is_basicsrs(sets):
-    hr = next(script.stored_images(sets['hr'], 1))
-    assert hr.shape == (3, 288, 143)
-    expected = (imresize(hr[..., :140], 0.25).clamp(0, 1) * 255).round() / 255
-    found = script.degrade(hr, 4, None)
-    assert found.shape == (3, 72, 35)
-    assert (found - expected).abs().max() <= 1 / 255 + 1e-6
-    assert (found != expected).float().mean() < 0.001  # values halfway between two levels
-
-
-def test_images_are_rgb_and_evenly_spaced(sets):
-    paths = sorted(sets['real'].iterdir())
-    for root in (sets['real'], sets['lmdb']):
-        chosen = list(script.stored_images(root, 2))
-        assert len(chosen) == 2
-        for image, path in zip(chosen, (paths[0], paths[2]), strict=True):
-            expected = cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1)
-            assert np.array_equal((image.numpy() * 255).round().astype(np.uint8), expected)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['--hr', '{hr}'], '--hr needs --scale'),
         ([], 'Nothing to compare'),
         (['--experiment', 'x'], '--experiment needs --hr'),
-        (['--hr', '{hr}', '--experiment', 'none', '--scale', '4'], 'none is not a finished experiment'),
         (['--lr', 'absent'], 'absent: there is no such folder'),
-        (['--lr', 'absent.lmdb'], 'absent.lmdb'),
         (['--lr', '{real}', '--images', '0'], '--images and --permutations'),
         (['--lr', '{real}', '--images', '1'], 'must hold at least 2'),
     ],

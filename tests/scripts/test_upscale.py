@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from script_loader import load_script
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ext_core'))
-from generator_zoo import first, saved
 from inference_tools import noise, small_weights
 
 script = load_script('upscale')
@@ -71,12 +69,6 @@ def test_options_reach_their_places(place):
     assert upscale('--overwrite', '--overlap', '4', '--tile', '0', '--alpha', 'bicubic') == 0
 
 
-def test_what_is_assumed_is_said(place, capsys):
-    saved(first('EDSR'), Path('edsr.pth'))
-    assert upscale('-m', 'edsr.pth') == 0
-    assert 'do not show res_scale 1, img_range' in capsys.readouterr().out
-
-
 def test_failures_are_named_at_the_end(place, capsys):
     Path('in/b.png').write_bytes(b'nothing')
     assert upscale() == 1
@@ -113,8 +105,6 @@ def test_what_is_left_out_is_counted_and_named(place, capsys):
     ('words', 'message'),
     [
         (['--suffix', '/x'], r'--suffix /x'),
-        (['-m', 'no.pth'], r'no\.pth'),
-        (['-i', 'nowhere'], 'nowhere: there is no such'),
         (['-o', 'in/a.png'], r'cannot be made'),
         (['--scale', '3'], 'of scale 2, not 3'),
         (['--json', 'nowhere/times.json'], '--json nowhere/times.json cannot be written'),
@@ -133,12 +123,6 @@ def test_errors_are_messages(place, capsys, words, message):
 def test_values_out_of_range_are_refused(place, words):
     with pytest.raises(SystemExit):
         upscale(*words)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without GPU')
-def test_without_gpu(place, capsys):
-    assert script.main(['-m', 'net.pth', '-i', 'in', '-o', 'out', '--device', 'cuda']) == 1
-    assert 'PyTorch finds no GPU' in capsys.readouterr().err
 
 
 def test_interruption(place, capsys, monkeypatch):

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
-from basicsr.utils import img2tensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ext_arch.pretrained import load_feature_weights
-from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.use.evaluation import Method
 from ext_data.preparation.demo import ensure_demo_data
@@ -52,11 +50,6 @@ class Brighter(nn.Module):
 
 def even(level: int, size: tuple[int, int] = (32, 48)) -> np.ndarray:
     return np.full((*size, 3), level, np.uint8)
-
-
-def patches() -> np.ndarray:
-    """64 x 64 px of squares of 4 px."""
-    return np.random.default_rng(1).integers(0, 256, (16, 16, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -109,48 +102,6 @@ def test_table_in_closed_form(tmp_path):
     assert lines[3] == f'generated           {energy(210, 60):12.3e}        0.50'
 
 
-def test_energy_is_that_of_the_network():
-    torch.manual_seed(0)
-    net = build_network(ENERGY).eval()
-    image = patches()
-    judged = script.judge(net, image)
-    x = img2tensor(image.astype(np.float32) / 255)[None]
-    with torch.no_grad():
-        errors, reconstruction = net(x), net.reconstruct(x)
-    assert judged.energy == pytest.approx(errors.mean().item(), rel=1e-5)
-    assert judged.energy_map == pytest.approx(errors[0].mean(0).numpy(), rel=1e-4)
-    expected = (reconstruction[0].clamp(0, 1) * 255).round().numpy()[::-1].transpose(1, 2, 0)
-    assert np.abs(script.reconstruct(net, image) - expected).max() <= 1
-
-
-# ---------------------------------------------------------------------- errors that it is shown
-def spoilt(image: np.ndarray, how: str) -> np.ndarray:
-    """A true image in one row of the table."""
-    return script.renditions(image, image, image, 0)[how]
-
-
-def test_errors_have_their_strength_and_stay_the_same():
-    images = [script.renditions(even(128, (256, 256)), even(128), even(128, (256, 256)), 3) for _ in range(2)]
-    for row, sigma in (('real + noise 5', 5), ('bicubic + noise 8', 8)):
-        noise = images[0][row].astype(float) - 128
-        assert noise.std() == pytest.approx(np.hypot(sigma, np.sqrt(1 / 12)), rel=0.01)  # rounding adds 1/12
-        assert noise.mean() == pytest.approx(0, abs=0.06)
-        assert np.array_equal(images[0][row], images[1][row])
-    board = spoilt(even(100), 'checkerboard 6').astype(int) - 100
-    assert [board[y, x, 0] for y, x in ((0, 0), (1, 0), (0, 1), (1, 1))] == [6, -6, -6, 6]
-    assert (spoilt(even(253), 'checkerboard 6')[::2, ::2] == 255).all()  # no overflow
-    assert np.abs(spoilt(patches(), 'JPEG 10').astype(int) - patches()).mean() > 5
-    assert spoilt(spoilt(even(100), 'checkerboard 6'), 'bicubic x2').std() < 1
-    edge = even(100)
-    edge[:, 24:] = 150
-    sharp = spoilt(edge, 'over-sharpened').astype(int)
-    # half a pixel from a step of 50 levels, a Gaussian of sigma 1, sampled and cut at 4 px, takes 0.3 of it
-    weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
-    taken = 50 * weights[:4].sum() / weights.sum()
-    assert sharp[16, [23, 24], 0] == pytest.approx([100 - 1.5 * taken, 150 + 1.5 * taken], abs=1)
-    assert (sharp[:, :16] == 100).all()
-
-
 # ---------------------------------------------------------------------- the part of an image
 @pytest.mark.parametrize(
     ('size', 'crop', 'expected'),
@@ -162,12 +113,6 @@ def test_errors_have_their_strength_and_stay_the_same():
 )
 def test_the_middle_is_cut_to_multiples_of_16(size, crop, expected):
     assert script.window(size, crop, 'x.png') == expected
-
-
-@pytest.mark.parametrize(('size', 'crop', 'pixels'), [((15, 64), None, 16), ((64, 47), 48, 48)])
-def test_small_images_are_named(size, crop, pixels):
-    with pytest.raises(UserError, match=f'small.png: {size[1]} x {size[0]} px .* less than the {pixels} px'):
-        script.window(size, crop, 'small.png')
 
 
 def test_the_same_part_of_each_image(tmp_path):
@@ -243,23 +188,10 @@ def test_table_picture_and_figures(experiment, tmp_path, capsys):
     assert height == pytest.approx(110 * 2 * 2.1 * 1.2, abs=1)
 
 
-def test_named_sets_crops_and_energy_in_features(experiment, tmp_path, capsys, energy_opt):
-    """Whose maps are smaller than the image."""
-    write_options(experiment, network_d={**energy_opt, 'energy_space': 'feature'})
-    given, picture = f'{tmp_path}/gt:{tmp_path}/lq', tmp_path / 'energy.png'
-    arguments = ['--set', f'A={given}', f'B={given}', '--crop', '32', '--rows', '1', '--output', str(picture)]
-    assert script.main(['--experiment', str(experiment), *arguments]) == 0
-    assert picture.is_file()
-    blocks = capsys.readouterr().out.split(', 2 images, the middle 32 x 32 px\n')
-    assert blocks[0] == 'A'
-    assert blocks[1].removesuffix('B') == blocks[2].split('picture: ')[0]
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
         ({'train': {'gan_opt': {'type': 'AdversarialLoss'}}}, 'no energy GAN: its train:gan_opt is AdversarialLoss'),
-        ({'train': {}}, 'its train:gan_opt is absent'),
         ({'train': {'gan_opt': {'type': 'EnergyGANLoss'}, 'mask_opt': {'k': 0.2}}}, 'through train:mask_opt'),
         ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'is no autoencoder'),
         ({'network_d': {**ENERGY, 'num_conv': 2}}, 'net_d_latest.pth holds weights for another network'),
@@ -280,9 +212,3 @@ def test_mistakes_are_explained(changes, message, experiment, capsys):
 def test_arguments_out_of_range(arguments, message, experiment, capsys):
     assert script.main(['--experiment', str(experiment), *arguments]) == 1
     assert message in capsys.readouterr().err
-
-
-def test_a_missing_discriminator_is_named(experiment, capsys):
-    (experiment / 'models' / 'net_d_latest.pth').unlink()
-    assert script.main(['--experiment', str(experiment)]) == 1
-    assert 'models/net_d_latest.pth is missing' in capsys.readouterr().err

@@ -5,7 +5,6 @@ import json
 import cv2
 import pytest
 import torch
-from basicsr.losses import build_loss
 from torch import Tensor
 
 from studies import mask_readings as script
@@ -21,15 +20,6 @@ def even_errors() -> list[tuple[Tensor, Tensor]]:
     """Grey images with an error of one level, 64 pixels, and of two levels, 128 pixels."""
     grey = [torch.full((1, 3, 8, width), 0.5) for width in (8, 16)]
     return [(grey[0] + 1 / 255, grey[0]), (grey[1] + 2 / 255, grey[1])]
-
-
-def test_script_shows_every_choice():
-    shown = list(script.READINGS.values())
-    assert shown[0] == {}
-    for option in ('error_measure', 'error_norm'):
-        choices = type(build_loss({'type': 'ErrorMask'})).CHOICES[option]
-        assert {reading.get(option, choices[0]) for reading in shown} == set(choices)
-    assert {reading.get('window', 7) for reading in shown} == {1, 7, 15}
 
 
 def test_script_takes_the_images_as_one_batch():
@@ -64,8 +54,3 @@ def test_script_writes_table_picture_and_figures(tmp_path, monkeypatch, capsys):
     height, width, _ = cv2.imread(str(picture)).shape
     assert width / 6 == pytest.approx(175)  # 3 rows of 6 panels
     assert height / 3 == pytest.approx(220)
-
-
-def test_script_refuses_what_is_no_experiment(tmp_path, capsys):
-    assert script.main(['--experiment', str(tmp_path / 'none')]) == 1
-    assert 'not a finished experiment' in capsys.readouterr().err
