@@ -1,5 +1,6 @@
 """Each study once, small: it runs, ends with what it is for, and repeats nothing."""
 
+import copy
 import csv
 import json
 import math
@@ -8,12 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ext_core.options import yaml_safe
-from ext_core.use.jobs import Job, Step
-from studies import benchmark_energy, benchmark_step, gan_stability, mask_study, running, study
+from studies import (
+    benchmark_energy,
+    benchmark_step,
+    gan_stability,
+    mask_study,
+    mask_variance,
+    option_damage,
+    study,
+)
 from studies.sameness import difference
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -135,28 +144,6 @@ def test_gan_stability(root, capsys):
     assert '| diverged | 1 of 2 |' in capsys.readouterr().out
 
 
-def test_jobs_follow_on_one_another_and_failures_stay_alone(tmp_path):
-    """What both run their commands with."""
-    starts, said = tmp_path / 'starts', []
-
-    def job(name: str, script: str = 'touch "$P"', inputs: str = '') -> Job:
-        (tmp_path / name).mkdir(exist_ok=True)
-
-        def step(kind: str, script: str, inputs: str) -> Step:
-            product = tmp_path / name / f'{kind}.out'
-            command = f'P="{product}"; echo {name}:{kind} >> "{starts}"; {script}'
-            return Step(kind, ['sh', '-c', command], product, inputs)
-
-        return Job(name, tmp_path / name, [step('train', script, ''), step('evaluate', 'touch "$P"', inputs)])
-
-    outcome = running.run_jobs([job('bad', 'echo "out of memory" >&2; exit 3'), job('good')], say=said.append)
-    assert outcome.failed == {'bad': 'bad: train failed with exit status 3'}
-    assert 'out of memory' in said[said.index(outcome.failed['bad']) + 1]
-    assert starts.read_text().split() == ['bad:train', 'good:train', 'good:evaluate']
-    assert running.run_jobs([job('bad'), job('good', inputs='others')], say=said.append).failed == {}
-    assert starts.read_text().split()[3:] == ['bad:train', 'bad:evaluate', 'good:evaluate']
-
-
 def test_benchmarks(tmp_path, monkeypatch, capsys):
     tiny = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
     monkeypatch.setitem(benchmark_step.CASES['compact'], 'network_g', tiny)
@@ -193,19 +180,36 @@ def test_torture(tmp_path):
     assert not [path for path in place.iterdir() if path.name.startswith('torture_')]
 
 
-def test_two_checkpoints_differ_where_a_bit_a_type_or_a_key_does():
-    def checkpoint(weight: list | torch.Tensor, lpips: float = math.nan, **others: object) -> dict:
-        return {'params': {'weight': torch.as_tensor(weight)}, 'best': [lpips, torch.tensor([1, 2])], **others}
+def test_option_damage():
+    files = ['options/train_srresnet.yml', 'options/test_srcnn.yml']
+    with option_damage.prepared(files) as home:
+        for file in files:
+            result = option_damage.damage_file(file, file, 25, 3, home)
+            assert result['failures'] == []
+            assert sum(result['counts'].values()) == 25
+            assert result['counts']['refused'] > 12
 
-    same = [1.0, math.nan, math.inf]
-    assert difference(checkpoint(same), checkpoint(same)) is None
+
+@pytest.mark.parametrize('sign', [1, -1])
+def test_mask_variance(sign):
+    """Squares of 3 px whose contrast and error rise or fall together; the border has neither."""
+    pattern = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    strengths = np.arange(1, 13).reshape(3, 4)
+    hr = np.pad(np.kron(strengths, pattern), 2)[..., None].repeat(3, axis=2)
+    error = np.kron(strengths[::sign, ::sign], np.ones((3, 3)))
+    sr = hr + np.pad(error, 2, constant_values=99)[..., None]
+    assert mask_variance.correlation(sr, hr, 3, 2) == pytest.approx(sign)
+
+
+def test_checkpoints_differ_where_a_bit_a_type_or_a_key_does():
+    """What all tests of exact resuming compare with."""
+    same = {'weight': torch.tensor([1.0, math.nan]), 'best': [math.nan, 4]}
+    assert difference(same, copy.deepcopy(same)) is None
     for other, place in (
-        (checkpoint([1.0 + 2**-23, math.nan, math.inf]), '/params/weight'),
-        (checkpoint([1.0, 0.0, math.inf]), '/params/weight'),
-        (checkpoint([same]), '/params/weight'),
-        (checkpoint(same, iter=4.0), '/iter'),
-        (checkpoint(same, 0.0), '/best/0'),
-        (checkpoint(same, iter=4), '/iter'),
+        ({**same, 'weight': torch.tensor([1.0 + 2**-23, math.nan])}, '/weight'),
+        ({**same, 'weight': torch.tensor([1.0, 0.0])}, '/weight'),
+        ({**same, 'weight': same['weight'].double()}, '/weight'),
+        ({**same, 'best': [math.nan, 4.0]}, '/best/1'),
+        ({**same, 'iter': 4}, '/iter'),
     ):
-        assert difference(checkpoint(same), other) == difference(other, checkpoint(same)) == place
-    assert difference({'weight': torch.ones(1)}, {'weight': torch.ones(1).double()}) == '/weight'
+        assert difference(same, other) == difference(other, same) == place

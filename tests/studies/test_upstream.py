@@ -176,24 +176,6 @@ def test_only_files_of_the_tree_are_named(exported):
 
 
 # ---------------------------------------------------------------------- rules
-def test_recipes_lose_what_our_launcher_alone_reads():
-    text = (
-        '# What it is.\n# See docs/data.md, or\n# add more.\n#   python basicsr/train.py -opt options/a.yml\n\n'
-        '# kept\nval:\n  save_best: lpips  # why\n  metrics:\n'
-        '    pi:\n      optional: true\n      a: 1  # docs/weights.md\n      b: 2  # of it\n'
-    )
-    assert upstream.without_ours(text) == (
-        '# What it is.\n#   python basicsr/train.py -opt options/a.yml\n\n# kept\nval:\n'
-        '  metrics:\n    pi:\n      a: 1\n      b: 2  # of it\n'
-    )
-
-
-def test_names_become_basicsrs(tmp_path):
-    text = "from ext_arch import luma\nROOT = Path(__file__).resolve().parents[1]\nHELP = 'see docs/weights.md'\n"
-    assert upstream.rewritten('ext_losses/a_loss.py', text, tmp_path) == (
-        'from basicsr.archs import luma\nROOT = Path(__file__).resolve().parents[2]\n'
-        "HELP = 'see BasicSR-Ext/docs/weights.md'\n"
-    )
 
 
 def test_components_that_use_ext_core_are_refused(tmp_path, monkeypatch):
