@@ -1,5 +1,6 @@
 """Small networks and images for the tests of scripts/upscale.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def small_weights(path: Path, scale: int = 2) -> Path:
     return path
 
 
-def repeating_onnx(path: Path, scale: int = 2, half: bool = False) -> Path:
+def repeating_onnx(path: Path, scale: int = 2, half: bool = False, shape: Sequence = (1, 3, 'h', 'w')) -> Path:
     """Each pixel repeated, as an ONNX model."""
     import onnx
 
@@ -62,7 +63,7 @@ def repeating_onnx(path: Path, scale: int = 2, half: bool = False) -> Path:
     graph = helper.make_graph(
         [helper.make_node('Resize', ['x', '', 's'], ['y'], **nearest)],
         'nearest',
-        [helper.make_tensor_value_info('x', kind, [1, 3, 'h', 'w'])],
+        [helper.make_tensor_value_info('x', kind, shape)],
         [helper.make_tensor_value_info('y', kind, None)],
         [scales],
     )

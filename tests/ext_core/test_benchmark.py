@@ -112,12 +112,6 @@ def test_border_is_the_scale_unless_given_and_lpips_has_none(plan):
     assert borders == {None: {'psnr': 2, 'lpips': 0}, 0: {'psnr': 0, 'lpips': 0}}
 
 
-def test_unknown_metric_is_refused_with_those_that_there_are():
-    with pytest.raises(UserError, match=r"no metric 'psnrr'.*niqe.*psnr"):
-        metrics_of(['psnrr'], rgb=False)
-    assert metrics_of(['psnr_pt'], rgb=False)[0] == {'psnr_pt': {'type': 'calculate_psnr_pt'}}  # any registered one
-
-
 # ---------------------------------------------------------------------- what is kept
 def test_nothing_is_measured_twice(plan):
     counting = Counting()

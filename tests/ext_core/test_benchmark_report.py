@@ -3,7 +3,6 @@
 import base64
 import csv
 from html.parser import HTMLParser
-from pathlib import Path
 
 import benchmark_images
 import cv2
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 from browser_session import needs_browser, session
 
-from ext_core.errors import UserError
 from ext_core.use import benchmark_results as benchmark_report
 from ext_core.use import cost as benchmark_cost
 from ext_core.use.benchmark import Benchmark, metrics_of
-from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop
+from ext_core.use.benchmark_results import Crop, Report, page, pieces_of
 from ext_core.use.evaluation import read
 from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, upscaler_of
 
@@ -141,39 +139,6 @@ def test_crop_lies_where_methods_differ_most(report, plan):
     assert any(np.array_equal(decoded(truth), image[5:17, 3:15]) for image in names.values())
 
 
-def test_gallery_shows_each_piece_in_its_own_pixels(report):
-    found = pieces_of(report, Crop(16), 1)
-    assert [list(piece.images) for piece in found] == [
-        ['HR', 'bicubic', 'nearest', 'net'],
-        ['HR', 'bicubic', 'nearest'],
-    ]
-    picture = cv2.imdecode(np.frombuffer(gallery(found, columns=2), np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape[1] == 460  # two tiles
-    shown = set(map(tuple, picture.reshape(-1, 3).tolist()))
-    for piece in found:
-        for image in piece.images.values():  # every colour of a tile is in the picture, but for rounding
-            colours = set(map(tuple, image.reshape(-1, 3).tolist()))
-            assert len(colours - shown) < 0.02 * len(colours)
-
-
-def test_a_crop_outside_of_all_images_is_refused(plan):
-    require_crop(Crop(56), plan.sets)
-    for crop in (Crop(61), Crop(20, (50, 0)), Crop(20, (0, 41))):
-        with pytest.raises(UserError, match='--crop'):
-            require_crop(crop, plan.sets)
-
-
-def test_without_a_crop_the_pictures_are_as_large_as_small_images(plan):
-    largest = max(min(place.size) for test_set in plan.sets for place in test_set.places)
-    assert largest < 64
-    assert require_crop(None, plan.sets) == Crop(largest)
-
-
-def test_infinite_values_can_be_sorted(report):
-    report.rows[0]['psnr'] = float('inf')
-    assert 'data-value="Infinity"' in page(report, pieces_of(report, Crop(16), 0), 'page')
-
-
 # ---------------------------------------------------------------------- costs
 def test_parameters_and_multiply_adds_of_the_network_are_counted_once(plan, monkeypatch):
     plan.output.mkdir()
@@ -209,26 +174,6 @@ def test_times_are_medians_of_alternating_rounds_and_ratios_to_the_network(plan,
     assert found['nearest', 4]['time_ratio'] == 0.5
     assert benchmark_cost.costs(plan, rounds=3) == found
     assert len(orders) == 2
-
-
-def test_a_method_that_cannot_be_timed_is_reported_and_the_others_are(plan, monkeypatch):
-    plan.output.mkdir()
-    method = plan.upscalers[2]
-
-    def fails(low, scale):
-        raise MemoryError('too large')
-
-    monkeypatch.setattr(method, 'enlarge', fails)
-    found = benchmark_cost.costs(plan, rounds=2, say=lambda line: None)
-    assert 'seconds' in found['net', 2]
-    assert ('nearest', 2) not in found
-    assert [*plan.failures.values()] == [{'seconds': 'too large'}] * 2
-
-
-def test_damaged_costs_are_counted_anew(plan):
-    plan.output.mkdir()
-    Path(plan.output / 'costs.json').write_text('[')
-    assert benchmark_cost.costs(plan, rounds=0)['net', 2]['parameters'] > 0
 
 
 @needs_browser

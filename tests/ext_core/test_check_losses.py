@@ -2,7 +2,7 @@
 
 import own_losses  # noqa: F401  # registers losses
 import pytest
-from check_recipes import data, psnr  # noqa: F401  # a fixture
+from check_recipes import psnr
 from recipes import FEATURE
 
 from ext_core.errors import UserError
@@ -46,28 +46,22 @@ def test_the_list_alone_is_enough():
     check.check_options(opt, is_train=True)
 
 
-@pytest.mark.parametrize('model_type', ['ExtSRModel', 'GANSRModel'])
 @pytest.mark.parametrize(
     ('losses', 'said'),
     [
         ({'a': {'type': 'MapLoss'}}, 'train:losses:a: MapLoss does not give one number'),
-        ({'a': {'type': 'L1Loss', 'reduction': 'none'}}, 'train:losses:a: L1Loss does not give one number'),
         ({'a': {'type': 'NothingLoss'}}, 'train:losses:a: NothingLoss does not give one number'),
-        ({'a': {'type': 'ErrorMask'}}, 'train:losses:a: ErrorMask does not give one number'),
         ({'a': {'type': 'GANLoss', 'gan_type': 'vanilla'}}, 'train:losses:a: GANLoss cannot compare the images'),
-        ({'a': {'type': 'AdversarialLoss'}}, 'train:losses:a: AdversarialLoss cannot compare the images'),
         (
             {'a': {'type': 'SquaredLoss', 'loss_wieght': 1}},
             "train:losses:a:loss_wieght: SquaredLoss has no such argument. Did you mean 'loss_weight'?",
         ),
-        ({'a': {'type': 'SquaredLoss', 'loss_weight': 'x'}}, 'train:losses:a:loss_weight must be a number'),
         ({'a': {'type': 'SquaredLoss', 'loss_weight': -1}}, 'train:losses:a:loss_weight must be a number from 0'),
         (
             {'a': {'type': 'SquareLoss'}},
             "train:losses:a:type: there is no loss 'SquareLoss'. Did you mean 'SquaredLoss'",
         ),
         ({'a': {'loss_weight': 1}}, 'train:losses:a:type is missing'),
-        ({'a': {}}, 'train:losses:a:type is missing'),
         ({'a': 5}, 'train:losses must be'),
         ({'a': {'type': 'LowPassL1Loss', 'kernel_size': 4}}, 'train:losses:a: LowPassL1Loss: kernel_size must be odd'),
         ({'pix': {'type': 'SquaredLoss'}}, 'train:losses:pix: the log has another value of this name'),
@@ -77,9 +71,9 @@ def test_the_list_alone_is_enough():
         ),
     ],
 )
-def test_each_fault_is_named_by_its_place(model_type, losses, said):
+def test_each_fault_is_named_by_its_place(losses, said):
     with pytest.raises(UserError) as refused:
-        check.check_options(with_losses(losses, model_type), is_train=True)
+        check.check_options(with_losses(losses, 'GANSRModel'), is_train=True)
     assert said in str(refused.value)
 
 

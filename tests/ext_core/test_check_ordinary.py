@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import check_recipes
 import pytest
 import torch
 import yaml
@@ -13,7 +12,6 @@ from check_recipes import complete, esrgan, find_problems, psnr, swinir_on_lmdb,
 
 from ext_core.options.check import check_options, find_warnings
 
-data = check_recipes.data
 REALESRGAN_PARTS = """
 model_type: RealESRGANModel
 l1_gt_usm: True
@@ -158,15 +156,8 @@ def test_ordinary_test_file_has_no_problems(data):
 
 def test_single_images_need_no_ground_truth(data):
     opt = evaluation()
-    opt['datasets'] = {
-        'test': {
-            'name': 'x',
-            'type': 'SingleImageDataset',
-            'dataroot_lq': 'lq',
-            'phase': 'test',
-            'io_backend': {'type': 'disk'},
-        }
-    }
+    single = {'name': 'x', 'type': 'SingleImageDataset', 'dataroot_lq': 'lq', 'phase': 'test'}
+    opt['datasets'] = {'test': single | {'io_backend': {'type': 'disk'}}}
     del opt['scale']
     opt['val']['metrics'] = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4}}
     assert find_problems(opt, is_train=False) == []
@@ -195,15 +186,8 @@ def of_dataset(monkeypatch, kind: type) -> dict:
 
     monkeypatch.setitem(DATASET_REGISTRY._obj_map, kind.__name__, kind)
     opt = psnr()
-    opt['datasets']['train'] = {
-        'name': 'x',
-        'type': kind.__name__,
-        'phase': 'train',
-        'exposure': 1,
-        'num_worker_per_gpu': 0,
-        'batch_size_per_gpu': 1,
-        'scale': 4,
-    }
+    section = {'name': 'x', 'type': kind.__name__, 'phase': 'train', 'exposure': 1, 'scale': 4}
+    opt['datasets']['train'] = section | {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1}
     return opt
 
 

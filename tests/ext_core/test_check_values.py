@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import check_recipes
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
@@ -13,8 +12,6 @@ from ext_core.errors import UserError
 from ext_core.options import trying
 from ext_core.options.check import check_options
 from ext_core.options.signatures import docstring_entries, fits, of_hint, parameters_of
-
-data = check_recipes.data
 
 
 # ---------------------------------------------------------------------- kinds
@@ -69,36 +66,6 @@ def test_defaults_of_all_registered_classes_fit_their_own_description():
         for name, target in registry:
             for key, parameter in parameters_of(target).items():
                 assert parameter.needed or fits(parameter.default, parameter.schema), (name, key)
-
-
-# ---------------------------------------------------------------------- single options
-WRONG = [
-    ('train:pixel_opt:loss_weight', float('nan'), 'train:pixel_opt:loss_weight must be a finite number'),
-    ('train:pixel_opt:loss_weight', -1, 'train:pixel_opt:loss_weight must be a number from 0 to'),
-    ('train:pixel_opt:loss_weight', [1], "train:pixel_opt:loss_weight must be a number, but is '[1]'"),
-    ('train:pixel_opt:loss_weight', None, 'train:pixel_opt:loss_weight must be a number'),
-    ('train:pixel_opt:reduction', 'means', 'train:pixel_opt: L1Loss: Unsupported reduction mode: means'),
-    ('train:total_iter', float('inf'), 'train:total_iter must be a finite number'),
-    ('train:total_iter', 10**12, 'train:total_iter must lie within'),
-    ('train:optim_g:lr', 7, 'train:optim_g:lr must be a number from 0 to 1'),
-    ('train:optim_g:betas', 'x', 'train:optim_g:betas must be a list of 2'),
-    ('train:optim_g:amsgrad', 'yes', 'train:optim_g:amsgrad must be true or false'),
-    ('train:ema_decay', None, 'train:ema_decay must be a number in [0, 1), but is ~. Leave the key out'),
-    ('train:scheduler', {'type': 'MultiStepLR', 'milestones': [9, 5]}, 'milestones must ascend'),
-    ('train:scheduler', {'type': 'MultiStepLR', 'milestones': [-5]}, 'milestones must be iterations'),
-    ('manual_seed', 2**40, 'manual_seed must be a whole number from 0 to 2147483647'),
-    ('datasets:train:dataset_enlarge_ratio', None, 'dataset_enlarge_ratio must be a number above 0, but is ~'),
-    ('datasets:train:name', [1], "datasets:train:name must be text, but is '[1]'"),
-    ('network_g:num_block', 10**7, 'network_g: it would have more than 5,000 tensors'),
-    ('network_g:num_feat', 10**6, 'network_g: its weights would need more than'),
-    ('network_g:num_feat', 0, 'would be empty'),
-    ('network_g:num_feat', [8], "network_g:num_feat must be a number, but is '[8]'"),
-]
-
-
-@pytest.mark.parametrize(('path', 'value', 'said'), WRONG, ids=[f'{i}-{w[0]}' for i, w in enumerate(WRONG)])
-def test_a_value_that_cannot_be_used_is_named(data, path, value, said):
-    assert said in '\n'.join(find_problems(put(path, value), is_train=True))
 
 
 def test_what_a_loss_is_built_from_counts_only_once(data):
@@ -171,9 +138,3 @@ def test_images_without_ground_truth_train_nothing(data):
     opt['val']['metrics'] = None
     with pytest.raises(UserError, match='SingleImageDataset has no ground truth'):
         check_options(opt, is_train=True)
-
-
-def test_pretraining_needs_both_its_keys(data):
-    opt = esrgan() | {'model_type': 'GANSRModel'}
-    opt['train'] |= {'pretrain_iters': 5, 'gan_opt': {'type': 'AdversarialLoss'}}
-    assert 'train: pretrain_iters and pretrain_opt belong together. Give both, or none.' in find_problems(opt, True)

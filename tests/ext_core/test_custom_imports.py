@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import check_recipes
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,6 @@ from ext_core.registration import import_modules
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'scripts'))
 from script_loader import load_script
 
-data = check_recipes.data
 MODULE = """
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from basicsr.archs import build_network
+from finished_experiments import finished_experiment
 from torch import nn
 
 from ext_core.errors import UserError
 from ext_core.networks.weight_files import experiment_files
-from ext_core.options import yaml_safe
-from ext_core.use.synthesis import identity_of, load_degrader, low_resolution_in_tiles, reach_of
+from ext_core.use.synthesis import load_degrader, low_resolution_in_tiles, reach_of
 from ext_models.degrading import low_resolution
 
 
@@ -62,24 +62,6 @@ def test_tiles_equal_the_whole(net, scale, tile):
     assert torch.equal(low_resolution_in_tiles(net, gt, scale, 0, 0), whole)
 
 
-def test_a_frame_too_narrow_shows_seams():
-    """The reach is needed whole."""
-    net = degradation_net()
-    gt = torch.rand(1, 3, 148, 200, generator=torch.Generator().manual_seed(0))
-    assert not torch.equal(low_resolution_in_tiles(net, gt, 4, 16, reach_of(net, 4) - 1), low_resolution(net, gt, 4))
-
-
-def test_output_is_what_a_file_holds():
-    net = degradation_net()
-    with torch.no_grad():
-        net.body[-1].weight.mul_(100)  # far out of the range
-    lr = low_resolution(net, torch.rand(1, 3, 32, 32), 4)
-    assert (lr.min(), lr.max()) == (0, 1)
-    files = lr.mul(255).round().byte().float() / 255
-    assert torch.equal(files, lr)
-    assert not lr.requires_grad
-
-
 def test_autocast_is_kept_out():
     net, gt = degradation_net(), torch.rand(1, 3, 32, 32)
     with torch.autocast('cpu', torch.bfloat16):
@@ -91,13 +73,9 @@ def test_autocast_is_kept_out():
 @pytest.fixture
 def experiment(tmp_path):
     """A finished stage 1 with EMA weights."""
-    folder = tmp_path / 'stage1'
-    (folder / 'models').mkdir(parents=True)
     network = {'type': 'DegradationNet', 'num_feat': 8, 'scale': 4}
-    (folder / 'stage1.yml').write_text(yaml_safe.dump({'name': 'stage1', 'scale': 4, 'network_g': network}))
-    net = build_network(network)
-    torch.save({'params': build_network(network).state_dict(), 'params_ema': net.state_dict()}, _weights(folder))
-    return folder, net
+    plain, average = build_network(network), build_network(network)
+    return finished_experiment(tmp_path / 'stage1', network, plain, average), average
 
 
 def _weights(folder):
@@ -111,15 +89,6 @@ def test_loads_the_averaged_weights(experiment):
     assert degrader.scale == 4
     assert not degrader.net.training
     assert not any(parameter.requires_grad for parameter in degrader.net.parameters())
-
-
-def test_identity_follows_the_weights(experiment):
-    folder, net = experiment
-    before = identity_of(load_degrader(*experiment_files(folder)))
-    torch.save({'params': net.state_dict()}, _weights(folder))
-    after = identity_of(load_degrader(*experiment_files(folder)))
-    assert before['weights_sha256'] != after['weights_sha256']
-    assert before['network'] == after['network']
 
 
 def test_unusable_files_are_named(experiment):

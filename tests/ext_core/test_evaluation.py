@@ -9,9 +9,9 @@ import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
+from finished_experiments import finished_experiment
 
 from ext_core.errors import UserError
-from ext_core.options import yaml_safe
 from ext_core.use import evaluation
 from ext_data.preparation.demo import ensure_demo_data
 from studies import study
@@ -28,15 +28,10 @@ def folders(tmp_path_factory) -> evaluation.Folders:
 
 @pytest.fixture
 def experiment(tmp_path) -> Path:
-    folder = tmp_path / 'tiny'
-    (folder / 'models').mkdir(parents=True)
-    (folder / 'tiny.yml').write_text(yaml_safe.dump({'scale': 4, 'network_g': NETWORK, 'train': {}}))
     plain, average = build_network(NETWORK), build_network(NETWORK)
     for parameter in average.parameters():
         torch.nn.init.zeros_(parameter)  # leaves the bilinear base image
-    content = {'params': plain.state_dict(), 'params_ema': average.state_dict()}
-    torch.save(content, folder / 'models' / 'net_g_latest.pth')
-    return folder
+    return finished_experiment(tmp_path / 'tiny', NETWORK, plain, average)
 
 
 def test_command_writes_every_images_metrics_with_ema_weights(experiment, folders, tmp_path):
@@ -70,13 +65,6 @@ def test_pairs_are_of_any_format(tmp_path):
         evaluation.image_pairs([(gt, lq)])
 
 
-def test_command_explains_an_unfinished_experiment(folders, tmp_path, capsys):
-    place = f'demo={folders[0]}:{folders[1]}'
-    command = ['--experiment', str(tmp_path / 'none'), '--set', place, '--output', str(tmp_path / 'x.json')]
-    assert study.main(command) == 1
-    assert 'not a finished experiment' in capsys.readouterr().err
-
-
 def test_metrics_get_the_scale_as_border_unless_they_say_theirs(monkeypatch):
     borders = {}
 
@@ -89,12 +77,6 @@ def test_metrics_get_the_scale_as_border_unless_they_say_theirs(monkeypatch):
     metrics = {'a': {'type': 'spy', 'name': 'a'}, 'b': {'type': 'spy', 'name': 'b', 'crop_border': 0}}
     assert np.isnan(evaluation.measure(image, image, 4, metrics)['a'])
     assert borders == {'a': 4, 'b': 0}
-
-
-def test_what_cannot_be_measured_is_none(monkeypatch, folders):
-    monkeypatch.setitem(METRIC_REGISTRY._obj_map, 'nothing', lambda **kwargs: float('nan'))
-    result = study.evaluate(evaluation.Method('bicubic', 4), {'demo': folders}, {'x': {'type': 'nothing'}})
-    assert set(result['demo']['x'].values()) == {None}
 
 
 def test_metric_without_its_weights_is_left_out_with_the_reason(monkeypatch):
@@ -121,15 +103,3 @@ def test_validation_sets_have_both_folders():
     }
     expected = {'V': (Path('c'), Path('d')), 'val_2': (Path('e'), Path('f'))}
     assert evaluation.validation_sets({'datasets': sections}) == expected
-
-
-def test_folders_without_pairs_are_named(tmp_path):
-    with pytest.raises(UserError, match=r'no pairs.*gt and .*lq'):
-        evaluation.image_pairs([(tmp_path / 'gt', tmp_path / 'lq')])
-
-
-@pytest.mark.parametrize('text', ['Set5', 'Set5=gt', 'Set5=gt:', '=gt:lq'])
-def test_malformed_sets_are_refused(text, capsys):
-    with pytest.raises(SystemExit):
-        study.main(['--experiment', 'x', '--output', 'y', '--set', text])
-    assert 'NAME=GT_DIR:LQ_DIR' in capsys.readouterr().err

@@ -56,9 +56,7 @@ def no_network(*args, **kwargs):
         (DEGRADED | {'datasets': {'train': ALONE | {'meta_info': 'list.txt'}}}, {}, 'do not exist: datasets/demo/tr'),
     ],
 )
-def test_the_earlier_experiment_stays_where_it_is(tmp_path, monkeypatch, fresh_logger, capfd, options, train, said):
-    monkeypatch.chdir(PROJECT)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+def test_the_earlier_experiment_stays_where_it_is(tmp_path, monkeypatch, in_project, capfd, options, train, said):
     monkeypatch.setattr(torch.hub, 'download_url_to_file', no_network)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     ensure_demo_data(PROJECT, 4)

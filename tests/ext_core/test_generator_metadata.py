@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from option_edits import changed
 
 from ext_core.errors import UserError
 from ext_core.networks.metadata import PREFIX, Metadata, from_strings, option_hash, training_sets
@@ -66,16 +67,6 @@ def test_figures_that_are_no_numbers_are_left_out():
     assert metadata.metrics == {'Set5': {'psnr': {'iter': 5}}}
 
 
-def changed(path: str, value: object) -> dict:
-    opt = copy.deepcopy(OPTIONS)
-    *sections, key = path.split(':')
-    section: dict = opt
-    for name in sections:
-        section = section[name]
-    section[key] = value
-    return opt
-
-
 def test_option_hash_tells_recipes_apart_but_not_machines():
     own = option_hash(OPTIONS)
     assert len(own) == 64
@@ -89,7 +80,7 @@ def test_option_hash_tells_recipes_apart_but_not_machines():
         'train:perceptual_opt:weights': '/models/vgg.pth',
         'train:folders': ['/z', 'y'],
     }.items():
-        assert option_hash(changed(path, value)) == own, path
+        assert option_hash(changed(copy.deepcopy(OPTIONS), path, value)) == own, path
     for path, value in {
         'scale': 2,
         'network_g:num_feat': 64,
@@ -99,7 +90,7 @@ def test_option_hash_tells_recipes_apart_but_not_machines():
         'train:perceptual_opt:layer_weights': {'conv5_4': 1},
         'datasets:train:name': 'Others',
     }.items():
-        assert option_hash(changed(path, value)) != own, path
+        assert option_hash(changed(copy.deepcopy(OPTIONS), path, value)) != own, path
     assert option_hash(json.loads(json.dumps(OPTIONS, sort_keys=True))) == own
 
 

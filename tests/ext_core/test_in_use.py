@@ -41,9 +41,7 @@ def holder():
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, fresh_logger):
-    monkeypatch.chdir(PROJECT)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+def train(tmp_path, in_project):
     (tmp_path / 'two.yml').write_text(yaml_safe.dump(tiny_recipe('two', 1)))
     return lambda *flags: launch.train(tmp_path, ['-opt', str(tmp_path / 'two.yml'), '--demo', *flags])
 

@@ -139,14 +139,6 @@ def test_writing_goes_on_in_the_background_and_is_bounded(jobs, monkeypatch):
     assert [outcome.status for outcome in enlarge_files(jobs, enlarger, workers=2)] == ['made'] * 5
 
 
-def test_sixteen_bits_for_a_format_of_eight_are_said(tmp_path):
-    import cv2
-
-    cv2.imwrite(str(tmp_path / 'a.png'), noise(5, 5, 3, dtype=np.uint16))
-    outcomes = enlarge_files(plan([str(tmp_path / 'a.png')], Naming(tmp_path, '', 'webp')), Enlarger(network()))
-    assert 'a.png: 16 bits reduced to 8, because .webp has no more' in summary(outcomes)
-
-
 @pytest.mark.parametrize(('dtype', 'channels'), [('float32', 3), ('uint16', 2)])
 def test_a_tiff_of_a_kind_that_is_not_read_is_not_called_damaged(dtype, channels, tmp_path):
     layout = {'photometric': 'rgb'} if channels == 3 else {'photometric': 'minisblack', 'extrasamples': ['unassalpha']}

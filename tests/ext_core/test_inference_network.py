@@ -9,7 +9,7 @@ from inference_tools import CPU, Repeat, Same, network, noise, repeating_onnx, s
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.use.enlarge import MAX_OVERLAP, free_bytes, padded, self_ensemble
+from ext_core.use.enlarge import MAX_OVERLAP, padded, self_ensemble
 from ext_core.use.network import MULTIPLES, PROBE, LiveBytes, open_network, ready
 from ext_models.tiles import in_tiles, reach_of
 
@@ -207,7 +207,3 @@ def test_peak_of_live_tensors():
     with torch.inference_mode(), LiveBytes() as live:
         Repeat(2)(torch.zeros(1, 3, 8, 8))
     assert live.peak >= 3 * 16 * 16 * 4
-
-
-def test_free_memory_is_measured():
-    assert free_bytes(CPU) > 2**20

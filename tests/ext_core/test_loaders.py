@@ -152,10 +152,8 @@ def test_evaluation_loaders_leave_no_process(options, mode):
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, monkeypatch) -> list[str]:
+def recipe(tmp_path: Path, in_project) -> list[str]:
     """Arguments of a run with what hung for ever: workers that persist, read by a thread."""
-    monkeypatch.chdir(PROJECT)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     options = tiny_recipe('exits', 3)
     options['datasets']['train'].update(
         num_worker_per_gpu=1, prefetch_mode='cpu', persistent_workers=True, num_prefetch_queue=1

@@ -1,7 +1,6 @@
 """``optional: true`` in a section of ``val:metrics``: left out where it cannot run, otherwise as any other metric."""
 
 import bad_input_run
-import check_recipes
 import numpy as np
 import pytest
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -10,7 +9,6 @@ from check_recipes import find_problems, psnr, put
 from ext_core.errors import UserError
 from ext_core.options.metrics import leave_out_metrics
 
-data = check_recipes.data
 run = bad_input_run.run
 SECTION = {'type': 'calculate_picky', 'crop_border': 0, 'optional': True}
 
@@ -83,10 +81,6 @@ def test_stays_without_the_word_where_it_can_run(data, picky):
     assert leave_out_metrics(opt) == []
     assert opt['val']['metrics']['picky'] == {'type': 'calculate_picky', 'crop_border': 0}
     assert [*opt['val']['metrics']] == [*psnr()['val']['metrics'], 'picky']
-
-
-def test_options_without_validation(picky):
-    assert leave_out_metrics({}) == leave_out_metrics({'val': None}) == leave_out_metrics({'val': {}}) == []
 
 
 @pytest.mark.parametrize('missing', [True, False])

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import check_recipes
 import pytest
 from check_recipes import as_file, put
 
@@ -13,8 +12,6 @@ from ext_core.options import yaml_safe
 from ext_core.options.check import check_options, find_warnings
 from ext_core.options.positions import Positions
 from ext_core.options.problems import Problem
-
-data = check_recipes.data
 
 
 def write(folder: Path, name: str, text: str) -> Path:

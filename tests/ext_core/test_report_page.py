@@ -5,7 +5,6 @@ import math
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from browser_session import Session, needs_browser, session
@@ -14,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ext_core.use import report_page
 from ext_core.use.experiments import Experiment, plots_of, read_experiments
-from ext_core.use.report_page import page, write_plots
+from ext_core.use.report_page import page
 from ext_core.use.report_pictures import Limits, pictures, sources
 
 EVIL = '</script><img src=x onerror=alert(1)>&"'
@@ -66,15 +65,6 @@ def test_curves_are_those_of_the_event_files(tmp_path):
     assert 'last 27.5000 at 1,000' in re.sub(r' +', ' ', cells)
 
 
-def test_only_differing_options_stand_in_the_first_table(tmp_path):
-    text = made(trainings(tmp_path)).replace('<wbr>', '')
-    tables = [re.findall(r'<th class="key">([^<]*)</th>', part) for part in text.split('<details>')]
-    assert tables[0] == ['manual_seed']
-    assert 'network_g:num_feat' in tables[1]
-    assert 'manual_seed' in tables[1]
-    assert 'name' not in tables[1]
-
-
 def test_every_text_is_escaped(tmp_path):
     opt = options('a', model_type=EVIL, datasets={'val': {EVIL: EVIL}})
     experiment = read_experiments([make_experiment(tmp_path, 'a', opt, LOG)])[0]
@@ -96,16 +86,6 @@ def test_values_that_are_not_finite_and_long_curves(tmp_path, monkeypatch):
     assert bad['values'] == ['NaN', 'Infinity', '-Infinity']
     assert long == {'experiment': 0, 'steps': [3, 6, 9], 'values': [1.5, 3.0, 4.5]}
     assert 'Curves of more than 4 points are thinned' in text
-
-
-def test_plots_are_files_for_each_heading(tmp_path):
-    experiment = read_experiments([make_experiment(tmp_path, 'a', options('a'), LOG)])[0]
-    experiment.curves = {'l_pix': {1: 1.0, 2: math.nan}, 'l_$x': {1: 1.0}, 'lr': {1: 1e-4}}
-    written = write_plots(plots_of([experiment.curves]), ['_$^a'], tmp_path / 'new' / 'plots')
-    assert [path.name for path in written] == ['losses_of_the_generator.png', 'learning_rate.png']
-    wide, single = (cv2.imread(str(path)) for path in written)
-    assert wide.shape[1] == 2 * single.shape[1]
-    assert (single < 128).any()
 
 
 # ---------------------------------------------------------------------- in a browser

@@ -50,12 +50,6 @@ def test_versions_are_found_and_show_the_same_place(tmp_path):
         assert np.array_equal(decoded(cat.crops[label]), image[window]), label
 
 
-def test_one_version_of_each_training(tmp_path):
-    experiments, _ = two_trainings(tmp_path)
-    labels = [source.label for source in sources(experiments, 1)['cat_1']]
-    assert labels == ['a, iteration 1,000', 'b, iteration 1,000']
-
-
 def test_sets_with_images_of_one_name_stay_apart(tmp_path):
     experiments, _ = two_trainings(tmp_path)
     experiments[0].options['datasets']['val']['name'] = 'Set5'

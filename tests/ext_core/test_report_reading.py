@@ -2,7 +2,6 @@
 
 import math
 import os
-from pathlib import Path
 
 import pytest
 from report_experiments import make_experiment, options, step_line, validation_lines, write_curves
@@ -60,12 +59,6 @@ def test_resumed_log_replaces_what_was_trained_again(tmp_path):
     assert found.files == 2
 
 
-def test_log_that_is_no_text_gives_nothing(tmp_path):
-    folder = make_experiment(tmp_path, 'a')
-    (folder / 'train_a_20260102_030405.log').write_bytes(bytes(range(256)) * 50)
-    assert read_logs(folder, 5).curves == {}
-
-
 # ---------------------------------------------------------------------- experiments
 def test_tensorboard_counts_and_the_log_adds_learning_rate(tmp_path):
     log = START.format(0) + step_line(10, 10, '2e-4', 'l_pix: 1.2346e-01') + END
@@ -76,14 +69,6 @@ def test_tensorboard_counts_and_the_log_adds_learning_rate(tmp_path):
     assert experiment.curves['lr'] == {10: 2e-4}
     assert experiment.notes == []
     assert (experiment.done, experiment.total, experiment.state) == (40, 40, 'finished')
-
-
-def test_tensorboard_alone_is_enough(tmp_path):
-    folder = make_experiment(tmp_path, 'a', options('a'))
-    write_curves(tmp_path / 'tb_logger' / 'a', {'losses/l_pix': {40: 1}})
-    experiment = read(folder)
-    assert (experiment.curves, experiment.state) == ({'l_pix': {40: 1.0}}, 'finished')
-    assert ['no train_*.log' in note for note in experiment.notes] == [True]
 
 
 def test_resumed_tensorboard_has_no_doubles(tmp_path):
@@ -191,20 +176,6 @@ def test_tags_come_under_their_headings(tag, group):
 
 
 # ---------------------------------------------------------------------- links
-@pytest.mark.parametrize('named', ['experiments/a', 'link', 'disk/a'])
-def test_curves_lie_beside_experiments_also_where_that_is_a_link(tmp_path, monkeypatch, named):
-    make_experiment(tmp_path, 'a', options('a'), log=START.format(0) + END)
-    monkeypatch.chdir(tmp_path)
-    os.rename('experiments', 'disk')
-    os.mkdir('project')
-    monkeypatch.chdir('project')
-    os.symlink('../disk', 'experiments')
-    os.symlink('experiments/a', 'link')
-    write_curves(Path('tb_logger/a'), {'losses/l_pix': {10: 0.25}})
-    if named == 'disk/a':  # from which nothing leads to the project
-        assert read(Path('../disk/a')).curves == {}
-    else:
-        assert read(Path(named)).curves == {'l_pix': {10: 0.25}}
 
 
 def test_links_to_nothing_are_named(tmp_path):

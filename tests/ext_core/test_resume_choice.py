@@ -68,3 +68,9 @@ def test_weights_are_no_state(opt, tmp_path):
     path = opt['path'] | {'resume_state': str(tmp_path / 'models' / 'net_g_2.pth')}
     with pytest.raises(UserError, match=r'net_g_2.pth is no training state.*epoch.*path:pretrain_network_g'):
         load_resume_state(opt | {'auto_resume': False, 'dist': False, 'path': path})
+
+
+def test_a_named_state_is_verified(opt, tmp_path):
+    path = opt['path'] | {'resume_state': str(tmp_path / 'training_states' / '4.state')}
+    with pytest.raises(UserError, match=r'path:resume_state: .*net_g_4\.pth has'):
+        load_resume_state(opt | {'auto_resume': False, 'dist': False, 'path': path})

@@ -1,4 +1,4 @@
-"""Scenarios: prefetchers, LMDB, operators, metrics."""
+"""BasicSR with our patches: prefetchers, LMDB, operators, metrics."""
 
 import contextlib
 import os
@@ -10,15 +10,14 @@ from unittest import mock
 
 import numpy as np
 import torch
-from compat_tools import folder, in_child, raises, scenario
+from compat_tools import folder, in_child, raises
 
 from ext_core.errors import UserError
 
 # --------------------------------------------------------------------------------------------------------------- data
 
 
-@scenario('prefetch_cpu', 'hangs')
-def prefetch_unreadable_sample() -> None:
+def test_prefetch_unreadable_sample() -> None:
     from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
 
     class Broken(list):
@@ -55,8 +54,7 @@ class FakeCudaTensor(torch.Tensor):
         self.streams.append(stream)
 
 
-@scenario('prefetch_cuda', 'not recorded')
-def prefetch_to_cuda() -> None:
+def test_prefetch_to_cuda() -> None:
     from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 
     image = torch.zeros(1).as_subclass(FakeCudaTensor)
@@ -71,8 +69,7 @@ def prefetch_to_cuda() -> None:
     current.wait_stream.assert_called_with(prefetcher.stream)
 
 
-@scenario('jpeg_quality', 'imencode')
-def jpeg_with_float_quality() -> None:
+def test_jpeg_with_float_quality() -> None:
     from basicsr.data.degradations import random_add_jpg_compression
 
     out = random_add_jpg_compression(np.full((8, 8, 3), 0.5, np.float32), (30.2, 30.8))
@@ -98,8 +95,7 @@ def _read(name: str, key: str = '0') -> bytes:
     return FileClient('lmdb', db_paths=[name], client_keys=['gt']).get(key, 'gt')
 
 
-@scenario('lmdb', 'already open in this process')
-def lmdb_in_two_datasets() -> None:
+def test_lmdb_in_two_datasets() -> None:
     from basicsr.utils import FileClient
 
     with lmdb_folder() as name:
@@ -107,8 +103,7 @@ def lmdb_in_two_datasets() -> None:
         assert first.get('0', 'gt') == second.get('0', 'gt') == b'value 0' * 500
 
 
-@scenario('lmdb', 'already open in this process')
-def lmdb_in_forked_worker() -> None:
+def test_lmdb_in_forked_worker() -> None:
     from basicsr.utils import FileClient
 
     def read_in_worker() -> None:
@@ -121,27 +116,23 @@ def lmdb_in_forked_worker() -> None:
         assert client.get('0', 'gt') == b'value 0' * 500  # the parent's stays open
 
 
-@scenario('lmdb', 'signal 7')
-def lmdb_truncated() -> None:
+def test_lmdb_truncated() -> None:
     with lmdb_folder(values=200) as name:
         os.truncate(f'{name}/data.mdb', 3 * 4096)
         in_child(lambda: raises(lambda: [_read(name, str(key)) for key in range(200)], name, 'truncated', 'bytes of'))
 
 
-@scenario('lmdb', 'no error')
-def lmdb_without_key() -> None:
+def test_lmdb_without_key() -> None:
     with lmdb_folder() as name:
         raises(lambda: _read(name, 'lost'), name, "'lost'", 'meta_info.txt')
 
 
-@scenario('lmdb', 'No such file')
-def lmdb_without_data() -> None:
+def test_lmdb_without_data() -> None:
     with folder() as path:
         raises(lambda: _read(str(path)), str(path), 'no data.mdb')
 
 
-@scenario('lmdb_template', 'are different')
-def lmdb_pairs_by_template() -> None:
+def test_lmdb_pairs_by_template() -> None:
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     with lmdb_folder() as gt, lmdb_folder() as lq:
@@ -151,8 +142,7 @@ def lmdb_pairs_by_template() -> None:
         assert PairedImageDataset(opt).paths == [{'lq_path': '0x4', 'gt_path': '0'}]
 
 
-@scenario('image_decoder', "has no attribute 'astype'")
-def damaged_image() -> None:
+def test_damaged_image() -> None:
     from basicsr.utils import imfrombytes
 
     raises(lambda: imfrombytes(b'garbage', float32=True), 'does not decode')
@@ -161,8 +151,7 @@ def damaged_image() -> None:
 # ---------------------------------------------------------------------------------------------- operators and metrics
 
 
-@scenario('filter2d', 'view size is not compatible')
-def filter_channels_last() -> None:
+def test_filter_channels_last() -> None:
     from basicsr.models import realesrgan_model, realesrnet_model
     from basicsr.utils import img_process_util
 
@@ -183,14 +172,12 @@ def _niqe(image: np.ndarray) -> float:
     return value
 
 
-@scenario('niqe', r'min\(\)|SVD did not converge')
-def niqe_of_small_image() -> None:
+def test_niqe_of_small_image() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3))
     assert np.isfinite(_niqe(noise))
     assert np.isnan(_niqe(noise[:64, :64]))
     assert np.isnan(_niqe(noise[:100, :100]))
 
 
-@scenario('niqe', 'SVD did not converge')
-def niqe_of_flat_image() -> None:
+def test_niqe_of_flat_image() -> None:
     assert np.isnan(_niqe(np.full((192, 192, 3), 128)))
