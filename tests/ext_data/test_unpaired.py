@@ -65,16 +65,6 @@ def test_meta_info_file_chooses_hr_images():
     assert [dataset[index]['gt_path'] for index in range(len(dataset))] == ['hr/h0.png', 'hr/h2.png']
 
 
-@pytest.mark.usefixtures('folders')
-def test_grey_alpha_and_16_bit():
-    cv2.imwrite('hr/h0.png', np.full(HR, 100, np.uint8))
-    cv2.imwrite('hr/h1.png', np.full((*HR, 4), 50, np.uint8))
-    cv2.imwrite('hr/h2.png', np.full((*HR, 3), 200 * 257, np.uint16))
-    dataset = build_dataset(section())
-    for index, level in enumerate((100, 50, 200)):
-        assert torch.equal((dataset[index]['gt'] * 255).round(), torch.full((3, 16, 16), float(level)))
-
-
 # ---------------------------------------------------------------------- validation
 @pytest.mark.usefixtures('lmdbs')
 def test_validation_goes_through_the_real_images(backend):
