@@ -45,7 +45,8 @@ def test_size_of_the_frozen_encoder(vgg_type, bottleneck, count):
 
 def reference(net, vgg_type: str, x: Tensor, skips=(1, 2, 3, 4), num_conv: int = 1) -> Tensor:
     """AE(x) in float64 from the definition: torchvision's VGG, then functional calls on the decoder's weights."""
-    layers = torchvision.models.get_model(vgg_type, weights=None).features.double().eval()
+    configuration = torchvision.models.vgg.cfgs[{'vgg16': 'D', 'vgg19': 'E'}[vgg_type]]
+    layers = torchvision.models.vgg.make_layers(configuration).double().eval()
     for module, weight in zip(
         [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)],
         zip(*[iter(net.encoder.state_of().values())] * 2, strict=True),

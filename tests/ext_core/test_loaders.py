@@ -176,7 +176,7 @@ def test_a_run_that_is_stopped_exits(tmp_path: Path, recipe) -> None:
     )
     command = [sys.executable, '-c', code, str(tmp_path), *recipe, '--force_yml', 'train:total_iter=100000']
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        patience = threading.Timer(60, run.kill)
+        patience = threading.Timer(180, run.kill)
         patience.start()
         for line in run.stdout:
             if 'iter:       3' in line:
