@@ -1,14 +1,36 @@
-"""What the compatibility tests share."""
+"""What the scenarios of the compatibility tests share."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.distributed as dist
 
 from ext_core.errors import UserError
+
+
+class Scenario(NamedTuple):
+    """The patch that cures a cause, what BasicSR reports without it, and a function that raises where it persists."""
+
+    patch: str
+    symptom: str
+    run: Callable[[], None]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(patch: str, symptom: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Register a scenario. ``symptom`` is a regular expression for the error without the patch."""
+
+    def register(function: Callable[[], None]) -> Callable[[], None]:
+        SCENARIOS[function.__name__] = Scenario(patch, symptom, function)
+        return function
+
+    return register
 
 
 @contextlib.contextmanager
@@ -64,3 +86,12 @@ def model(**options: object):
     from basicsr.models.base_model import BaseModel
 
     return BaseModel({'num_gpu': 0, 'is_train': True, 'dist': False, 'val': {}, **options})
+
+
+def outcome(function: Callable[[], object]) -> str:
+    """'passed', or the error as one text."""
+    try:
+        function()
+    except BaseException as error:
+        return f'{type(error).__name__}: {error}'
+    return 'passed'

@@ -171,18 +171,19 @@ def test_exif_rotation_is_applied(data):
     assert find_problems(psnr(), is_train=True) == []
 
 
-DAMAGES = {
-    'garbage': lambda content: b'not an image',
-    'truncated': lambda content: content[: len(content) // 2],
-    'empty': lambda content: b'',
-    'flipped': lambda content: content[:600] + bytes([content[600] ^ 255]) + content[601:],
-}
-
-
-@pytest.mark.parametrize('damage', DAMAGES)
+@pytest.mark.parametrize('damage', ['garbage', 'truncated', 'empty', 'flipped'])
 def test_damaged_validation_image_is_found_now(data, damage):
     path = data / 'gt' / 'b.png'
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            'garbage': b'not an image',
+            'truncated': content[:middle],
+            'empty': b'',
+            'flipped': content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :],
+        }[damage]
+    )
     problems = find_problems(psnr(), is_train=True)
     assert [p.split(' cannot')[0] for p in problems] == ['datasets:val: gt/b.png', 'datasets:val_2: gt/b.png']
 
@@ -210,6 +211,11 @@ def test_meta_info_file_of_other_editors(data, content, cause):
     assert [p for p in problems if cause in p and 'datasets:train:meta_info_file' in p]
 
 
+def test_paths_of_windows(data):
+    problems = find_problems(put('datasets:train:dataroot_gt', 'data\\train\\gt'), is_train=True)
+    assert [p for p in problems if 'Its back slashes are those of Windows' in p]
+
+
 # ---------------------------------------------------------------------- LMDB
 def broken_lmdb(breaking, name='lq.lmdb'):
     opt = swinir_on_lmdb()
@@ -219,12 +225,32 @@ def broken_lmdb(breaking, name='lq.lmdb'):
     return problems[0]
 
 
+def test_lmdb_without_its_files(data):
+    assert 'lq.lmdb has no meta_info.txt' in broken_lmdb(lambda root: (root / 'meta_info.txt').unlink())
+
+
+def test_lmdb_without_database(data):
+    assert 'lq.lmdb has no data.mdb' in broken_lmdb(lambda root: (root / 'data.mdb').unlink())
+
+
 def test_lmdb_truncated(data):
     def truncate(root):
         content = (root / 'data.mdb').read_bytes()
         (root / 'data.mdb').write_bytes(content[: len(content) - 8192])
 
     assert 'gt.lmdb is truncated' in broken_lmdb(truncate, 'gt.lmdb')
+
+
+def test_lmdb_of_garbage(data):
+    assert 'lq.lmdb cannot be opened' in broken_lmdb(lambda root: (root / 'data.mdb').write_bytes(b'x' * 16384))
+
+
+def test_lmdb_without_a_listed_image(data):
+    def add(root):
+        with (root / 'meta_info.txt').open('a') as meta:
+            meta.write('z.png (16,16,3) 1\n')
+
+    assert 'lacks 1 of the images' in broken_lmdb(add)
 
 
 def test_lmdb_with_other_keys(data):

@@ -239,3 +239,9 @@ def test_sections_that_are_no_sections(data):
     text = '\n'.join(find_problems(opt, is_train=True))
     for key in ('train', 'val', 'logger', 'network_g'):
         assert f'{key} must be a section' in text
+
+
+def test_pretraining_needs_both_its_keys(data):
+    opt = esrgan() | {'model_type': 'GANSRModel'}
+    opt['train'] |= {'pretrain_iters': 5, 'gan_opt': {'type': 'AdversarialLoss'}}
+    assert 'train: pretrain_iters and pretrain_opt belong together. Give both, or none.' in find_problems(opt, True)

@@ -21,6 +21,10 @@ def ours() -> dict:
 DEGRADE = {'type': 'RealESRGANDegradation', 'blur_kernel_size': 7, 'blur_kernel_size2': 7, 'resize_range': [0.5, 1.5]}
 WRONG_DEGRADE = [
     ({**DEGRADE, 'jpeg_rang': [30, 95]}, 'degrade:jpeg_rang: RealESRGANDegradation has no such argument. Did you mean'),
+    ({'type': 'RealESRGAN'}, "degrade:type: there is no degradation 'RealESRGAN'. Did you mean"),
+    ({**DEGRADE, 'queue_size': 'x'}, 'degrade:queue_size must be a whole number'),
+    ({**DEGRADE, 'gt_size': 30}, 'degrade: RealESRGANDegradation: gt_size: 30 is no multiple of scale (4)'),
+    ({'type': 'DegradationNet', 'weights': 'gone.pth'}, 'degrade: DegradationNet: Checkpoint gone.pth does not exist'),
     ({**DEGRADE, 'second_blur_prob': 2}, 'degrade: RealESRGANDegradation: second_blur_prob must be a number'),
     ({'type': 'Mixture', 'of': [{'type': 'Bicubic', 'x': 1}]}, 'degrade:of:0:x: Bicubic has no such argument'),
 ]

@@ -8,8 +8,6 @@ import signal
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +20,13 @@ from ext_core.networks.weight_files import load_checkpoint
 from ext_data.samples import rng_state, set_rng_state
 
 
-@contextmanager
-def tiny_disk() -> Iterator[None]:
-    """No file can grow beyond 100 bytes; nor can pytest's own output meanwhile."""
+@pytest.fixture
+def tiny_disk():
+    """No file can grow beyond 100 bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -46,16 +42,12 @@ def test_text_is_replaced(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ['a.json']
 
 
-@pytest.mark.parametrize(
-    ('write', 'content'),
-    # of much data torch.save itself says no more than 'unexpected pos'
-    [(atomic_write_text, 'x' * 5000), (atomic_save, 'x' * 5000), (atomic_save, {'weight': torch.zeros(100_000)})],
-)
-def test_full_disk_keeps_the_old_file(tmp_path: Path, write, content) -> None:
+@pytest.mark.parametrize('write', [atomic_save, atomic_write_text])
+def test_full_disk_keeps_the_old_file(tmp_path: Path, tiny_disk: None, write) -> None:
     path = tmp_path / '5.state'
     path.write_bytes(b'old')
-    with tiny_disk(), pytest.raises(UserError, match=r'5\.state could not be written: .*too large.*Free disk space'):
-        write(content, path)
+    with pytest.raises(UserError, match=r'5\.state could not be written: .*Free disk space'):
+        write('x' * 5000, path)
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['5.state']
 
@@ -106,11 +98,55 @@ def test_sum_is_that_of_the_file(tmp_path: Path) -> None:
     assert written == sum_of(path) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def test_reason_of_the_system_is_told(tmp_path: Path, tiny_disk: None) -> None:
+    """torch.save itself raises 'unexpected pos', whatever the system said."""
+    with pytest.raises(UserError, match=r'net\.pth could not be written: .*File too large'):
+        atomic_save({'weight': torch.zeros(100_000)}, tmp_path / 'net.pth')
+
+
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     for name in ('.net_g_6.pth.tmp', 'net_g_6.pth', '.hidden', 'notes.tmp'):
         (tmp_path / name).write_bytes(b'')
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {'net_g_6.pth', '.hidden', 'notes.tmp'}
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'gone\.pth does not exist'):
+        load_checkpoint(tmp_path / 'gone.pth')
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    """Further ones are in test_hostile_files.py."""
+    path = tmp_path / 'net.pth'
+    torch.save({'weight': torch.zeros(1000)}, path)
+    content = path.read_bytes()
+    cut = [content[:size] for size in (10, 2000, len(content) - 1)]
+    garbage = [b'\x80\x02' + random.Random(seed).randbytes(200) for seed in range(20)]  # begins like a pickle
+    for damaged in (*cut, *garbage):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r'net\.pth cannot be read: .*truncated'):
+            load_checkpoint(path)
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_the_unsafe_way_is_not_advised(tmp_path: Path) -> None:
+    torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'net.pth')
+    with pytest.raises(UserError) as error:
+        load_checkpoint(tmp_path / 'net.pth')
+    assert 'holds Python objects' in str(error.value)
+    assert 'could run code' in str(error.value)
+    assert 'weights_only' not in str(error.value)
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_a_compressed_archive_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ext_core.train.models import checkpoint_networks, networks_of
 
 @pytest.fixture
 def one():
+    """A base model."""
     return model()
 
 
@@ -86,3 +87,9 @@ def test_error_names_the_options_of_the_discriminator(one, tmp_path: Path) -> No
     file = saved(tmp_path / 'net_g_3.pth', one.net_g)
     with pytest.raises(UserError, match=r'path:pretrain_network_d .* network_d, .* path:strict_load_d: false'):
         one.load_network(one.net_d, file)
+
+
+def test_error_counts_the_keys_it_does_not_show(one, tmp_path: Path) -> None:
+    file = saved(tmp_path / 'net_g_3.pth', nn.Sequential(*[nn.Linear(1, 1) for _ in range(3)]))
+    with pytest.raises(UserError, match=r'6 unknown to the network: 0\.weight, 0\.bias, 1\.weight, \.\.\.\n'):
+        one.load_network(nn.Linear(1, 1), file)

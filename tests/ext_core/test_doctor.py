@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ext_core import doctor
+from ext_core.doctor import Problem, Section
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +40,7 @@ def test_healthy_installation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('module', 'content', 'message'),
     [
+        ('basicsr', '__version__ = "1.3.5"', 'BasicSR 1.3.5 is installed, 1.4.2 is needed'),
         ('basicsr', 'raise RuntimeError("operator lost")', 'RuntimeError: operator lost'),
         ('torch', 'raise ModuleNotFoundError("No module named torch", name="torch")', 'torch is not installed'),
     ],
@@ -53,6 +55,12 @@ def test_training_cannot_work(tmp_path: Path, module: str, content: str, message
     assert any(remedy in report.stdout for remedy in ('pip install', 'make install', 'install-basicsr'))
     assert 'Project folder' in report.stdout  # the report goes on
     assert 'Traceback' not in report.stderr
+
+
+def test_help() -> None:
+    report = run('--help')
+    assert report.returncode == 0
+    assert 'example: python -m ext_core.doctor' in report.stdout
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -78,3 +86,43 @@ def test_missing_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not problem.fatal
     monkeypatch.setattr('ext_arch.pretrained.find_weights', lambda name: Path('a.pth'))
     assert doctor._weights().problems == []
+
+
+def test_torchvision_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('torch.__version__', '2.14.1+cpu')
+    section = Section('Patches')
+    doctor._name_mismatch(section)
+    (problem,) = section.problems
+    assert not problem.fatal
+    assert 'was not built for torch 2.14.1+cpu' in problem.text
+    assert problem.remedy.endswith('pip install torch==2.14.1 torchvision==0.29.*')
+
+
+def test_cuda_build_without_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr('torch.version.cuda', None)
+    assert doctor._devices().problems == []
+    monkeypatch.setattr('torch.version.cuda', '13.0')
+    (problem,) = doctor._devices().problems
+    assert 'built for CUDA 13.0' in problem.text
+    assert 'nvidia-smi' in problem.remedy
+
+
+def test_without_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    (problem,) = doctor._logging().problems
+    assert 'pip install tensorboard' in problem.remedy
+    assert not problem.fatal
+
+
+@pytest.mark.parametrize(('fatal', 'status'), [(False, 0), (True, 1)])
+def test_status_follows_the_problems(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, fatal: bool, status: int
+) -> None:
+    sections = [Section('One', ['line'], [Problem('lost', 'find it\nthen use it', fatal)]), Section('Two')]
+    monkeypatch.setattr(doctor, 'examine', lambda root: sections)
+    assert doctor.main([]) == status
+    kind = 'must' if fatal else 'may'
+    expected = f'One\n  line\n\nTwo\n\nProblems: 1\n- lost ({kind} be mended)\n    find it\n    then use it\n'
+    assert capsys.readouterr().out == expected
+    assert doctor.render(sections[1:]).endswith('No problems.')

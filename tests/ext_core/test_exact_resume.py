@@ -47,8 +47,10 @@ def start(root: Path, entries: tuple[str, ...], flags: tuple[str, ...] = ()) -> 
 
 
 @pytest.fixture
-def train(tmp_path, in_project):
+def train(tmp_path, monkeypatch, fresh_logger):
     """``train(root, *force_yml, flags=())`` trains below the test's folder and gives the experiment's."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     return lambda root, *entries, flags=(): start(tmp_path / root, entries, flags)
 
 
@@ -136,16 +138,22 @@ def test_a_finished_run_is_not_validated_again(train, whole):
     assert again == first
 
 
-@pytest.mark.parametrize(
-    ('key', 'entries'),
-    [(None, ['path:param_key_g=~', 'path:strict_load_g_except=[conv_last]']), ('mine', ['path:param_key_g=mine'])],
-    ids=['without a key, a layer left out', 'under a key of its own'],
-)
-def test_own_checkpoints_are_loaded_whole_however_the_pretrained_weights_were(train, tmp_path, key, entries):
+def test_own_checkpoints_are_loaded_whole(train, tmp_path):
+    """Also where of the pretrained weights a layer was left out, and they had no key."""
     weights = torch.load(train('pretrained', 'train:total_iter=1') / 'models' / 'net_g_1.pth', weights_only=True)
-    content = {key: weights['params'], 'params_ema': weights['params_ema']} if key else weights['params']
-    torch.save(content, tmp_path / 'pretrained.pth')
-    entries = [*entries, f'path:pretrain_network_g={tmp_path / "pretrained.pth"}']
+    torch.save(weights['params'], tmp_path / 'bare.pth')
+    entries = [f'path:pretrain_network_g={tmp_path / "bare.pth"}', 'path:strict_load_g_except=[conv_last]',
+               'path:param_key_g=~']  # fmt: skip
+    folder = train('parts', *entries)
+    expected = outcome(folder)
+    forget(folder, 8)
+    assert difference(expected, outcome(train('parts', *entries, flags=('--auto_resume',)))) is None
+
+
+def test_averaged_weights_come_from_the_key_that_is_named_and_resume_from_their_own(train, tmp_path):
+    weights = torch.load(train('pretrained', 'train:total_iter=1') / 'models' / 'net_g_1.pth', weights_only=True)
+    torch.save({'mine': weights['params'], 'params_ema': weights['params_ema'], 'epoch': 1}, tmp_path / 'own.pth')
+    entries = [f'path:pretrain_network_g={tmp_path / "own.pth"}', 'path:param_key_g=mine', 'train:total_iter=8']
     folder = train('parts', *entries)
     expected = outcome(folder)
     forget(folder, 8)

@@ -83,6 +83,14 @@ def test_sixteen_bits_are_exact(channels, suffix, tmp_path):
     assert np.array_equal(made.pixels, repeated(restored.pixels))
 
 
+def test_sixteen_bits_of_other_writers(tmp_path):
+    array = noise(4, 6, 3, dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / 'a.ppm'), array[..., ::-1])
+    tifffile.imwrite(tmp_path / 'b.tif', array, photometric='rgb', compression='deflate')
+    for name in ('a.ppm', 'b.tif'):
+        assert np.array_equal(read_photograph(tmp_path / name).pixels, array)
+
+
 def test_palettes_and_single_bits(saved):
     colours = Image.fromarray(noise(8, 9, 3)).quantize(16)
     photograph = saved(colours, 'p.png')
@@ -187,6 +195,14 @@ def test_profile_is_kept(suffix, saved, tmp_path):
     deep = replace(photograph, pixels=photograph.pixels.astype(np.uint16) * 257)
     if suffix in ('.png', '.tif'):
         assert again(deep, suffix, tmp_path).profile == colour
+    grey = replace(photograph, pixels=photograph.pixels[..., :1])
+    assert read_photograph_with(profile('RGB '), grey, tmp_path).profile is None
+
+
+def read_photograph_with(icc: bytes, photograph: Photograph, tmp_path) -> Photograph:
+    path = tmp_path / 'icc.jpg'
+    Image.fromarray(photograph.pixels[..., 0]).save(path, icc_profile=icc)
+    return read_photograph(path)
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF')
@@ -226,6 +242,12 @@ def test_the_name_decides_what_is_a_tga(tmp_path):
         (tmp_path / name).write_bytes(content.getvalue())
         with pytest.raises(ImageError, match='does not decode'):
             read_photograph(tmp_path / name)
+
+
+def test_heic_is_read_where_a_package_does(saved):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    pillow_heif.register_heif_opener()
+    assert saved(Image.fromarray(noise(16, 24, 3)), 'a.heic').pixels.shape == (16, 24, 3)
 
 
 def test_the_package_for_heic_is_named(tmp_path, monkeypatch):

@@ -114,7 +114,7 @@ def spoiled(opt: dict, where: str, wrong: dict) -> dict:
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_in_an_option_file(name):
+def test_in_an_option_file(name, capsys):
     """All that is wrong in a section at once: each key gets its own sentence, an error or, where BasicSR's own files
     have such keys (a validation set's crops), a warning."""
     opt, said = as_file(name), {}
@@ -134,11 +134,13 @@ def test_in_an_option_file(name):
         if not named(text) or not named(text) <= right:
             faults.append(f'{where}:{key} belongs in {right}, but it says {text}')
     assert not faults, '\n'.join(faults)
+    with capsys.disabled():
+        print(f'\n{len(wrong)} misplaced keys in {name} option file: each refused, its section named')
     assert len(wrong) > 1000
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_on_the_command_line(name):
+def test_on_the_command_line(name, capsys):
     opt, faults = as_file(name), []
     before, valid, wrong = copy.deepcopy(opt), values(opt), wrong_places(opt)
     for where, key, right in wrong:
@@ -149,6 +151,8 @@ def test_on_the_command_line(name):
             faults.append(f'{path} belongs in {right}, but it says {refused.value}')
     assert not faults, '\n'.join(faults)
     assert opt == before
+    with capsys.disabled():
+        print(f'\n{len(wrong)} misplaced keys for {name} on the command line: each refused, its section named')
 
 
 def test_the_scale_of_a_dataset_is_that_of_the_file(tmp_path):
@@ -158,6 +162,26 @@ def test_the_scale_of_a_dataset_is_that_of_the_file(tmp_path):
     args = loading.parse_arguments(['-opt', str(tmp_path / 'x.yml')], is_train=True)
     with pytest.raises(UserError, match=r'datasets:train:scale is .*belongs in the top level'):
         loading.resolve(args, tmp_path, is_train=True)
+
+
+@pytest.mark.parametrize('key', ['amp', 'accumulate', 'ema_decay', 'compile', 'losses', 'total_iter'])
+def test_keys_of_train_at_the_top_level(key):
+    opt = as_file('ours')
+    (problem,) = check.find_problems(spoiled(opt, '', {key: values(opt)[key]}), True)
+    assert problem.path == key
+    assert named(problem.text) == {'train'} | (
+        {'train:scheduler'} if key == 'total_iter' else set()
+    )  # of LinearDecayLR
+
+
+@pytest.mark.parametrize(
+    ('key', 'right'), [('lr', 'train:optim_g or in train:optim_d'), ('val_freq', 'val'), ('keep_last', 'logger')]
+)
+def test_keys_of_other_sections_under_train(key, right):
+    opt = as_file('ours')
+    (problem,) = check.find_problems(spoiled(opt, 'train', {key: values(opt)[key]}), True)
+    assert problem.path == f'train:{key}'
+    assert f'It belongs in {right}.' in problem.text
 
 
 @pytest.mark.parametrize('name', FILES)

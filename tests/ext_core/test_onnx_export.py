@@ -1,10 +1,11 @@
 """ONNX models of all generators agree with PyTorch on photographs of several sizes."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from basicsr.archs import build_network
-from generator_zoo import DSGAN, ZOO, first, name_of, output, scale_of, tiny
+from generator_zoo import DSGAN, ZOO, first, image, name_of, output, scale_of, tiny
 from skimage import data
 from spandrel.architectures.HAT import HAT
 
@@ -88,6 +89,20 @@ def test_operators_of_the_first_and_last_version(opset, tmp_path):
     generator = opened(first('SRCNN'), tmp_path)  # with bicubic interpolation
     model = export(generator, opset)
     assert onnx.load_from_string(model).opset_import[0].version == opset
+    assert max(one.largest for one in differences(generator, model, PHOTOGRAPHS)) < 2e-5
+
+
+def test_several_images_at_once(tmp_path):
+    generator = opened(first('RCAN'), tmp_path)
+    images = torch.cat([image(), image().flip(-1)])
+    made = session_of(export(generator)).run(None, {'input': images.numpy()})[0]
+    assert np.abs(made - output(generator.net, images).numpy()).max() < 2e-5
+
+
+def test_network_that_takes_luminance_only(tmp_path):
+    generator = opened({**first('MSRResNet'), 'num_in_ch': 1, 'num_out_ch': 1}, tmp_path)
+    model = export(generator)
+    assert session_of(model).get_inputs()[0].shape[1] == 1
     assert max(one.largest for one in differences(generator, model, PHOTOGRAPHS)) < 2e-5
 
 

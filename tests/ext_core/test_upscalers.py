@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import benchmark_images
 import cv2
@@ -20,6 +21,8 @@ from ext_core.use.evaluation import read
 from ext_core.use.methods import (
     ImageFolder,
     Nearest,
+    NetworkFile,
+    OnnxFile,
     TestSet,
     hash_of,
     read_set,
@@ -65,6 +68,15 @@ def test_experiment_checkpoint_and_option_file_are_the_same_network(sets, experi
     assert [found[0].takes(test_set) for test_set in sets] == [True, False]
 
 
+def test_ema_weights_are_taken_where_there_are_some(sets, experiment):
+    weights = experiment / 'models' / 'net_g_latest.pth'
+    state = torch.load(weights, weights_only=True)['params']
+    torch.save({'params': {name: value + 0.1 for name, value in state.items()}, 'params_ema': state}, weights)
+    method = upscaler_of(str(experiment), sets)
+    assert isinstance(method, NetworkFile)
+    assert all(torch.equal(value.cpu(), state[name]) for name, value in method.net().state_dict().items())
+
+
 def test_identity_changes_with_the_weights(sets, experiment):
     before = upscaler_of(str(experiment), sets).identity()
     weights = experiment / 'models' / 'net_g_latest.pth'
@@ -87,7 +99,13 @@ def edited(experiment: Path, **changes: object) -> str:
         (lambda e: str(e / 'nowhere.pth'), 'there is no .*nowhere.pth'),
         (lambda e: edited(e, scale=3), 'exp enlarges by 3, but the sets have the scales: tiny 2, quarter 4'),
         (lambda e: edited(e, scale=4), r'exp makes \(.*not scale \(4\) times'),
+        (lambda e: edited(e, network_g={'type': 'MSRResNet', 'num_feats': 4}), r'network_g .* cannot be built'),
+        (lambda e: edited(e, network_g={'type': 'Nonsense'}), r'network_g .*Nonsense'),
         (lambda e: edited(e, network_g={**benchmark_images.NETWORK, 'num_feat': 8}), 'weights for another network'),
+        (lambda e: edited(e, network_g=None), 'does not describe a generator'),
+        (lambda e: (e / 'models' / 'net_g_latest.pth').write_text('x') and str(e), 'net_g_latest.pth cannot be read'),
+        (lambda e: (e / 'exp.yml').unlink() or str(e), 'not a finished experiment'),
+        (lambda e: torch.save({'w': torch.zeros(1)}, e / 'net.pth') or str(e / 'net.pth'), 'not recognised'),
         (lambda e: str(e / 'exp.yml'), 'names no weights'),
         (lambda e: str((e / 'models' / 'net_g_latest.pth').rename(e / 'net.bin')), 'of no kind that can be measured'),
     ],
@@ -98,27 +116,67 @@ def test_what_cannot_be_measured_is_refused(sets, experiment, spoil, message):
 
 
 # ---------------------------------------------------------------------- ONNX
+class FakeSession:
+    """Repeats pixels twice, as a session of onnxruntime would."""
+
+    shape: list = ['n', 3, 'height', 'width']
+
+    def __init__(self, path, settings, providers):
+        if Path(path).read_bytes() != b'model':
+            raise RuntimeError('protobuf parsing failed')
+
+    def get_inputs(self):
+        return [SimpleNamespace(name='x', type='tensor(float)', shape=self.shape)]
+
+    def run(self, names, inputs):
+        assert inputs['x'].dtype == np.float32
+        return [inputs['x'].repeat(2, axis=2).repeat(2, axis=3)]
 
 
-def test_an_onnx_file_finds_its_scale(sets, tmp_path):
-    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
-    method = upscaler_of(str(repeating_onnx(tmp_path / 'nearest.onnx', 4)), sets)
-    assert (method.name, method.scale) == ('nearest', 4)
-    place = sets[1].places[0]
+@pytest.fixture
+def onnx(tmp_path, monkeypatch) -> Path:
+    fake = ModuleType('onnxruntime')
+    vars(fake).update(
+        InferenceSession=FakeSession, SessionOptions=SimpleNamespace, get_available_providers=lambda: ['CPU']
+    )
+    monkeypatch.setitem(sys.modules, 'onnxruntime', fake)
+    path = tmp_path / 'net.onnx'
+    path.write_bytes(b'model')
+    return path
+
+
+def test_onnx_file_finds_its_scale_and_takes_colour(sets, onnx):
+    method = upscaler_of(str(onnx), sets)
+    assert isinstance(method, OnnxFile)
+    assert (method.name, method.scale) == ('net', 2)
+    place = sets[0].places[0]
     assert np.array_equal(method.render(place), Nearest('nearest').render(place))
 
 
-def test_onnx_files_that_cannot_be_measured_are_explained(sets, tmp_path, monkeypatch):
-    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
-    for shape in ([1, 3, 32, 32], [1, 1, 'h', 'w']):
-        with pytest.raises(UserError, match='with free height and width'):
-            upscaler_of(str(repeating_onnx(tmp_path / 'net.onnx', shape=shape)), sets)
-    (tmp_path / 'net.onnx').write_bytes(b'garbage')
+@pytest.mark.parametrize('shape', [[1, 3, 32, 32], ['n', 1, 'h', 'w'], ['n', 3]])
+def test_onnx_file_of_another_input_is_refused(sets, onnx, monkeypatch, shape):
+    monkeypatch.setattr(FakeSession, 'shape', shape)
+    with pytest.raises(UserError, match='with free height and width'):
+        upscaler_of(str(onnx), sets)
+
+
+def test_onnx_without_the_package_or_damaged_is_explained(sets, onnx, monkeypatch):
+    onnx.write_bytes(b'garbage')
     with pytest.raises(UserError, match=r'net\.onnx cannot be read as an ONNX model'):
-        upscaler_of(str(tmp_path / 'net.onnx'), sets)
+        upscaler_of(str(onnx), sets)
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     with pytest.raises(UserError, match='pip install onnxruntime'):
-        upscaler_of(str(tmp_path / 'net.onnx'), sets)
+        upscaler_of(str(onnx), sets)
+
+
+def test_a_real_onnx_model(sets, tmp_path):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    pytest.importorskip('onnx', reason='needs onnx')
+    path = repeating_onnx(tmp_path / 'nearest.onnx', 4)
+    method = upscaler_of(str(path), sets)
+    assert method.scale == 4
+    place = sets[1].places[0]
+    assert np.array_equal(method.render(place), Nearest('nearest').render(place))
 
 
 def test_an_exported_model_gives_the_images_of_its_network(sets, experiment, tmp_path):

@@ -1,5 +1,7 @@
 """Adversarial objectives against their closed forms in float64."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +95,17 @@ def test_focal_loss_keeps_gradients_of_hopeless_pairs():
 def test_focal_exponent_must_not_be_negative():
     with pytest.raises(ValueError, match='gamma'):
         build_loss({'type': 'FocalRelativisticAdversarialLoss', 'gamma': -1})
+
+
+@pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss'])
+def test_equilibrium_values(name):
+    """A discriminator that knows nothing gives log 2 to every term."""
+    zeros = torch.zeros(4, 1)
+    loss = build_loss({'type': name})
+    scale = 0.5 if name.startswith('Rel') else 1.0
+    assert loss.generator_loss(zeros, zeros).item() == pytest.approx(math.log(2))
+    for part in loss.discriminator_losses(zeros, zeros).values():
+        assert part.item() == pytest.approx(scale * math.log(2))
 
 
 @pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss', 'FocalRelativisticAdversarialLoss'])

@@ -1,12 +1,13 @@
-"""The frequency adversarial loss: closed forms of its readings, and what it filters with."""
+"""The frequency adversarial loss: closed forms of its readings, and that its gradient keeps to the band."""
 
 import math
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.losses import build_loss
 
-from ext_losses.frequency import HighPass
+from ext_losses.frequency import HighPass, gaussian_kernel
 
 Z = (-3.0, 0.0, 3.0)
 REAL = 0.5  # another image's logit, which only the relativistic form looks at
@@ -42,6 +43,11 @@ def test_generator_closed_form(gan_form, z):
     assert gradient.sum().item() == pytest.approx(0.5 * SLOPES[gan_form](z), rel=1e-12)
 
 
+def test_the_printed_form_saturates_where_the_fake_is_recognised():
+    slopes = {form: SLOPES[form](-3.0) for form in ('nonsaturating', 'minimax')}
+    assert slopes == pytest.approx({'nonsaturating': -0.953, 'minimax': -0.047}, abs=5e-4)
+
+
 @pytest.mark.parametrize('gan_form', list(VALUES))
 @pytest.mark.parametrize('z', Z)
 def test_discriminator_closed_form(gan_form, z):
@@ -68,6 +74,47 @@ def test_extreme_logits_stay_finite():
 
 def photograph(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize('gan_form', list(VALUES))
+def test_generator_gradient_is_confined_to_the_band(gan_form):
+    """Waves that end at the mirrored borders, cos(w y) cos(v x), are eigenvectors of the filter: of each, the gradient
+    at the image holds 1 - G(w) G(v) times what the gradient at the discriminator's input holds, G the kernel's
+    frequency response. That is 1 for fine detail and close to 0 for coarse structures and colour."""
+    torch.manual_seed(0)
+    size, net = 33, build_network({'type': 'PatchDiscriminator', 'num_feat': 4, 'norm': 'none'}).double()
+    loss = make(gan_form=gan_form, loss_weight=1.0)
+    sr = photograph(1, 3, size, size).requires_grad_()
+    fake, real = loss(sr, photograph(1, 3, size, size, seed=1))
+    value = loss.generator_loss(net(real), net(fake))
+    at_image, at_input = torch.autograd.grad(value, [sr, fake])
+    assert at_image.abs().max() > 0
+
+    w = torch.pi * torch.arange(size, dtype=torch.float64) / (size - 1)
+    waves = torch.cos(w[:, None] * torch.arange(size, dtype=torch.float64))
+    kernel = gaussian_kernel(13, 2.0).float().double()
+    response = (kernel[:, None] * torch.cos(w * torch.arange(-6, 7)[:, None])).sum(0)
+    # <wave, HP^T gradient> = <HP wave, gradient>
+    spectrum = waves @ at_image @ waves.T
+    expected = (1 - response[:, None] * response) * (waves @ at_input @ waves.T)
+    torch.testing.assert_close(spectrum, expected, rtol=1e-6, atol=1e-9)
+    coarse, fine = spectrum[..., :2, :2].abs().max(), spectrum[..., 8:, 8:].abs().max()
+    assert coarse < 0.05 * fine
+    assert at_image.sum((2, 3)).abs().max() < 1e-6 * at_image.abs().sum()  # of colour, nothing
+
+
+def test_brightness_changes_nothing():
+    torch.manual_seed(0)
+    net = build_network({'type': 'PatchDiscriminator', 'num_feat': 4}).double()
+    loss = make()
+    sr, gt = photograph(2, 3, 24, 24), photograph(2, 3, 24, 24, seed=1)
+    values = []
+    for shift in (0.0, 0.3):
+        fake, real = loss(sr + shift, gt)
+        values.append(loss.generator_loss(net(real), net(fake)))
+    torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=0)
+    values.append(make(pad='zero').generator_loss(net(gt), net(make(pad='zero')(sr + 0.3, gt)[0])))
+    assert not torch.isclose(values[2], values[0], rtol=1e-4)
 
 
 def test_filter_options_reach_the_filter():

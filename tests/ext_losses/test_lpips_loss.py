@@ -35,6 +35,15 @@ def test_is_the_mean_of_the_metric(net, network, images, tmp_path):
     assert values[0] != values[1]
 
 
+@pytest.mark.data
+def test_is_the_metric_with_trained_weights(images):
+    if pretrained.find_weights('alexnet') is None:
+        pytest.skip('needs python scripts/get_weights.py alexnet')
+    value = np.mean([lpips_metric.calculate_lpips(x, y, 0) for x, y in zip(*images, strict=True)])
+    percep, _ = build_loss({'type': 'LPIPSLoss'})(*(tensors(batch) for batch in images))
+    assert percep.item() == pytest.approx(value, rel=1e-4)
+
+
 def test_gradient_reaches_the_image_only(images):
     torch.manual_seed(0)
     loss = build_loss({'type': 'LPIPSLoss', 'weights': 'random'})

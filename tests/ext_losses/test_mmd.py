@@ -1,6 +1,7 @@
 """Kernels, bandwidths and estimates of the maximum mean discrepancy against double loops in float64."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -80,6 +81,19 @@ def test_bandwidths_of_dan():
     torch.testing.assert_close(Kernel().bandwidths(x, y), expected, rtol=1e-12, atol=0)
 
 
+def test_linear_is_the_distance_of_the_means():
+    x, y = sets()
+    expected = (x.mean(0) - y.mean(0)).square().sum()
+    torch.testing.assert_close(mmd2(x, y, Kernel('linear')), expected)
+
+
+def test_poly2_is_the_distance_of_the_second_moments():
+    """Gram matrices over positions, F F^T / (d n), as in style losses."""
+    x, y = sets()
+    grams = [z.T @ z / (z.shape[1] * len(z)) for z in (x, y)]
+    torch.testing.assert_close(mmd2(x, y, Kernel('poly2')), (grams[0] - grams[1]).square().sum())
+
+
 def evaluate(kernel: Kernel, estimator: str):
     def value(x: Tensor, y: Tensor) -> Tensor:
         torch.manual_seed(1)  # rff draws in each call
@@ -124,6 +138,11 @@ def test_equal_sets_give_zero_and_no_gradient(name, dtype):
     assert x.grad.abs().max() < 1e-6
 
 
+def test_equal_sets_give_zero_with_random_features():
+    x, _ = sets()
+    assert mmd2(x, x.clone(), estimator='rff').item() == 0
+
+
 @pytest.mark.parametrize('kernel', [Kernel(), Kernel(bandwidth='median'), Kernel('linear'), Kernel('poly2')])
 def test_sets_of_equal_samples_have_finite_gradients(kernel):
     """Flat images: all distances are 0, and so are the heuristics."""
@@ -134,6 +153,58 @@ def test_sets_of_equal_samples_have_finite_gradients(kernel):
     assert torch.isfinite(x.grad).all()
 
 
+@pytest.mark.parametrize('name', KERNELS)
+def test_unbiased_has_mean_zero_where_the_distributions_are_equal(name):
+    """And the biased one has not: Student's t of 300 draws is below 4 for one, and far above for the other."""
+
+    def student(estimator: str) -> float:
+        draws = [mmd2(*sets(6, 6, 3, shift=0, seed=seed), KERNELS[name], estimator) for seed in range(300)]
+        values = torch.stack(draws)
+        return (values.mean() / (values.std() / len(values) ** 0.5)).item()
+
+    assert abs(student('unbiased')) < 4
+    assert student('biased') > 20
+
+
+@pytest.mark.parametrize('name', KERNELS)
+@pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
+def test_grows_with_a_shift_of_one_set(name, estimator):
+    x, y = sets(40, 40, shift=0)
+    values = [mmd2(x, y + shift, KERNELS[name], estimator).item() for shift in (0, 0.5, 1, 2, 4)]
+    assert all(after > 1.05 * before for before, after in pairwise(values))
+
+
+@pytest.mark.parametrize('name', KERNELS)
+@pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
+def test_symmetric(name, estimator):
+    x, y = sets()
+    values = [mmd2(*pair, KERNELS[name], estimator) for pair in ((x, y), (y, x))]
+    torch.testing.assert_close(*values, rtol=1e-12, atol=0)
+
+
+def images(n: int = 6, d: int = 12288) -> tuple[Tensor, Tensor]:
+    """Batches as far apart as crops of 3 x 64 x 64 in [0, 1] are: squared distances near 10^3."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(n, d, generator=generator), torch.rand(n, d, generator=generator)
+
+
+@pytest.mark.parametrize('estimator', ['biased', 'unbiased', 'rff'])
+def test_gradient_at_the_distances_of_image_crops(estimator):
+    """A fixed sigma of 1 (2 sigma^2 = 2) sees every sample as equally far; the heuristics do not."""
+    x, y = images()
+    assert 1e3 < mmd.mean_distance(x, y) < 3e3
+    norms = {}
+    for bandwidth in (2.0, 'mean', 'median'):
+        x.requires_grad_().grad = None
+        mmd2(x, y, Kernel(bandwidth=bandwidth, num=1), estimator).backward()
+        norms[bandwidth] = x.grad.norm().item()
+    if estimator != 'rff':  # at that bandwidth random features are noise
+        assert norms[2.0] < 1e-30
+        assert mmd2(x, y, Kernel(bandwidth=2.0, num=1)).item() == pytest.approx(2 / 6, abs=1e-4)
+    assert norms['mean'] > 1e-3
+    assert norms['median'] > 1e-3
+
+
 @pytest.mark.parametrize('seed', range(5))
 @pytest.mark.parametrize('kernel', [Kernel(), Kernel(normalize=True), Kernel(num=1)])
 def test_random_features_are_within_5_percent(seed, kernel):
@@ -142,6 +213,16 @@ def test_random_features_are_within_5_percent(seed, kernel):
     torch.manual_seed(seed)
     value = mmd2(x, 0.5 * y, kernel, 'rff', num_features=1024)
     assert value.item() == pytest.approx(mmd2(x, 0.5 * y, kernel).item(), rel=0.05)
+
+
+def test_random_features_give_the_biased_estimate_on_average():
+    """Student's t over draws is below 4; few features serve, since only the spread depends on their number."""
+    x, y = sets(20, 15)
+    torch.manual_seed(0)
+    errors = torch.stack([mmd2(x, y, estimator='rff', num_features=32) for _ in range(400)]) - mmd2(x, y)
+    standard_error = errors.std() / len(errors) ** 0.5
+    assert abs(errors.mean()) < 4 * standard_error
+    assert standard_error < 0.02 * mmd2(x, y)
 
 
 def test_random_features_are_drawn_anew_from_the_global_generator():

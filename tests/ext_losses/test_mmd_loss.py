@@ -43,9 +43,16 @@ def test_patches_equal_unfold(size, stride):
 
 def test_default_is_high_passed_images_with_the_kernels_of_dan():
     x, y = images()
-    for options, filter in (({}, (7, 1.0)), ({'highpass': {'kernel_size': 5, 'sigma': 1.5}}, (5, 1.5))):
-        highpass = HighPass('gaussian', *filter)
-        torch.testing.assert_close(make(**options)(x, y), mmd2(highpass(x).flatten(1), highpass(y).flatten(1)))
+    highpass = HighPass(kernel_size=7, sigma=1.0)
+    torch.testing.assert_close(make()(x, y), mmd2(highpass(x).flatten(1), highpass(y).flatten(1)))
+
+
+def test_options_of_the_high_pass():
+    x, y = images()
+    highpass = HighPass(kernel_size=5, sigma=1.5)
+    expected = mmd2(highpass(x).flatten(1), highpass(y).flatten(1))
+    torch.testing.assert_close(make(highpass={'kernel_size': 5, 'sigma': 1.5})(x, y), expected)
+    assert make(highpass=None)(x, y) != expected
 
 
 @pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
@@ -128,6 +135,27 @@ def test_norms_of_the_difference_of_mean_features(kind, space):
     assert make(squared=False, **common)(x, y).item() == pytest.approx(expected['l2'], rel=1e-9)
 
 
+@pytest.mark.parametrize('kind', EXPLICIT)
+def test_gradients_of_the_1_norm_equal_finite_differences(kind):
+    x, y = (z.double().requires_grad_() for z in images(2, 3))
+    loss = make(norm='l1', highpass=None, space='pixel', max_samples=10**6, **EXPLICIT[kind]).double()
+
+    def value(x: Tensor, y: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        return loss(x, y)
+
+    assert torch.autograd.gradcheck(value, (x, y), eps=1e-7, atol=1e-6)
+
+
+def test_the_gradient_of_the_1_norm_stays_where_the_others_vanish():
+    """Of means of whole images, n = 4: sign / n in each pixel, however near they are."""
+    x, _ = images()
+    x.requires_grad_()
+    for gap in (0.1, 1e-3):
+        (gradient,) = torch.autograd.grad(make(norm='l1', kernel='linear', highpass=None)(x, x.detach() - gap), x)
+        torch.testing.assert_close(gradient, torch.full_like(x, 0.25))
+
+
 def test_fixed_frequencies_leave_the_random_generator_alone():
     x, y = images()
     loss = make(estimator='rff', draw='fixed', num_features=8)
@@ -138,6 +166,12 @@ def test_fixed_frequencies_leave_the_random_generator_alone():
     assert values[0] == values[1] == values[2]
     loss(x.flatten(2)[..., :100].reshape(4, 3, 10, 10), y[..., :10, :10])  # samples of another length
     assert loss.double()(x.double(), y.double()).item() == pytest.approx(values[0].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize('space', ['image', 'patch', 'pixel'])
+def test_equal_images_give_zero(space):
+    x, _ = images()
+    assert make(space=space, max_samples=10**6)(x, x.clone()).item() == 0
 
 
 @pytest.mark.parametrize('space', ['image', 'patch', 'pixel', 'feature'])
@@ -151,6 +185,25 @@ def test_gradient_reaches_inputs_that_require_it_and_nothing_else(space):
     assert y.grad is None
     loss(x.detach(), y.requires_grad_()).backward()
     assert y.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('space', ['image', 'patch'])
+def test_gradients_of_the_whole_loss_equal_finite_differences(space):
+    x, y = (z.double().requires_grad_() for z in images(2, 8))
+    loss = make(space=space, patch_size=4, stride=2, bandwidth=5.0).double()
+    assert torch.autograd.gradcheck(loss, (x, y), fast_mode=True)
+
+
+def test_high_pass_gives_a_gradient_at_the_size_of_training_crops():
+    """6 crops of 3 x 64 x 64: alive by the heuristic, dead at a fixed bandwidth of 2 sigma^2 = 2."""
+    x, y = images(6, 64)
+    gradients = {}
+    for bandwidth in ('mean', 2.0):
+        x.requires_grad_().grad = None
+        make(bandwidth=bandwidth, kernel_num=1)(x, y).backward()
+        gradients[bandwidth] = x.grad.norm().item()
+    assert gradients['mean'] > 1e-3
+    assert gradients[2.0] < 1e-9
 
 
 @pytest.mark.parametrize('space', ['patch', 'pixel'])
@@ -173,6 +226,15 @@ def test_random_subsets_are_bounded_and_repeat_under_a_seed(monkeypatch, space):
     assert counts[-1] == (grid, grid), 'both are reduced to the smaller set'
 
 
+def test_subset_is_a_part_without_repetition():
+    grid = patch_grid(torch.arange(72.0).view(2, 1, 6, 6), 1, 1)
+    torch.manual_seed(0)
+    taken = take_samples(grid, 20).flatten().tolist()
+    assert len(set(taken)) == 20
+    assert set(taken) <= set(range(72))
+    assert max(taken) >= 36 > min(taken), 'from both images'
+
+
 def test_vectors():
     x, y = (z.flatten(1) for z in images(4, 6))
     torch.testing.assert_close(make(highpass=None)(x, y), mmd2(x, y))
@@ -193,6 +255,14 @@ def test_bfloat16_images_under_autocast_are_computed_in_float32(space, estimator
     assert torch.equal(actual.detach(), expected)
     assert x.grad.dtype == torch.bfloat16
     assert x.grad.abs().sum() > 0
+
+
+def test_float64_stays_float64():
+    x, y = (z.double() for z in images())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = make()(x, y)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(make()(x.float(), y.float()).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from basicsr.losses import build_loss
 
-from ext_losses.mmd import mmd2
-from ext_losses.spectrum import NOISE_FLOOR, REFERENCE, RINGS, relative_spectrum
+from ext_losses.frequency import LowPass
+from ext_losses.spectrum import NOISE_FLOOR, REFERENCE, RINGS, relative_spectrum, ring_means, window_power
 
 
 def noise(count: int = 4, size: int = 48, seed: int = 0) -> torch.Tensor:
@@ -41,6 +41,32 @@ def test_against_the_definition(size):
     np.testing.assert_allclose(relative_spectrum(images).numpy(), expected, atol=1e-9)
 
 
+def test_white_noise_has_its_variance_at_every_frequency():
+    power = ring_means(window_power(0.1 * torch.randn(400, 32, 32, generator=torch.Generator().manual_seed(0))), 8)
+    np.testing.assert_allclose(power.mean(0)[1:].numpy(), 0.01, rtol=0.05)  # the mean takes some of the first ring
+
+
+def test_contrast_and_exposure_cancel():
+    images = noise()
+    other = 0.1 + 0.6 * images
+    torch.testing.assert_close(relative_spectrum(other), relative_spectrum(images), rtol=0, atol=0.02)
+
+
+def test_a_filter_adds_its_transfer_function():
+    """Blurred white noise, far from borders: 10 log10 of the mean of |H|^2 over each ring."""
+    images = noise(200, 64)
+    low_pass = LowPass(kernel_size=7, sigma=0.6)
+    blurred = low_pass(images)
+    gain = (relative_spectrum(blurred[..., 8:-8, 8:-8]) - relative_spectrum(images[..., 8:-8, 8:-8])).mean(0)
+    impulse = torch.zeros(1, 1, 48, 48, dtype=torch.float64)
+    impulse[..., 24, 24] = 1
+    response = torch.fft.fft2(low_pass(impulse)[0]).abs().square()
+    expected = 10 * ring_means(response, RINGS)[0].log10()
+    expected = expected[1:] - expected[REFERENCE].mean()
+    assert expected[-1] < -10
+    torch.testing.assert_close(gain, expected, rtol=0, atol=0.3)
+
+
 def test_gradients_and_flat_images():
     images = noise(1, 26).requires_grad_()
     assert torch.autograd.gradcheck(relative_spectrum, images, atol=1e-4)
@@ -56,6 +82,22 @@ def test_small_images_are_refused():
         relative_spectrum(noise(1, 24))
 
 
+def test_the_loss_sees_blur_but_not_contrast():
+    """What whole images do the other way round."""
+    real, same = noise(24, 32), noise(24, 32, seed=1)
+    softer = 0.5 + 0.7 * (same - 0.5)
+    blurred = LowPass(kernel_size=7, sigma=0.6)(same)
+    values = {}
+    for space in ('spectrum', 'image'):
+        loss = build_loss({'type': 'MMDLoss', 'space': space, 'estimator': 'unbiased'})
+        values[space] = [loss(images, real).item() for images in (same, softer, blurred)]
+    same_value, softer_value, blurred_value = values['spectrum']
+    assert blurred_value > 0.5
+    assert abs(same_value) < 0.1
+    assert abs(softer_value - same_value) < 0.02
+    assert values['image'][1] > 5 * abs(values['image'][0])
+
+
 def test_the_loss_is_gathered_and_in_float32_as_the_others_are():
     fake, real = noise(6, 32).float(), noise(6, 32, seed=1).float()
     loss = build_loss({'type': 'MMDLoss', 'space': 'spectrum'})
@@ -63,6 +105,5 @@ def test_the_loss_is_gathered_and_in_float32_as_the_others_are():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         value = loss(fake.bfloat16(), real)
     assert value.dtype == torch.float32
-    spectra = (relative_spectrum(images) for images in (fake.bfloat16().float(), real))
-    assert value.item() == pytest.approx(mmd2(*spectra).item(), rel=1e-6)
+    assert value.item() == pytest.approx(loss(fake.bfloat16().float(), real).item(), rel=1e-6)
     assert loss(fake, fake).item() == pytest.approx(0, abs=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_energy  # noqa: F401, registers TinyEnergy
 import torch
-from recipes import FEATURE, PIXEL, batches, build, options, run
+from recipes import PIXEL, batches, build, options, run
 from scipy import ndimage
 from torch import Tensor
 
@@ -82,8 +82,7 @@ def test_adversarial_gradient_reaches_the_generator_through_the_views(objective)
 @pytest.mark.parametrize('objective', OBJECTIVES)
 def test_step_does_not_wait_for_the_device(objective):
     plain = {'type': 'SGD', 'lr': 1e-3}  # on the CPU, Adam reads its own step counter
-    more = {'perceptual_opt': FEATURE, 'ema_decay': 0.9, 'grad_clip': {'type': 'norm', 'max': 1.0}}
-    model = gan(objective, optim_g=plain, optim_d=plain, **more, **VIEWS['mask, high-pass'])
+    model = gan(objective, optim_g=plain, optim_d=plain, **VIEWS['mask, high-pass'])
     model.feed_data(batches(1, gt_size=64)[0])
     error = AssertionError('a synchronisation in the step')
     waiting = ('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__')

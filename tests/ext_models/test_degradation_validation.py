@@ -11,7 +11,7 @@ from recipes import build, run
 
 from ext_arch.resize import bicubic_downscale
 from ext_metrics.domain_gap import gap
-from ext_models.degradation_model import DegradationModel
+from ext_models.degradation_model import DegradationModel, in_8_bits, in_floats
 
 FIGURES = set(DegradationModel.VALIDATION_FIGURES)
 
@@ -116,3 +116,8 @@ def test_averaged_weights_validate(tmp_path):
     model.net_g.conv.weight.data.zero_()
     model.nondist_validation(HeldOut(), 1, None, save_img=False)
     assert model.metric_results['colour_drift'] == 0  # the average is still the identity
+
+
+def test_images_are_compared_as_they_are_saved():
+    image = torch.tensor([-0.5, 0.0, 0.3, 1.7])
+    assert torch.equal(in_floats(in_8_bits(image.requires_grad_())), torch.tensor([0, 0, 76 / 255, 1]))

@@ -86,6 +86,16 @@ def test_equals_basicsr_bit_for_bit(tmp_path, sharpened):
         assert torch.equal(levels, levels.round())
 
 
+def test_defaults_are_the_published_setting():
+    written, default = RealESRGANDegradation(4, **PUBLISHED), RealESRGANDegradation(4)
+    gt = torch.rand(1, 3, 128, 128)
+    images = []
+    for module in (written, default):
+        seed(1)
+        images.append(module(gt))
+    assert torch.equal(*images)
+
+
 # ---------------------------------------------------------------------- each sample by itself
 def test_a_sample_is_degraded_alike_in_any_batch():
     (batch,) = hr_batches(1, size=4)

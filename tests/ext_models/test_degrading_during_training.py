@@ -14,8 +14,10 @@ DEGRADER = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
 
 
 @pytest.fixture
-def recipe(tmp_path, in_project) -> Path:
+def recipe(tmp_path, monkeypatch) -> Path:
     """options/train_da_stage2.yml, shrunk, without LR images on disk, in the former way."""
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.chdir(PROJECT)
     torch.manual_seed(0)
     torch.save({'params': build_network(DEGRADER).state_dict()}, tmp_path / 'stage1.pth')
     train = {'_delete_': True, 'name': 'HR', 'type': 'HRImageDataset', 'dataroot_gt': 'replaced', 'gt_size': 128}
@@ -30,7 +32,7 @@ def recipe(tmp_path, in_project) -> Path:
             'pretrain_network_degrade': str(tmp_path / 'stage1.pth'),
             'ignore_resume_networks': ['network_degrade'],
         },
-        'train': {'total_iter': 4, 'perceptual_opt': None},
+        'train': {'total_iter': 4, 'perceptual_opt': {'weights': 'random'}},
         'val': {'val_freq': 4, 'save_img': False, 'metrics': {'_delete_': True, 'psnr': {'type': 'calculate_psnr'}}},
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
     }
@@ -40,7 +42,7 @@ def recipe(tmp_path, in_project) -> Path:
     return file
 
 
-def test_trains_validates_and_resumes_exactly(recipe, tmp_path):
+def test_trains_validates_and_resumes_exactly(recipe, tmp_path, fresh_logger):
     command = ['-opt', str(recipe), '--demo']
     assert launch.train(tmp_path, command) == 0
     experiment = tmp_path / 'experiments' / 'demo_train_da_stage2'
@@ -56,3 +58,14 @@ def test_trains_validates_and_resumes_exactly(recipe, tmp_path):
     for name, weights in expected.items():
         resumed = torch.load(models / name)['params']
         assert all(torch.equal(resumed[key], value) for key, value in weights.items())
+
+
+def test_missing_parts_are_reported_before_anything_is_created(recipe, tmp_path, capsys):
+    opt = yaml_safe.read(recipe)
+    opt['path'] = {'pretrain_network_degrade': None}
+    recipe.write_text(yaml_safe.dump(opt))
+    assert launch.train(tmp_path, ['-opt', str(recipe), '--demo']) == 1
+    message = capsys.readouterr().err
+    assert 'path:pretrain_network_degrade is missing' in message
+    assert 'path:ignore_resume_networks must be [network_degrade]' in message
+    assert not (tmp_path / 'experiments').exists()

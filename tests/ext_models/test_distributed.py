@@ -18,10 +18,7 @@ ENERGY = {
     'perceptual_opt': {**FEATURE, 'layer_weights': {'relu5_3': 1.0}},
 }
 SCENARIOS = {
-    'standard, further losses': {
-        'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3},
-        'losses': {'charbonnier': {'type': 'CharbonnierLoss', 'loss_weight': 0.3}, 'low': {'type': 'LowPassL1Loss'}},
-    },
+    'standard': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}},
     'relativistic, masked': {
         'gan_opt': {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3, 'global_mean': True},
         'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0},

@@ -65,6 +65,17 @@ def degrading(tmp_path) -> dict:
 
 
 # ---------------------------------------------------------------------- the frequency loss
+def test_discriminator_sees_high_frequencies_once_in_both_steps():
+    model = build(adaptation_options())
+    seen = []
+    model.net_d.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    (data,) = batches(1)
+    run(model, [data])
+    assert len(seen) == 2  # real and fake; both players' losses are taken from these two passes
+    assert torch.equal(seen[0], HighPass()(data['gt']))
+    assert torch.equal(seen[1], HighPass()(model.output))
+    assert {'highpass_sr_std', 'highpass_gt_std', 'l_g_gan', 'l_d_real', 'l_d_fake'} <= set(model.get_current_log())
+    assert {'highpass_sr', 'highpass_gt'} <= set(model.panels())
 
 
 def test_equals_the_view_and_the_plain_objective_bit_for_bit():
@@ -88,6 +99,11 @@ def test_composes_with_the_mask_which_comes_first():
     torch.testing.assert_close(real, HighPass()(0.5 * gt))
 
 
+def test_filtering_twice_is_refused():
+    with pytest.raises(ValueError, match='FrequencyGANLoss of train:gan_opt filters the images already'):
+        build(adaptation_options(highpass_opt={'type': 'HighPassView'}))
+
+
 def test_ablation_plain_gan_sees_images():
     model = build(adaptation_options({'type': 'AdversarialLoss', 'loss_weight': 5e-3}, highpass_opt=None))
     sr, gt = torch.rand(2, 2, 3, 32, 32).unbind(0)
@@ -105,6 +121,14 @@ def test_ablation_without_a_discriminator_leaves_the_content_losses():
     logs = [{name.replace('l_g_', 'l_'): value for name, value in log.items()} for log in run(without, data)]
     assert logs == run(content, data)
     assert all(torch.equal(a, b) for a, b in zip(weights(without.net_g), weights(content.net_g), strict=True))
+
+
+def test_half_a_discriminator_is_refused():
+    opt = adaptation_options(None)
+    with pytest.raises(
+        ValueError, match='train:gan_opt is missing: network_d and train:optim_d cannot be used without it'
+    ):
+        build(opt)
 
 
 # ---------------------------------------------------------------------- LR images made during training
@@ -126,6 +150,15 @@ def test_made_images_are_those_of_the_written_pairs(degrading):
     assert all(torch.equal(a, b) for a, b in zip(weights(model.net_g), weights(plain.net_g), strict=True))
 
 
+def test_a_crop_equals_the_crop_of_the_written_image_inside(degrading):
+    model = build(degrading)
+    image = torch.rand(1, 3, 96, 96)
+    crop = low_resolution(model.net_degrade, image[..., 16:80, 16:80], 4)
+    whole = low_resolution(model.net_degrade, image, 4)[..., 4:20, 4:20]
+    assert torch.equal(crop[..., 3:-3, 3:-3], whole[..., 3:-3, 3:-3])
+    assert not torch.equal(crop, whole)
+
+
 def test_degrader_is_frozen_and_not_saved(degrading, tmp_path):
     degrading['path'] |= {'models': str(tmp_path / 'models'), 'training_states': str(tmp_path / 'states')}
     (tmp_path / 'models').mkdir()
@@ -141,6 +174,16 @@ def test_degrader_is_frozen_and_not_saved(degrading, tmp_path):
     assert not model.net_degrade.training
     model.save(0, 2)
     assert sorted(path.name for path in (tmp_path / 'models').iterdir()) == ['net_d_2.pth', 'net_g_2.pth']
+
+
+def test_validation_uses_the_images_given(degrading):
+    model = build(degrading)
+    (data,) = batches(1)
+    model.feed_data(data)
+    model.test()
+    assert torch.equal(model.lq, data['lq'])
+    run(model, [data])  # in training they are made anew
+    assert not torch.equal(model.lq, data['lq'])
 
 
 def test_networks_at_lr_size_get_the_bicubic_image(degrading, tmp_path):
@@ -175,3 +218,9 @@ def test_degrader_of_another_scale_is_refused(degrading, tmp_path):
     degrading['path']['pretrain_network_degrade'] = str(tmp_path / 'halves.pth')
     with pytest.raises(ValueError, match=r'HalvesAll makes \(64, 64\) of \(128, 128\) .* scale 4 asks for \(32'):
         run(build(degrading), batches(1))
+
+
+def test_batches_without_lq_need_a_degrader():
+    model = build(adaptation_options())
+    with pytest.raises(ValueError, match='batches have no lq'):
+        model.feed_data({'gt': torch.rand(1, 3, 128, 128)})

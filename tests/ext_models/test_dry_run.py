@@ -79,6 +79,18 @@ def test_a_loss_that_does_not_reach_the_generator_is_told(tried):
     assert '\n  warning: l_g_gan: its gradient at the generated images is zero' in texts[1]
 
 
+def test_cost_of_one_iteration_on_a_gpu():
+    cost = dry_run.Cost(dry_run.Phase('training', range(1, 2)), [0.5], 1000, 2048.4, ['l_pix'])
+    assert str(cost) == (
+        'training, iterations 1: seconds per iteration: 0.500 (with warm-up), peak GPU memory: 2,048 MiB, '
+        'peak process memory: 1,000 MiB; losses: l_pix'
+    )
+
+
+def test_a_phase_that_never_comes_is_not_tried(tried):
+    assert iterations(tried(two_phases(total_iter=900))[1]) == {'generator alone': [1, 2]}
+
+
 def test_errors_of_a_later_phase_show(tried):
     """The discriminator takes images of 128 x 128."""
     with pytest.raises(UserError, match=r"iteration 1001, of phase 'adversarial', failed on images.*\(2, 3, 64, 64\)"):

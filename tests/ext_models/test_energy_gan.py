@@ -1,7 +1,6 @@
 """EnergyGANModel: its step against the two objectives written out, one VGG pass, the penalty, logging and refusals."""
 
 import logging
-from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -106,6 +105,13 @@ def test_content_loss_shares_the_encoders_pass(share_vgg, expected):
     assert (own is encoder) == share_vgg
 
 
+def test_sharing_changes_rounding_only():
+    shared, apart = (energy_gan(share_vgg=share, gp_opt=PENALTY, log_gradient_norms=1) for share in (True, False))
+    logs = [run(model, data(3)) for model in (shared, apart)]
+    for one, other in zip(*logs, strict=True):
+        assert one == pytest.approx(other, rel=2e-3)
+
+
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
@@ -126,8 +132,8 @@ def test_what_cannot_be_shared_is_said(change, reason, monkeypatch):
 
 
 def test_basicsrs_perceptual_loss_has_its_own_pass(monkeypatch):
-    layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs['D'])
-    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: SimpleNamespace(features=layers))
+    vgg16 = torchvision.models.vgg16
+    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg16(weights=None))
     of_basicsr = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'criterion': 'l1'}
     model = energy_gan(perceptual_opt=of_basicsr)
     assert model.cri_content is None
@@ -142,13 +148,23 @@ def test_other_weights_are_not_shared(tmp_path):
     assert model.cri_perceptual.vgg is not model.net_d.encoder
 
 
+def test_encoder_stays_and_is_in_no_optimizer():
+    model = energy_gan(gp_opt=PENALTY)
+    before = {name: weight.clone() for name, weight in model.net_d.encoder.state_of().items()}
+    optimized = {id(p) for group in model.optimizer_d.param_groups for p in group['params']}
+    run(model, data(2))
+    after = model.net_d.encoder.state_of()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert optimized == {id(parameter) for parameter in model.net_d.parameters()}
+
+
 def test_penalty_in_every_second_iteration_weighs_twice():
     always, lazy = energy_gan(gp_opt=PENALTY), energy_gan(gp_opt={**PENALTY, 'every': 2})
     for model in (always, lazy):
         model.optimizer_d.param_groups[0]['lr'] = 0.0
         model.optimizer_g.param_groups[0]['lr'] = 0.0
         model.schedulers.clear()
-    one, two = (run(model, data(4, size=1)) for model in (always, lazy))
+    one, two = (run(model, data(4)) for model in (always, lazy))
     for index in (1, 3):
         assert two[index]['l_d_gp'] == pytest.approx(2 * one[index]['l_d_gp'], rel=1e-5)
     assert 'l_d_gp' not in two[0]
@@ -180,18 +196,18 @@ def test_autoencoder_trains_alone_at_first():
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 def test_mixed_precision_leaves_the_energy_in_float32(amp):
     plain, mixed = energy_gan(gp_opt=PENALTY), energy_gan(gp_opt=PENALTY, amp=amp)
-    expected, got = (run(model, data(1, size=1))[0] for model in (plain, mixed))
+    expected, got = (run(model, data(1))[0] for model in (plain, mixed))
     # the real images are the same, so their energy and its slope are; the generator's are rounded
     assert got['l_d_real'] == expected['l_d_real']
     assert got['l_d_gp'] == expected['l_d_gp']
     assert got['l_g_percep'] == pytest.approx(expected['l_g_percep'], rel=0.05)
-    assert run(mixed, data(1, size=1))[-1]['l_d_gp'] > 0
+    assert run(mixed, data(2))[-1]['l_d_gp'] > 0
 
 
 def test_accumulated_chunks_equal_the_batch():
     train = {'gan_opt': {'type': 'EnergyGANLoss', 'margin': 1.0}, 'gp_opt': PENALTY, 'optim_g': SGD, 'optim_d': SGD}
     whole, parts = energy_gan(**train), energy_gan(**train, accumulate=2)
-    logs = [run(model, data(2)) for model in (whole, parts)]
+    logs = [run(model, data(2, size=4)) for model in (whole, parts)]
     for one, other in zip(*logs, strict=True):
         del one['energy_gap'], other['energy_gap']  # of the last chunk
         assert one == pytest.approx(other, rel=1e-3)
@@ -207,7 +223,43 @@ def test_step_does_not_wait_for_the_device():
     assert model.get_current_log()['l_d_gp'] > 0
 
 
+@pytest.mark.parametrize('change', [{'margin': None}, {'margin': 0.5}, {'energy_reduction': 'mean'}])
+def test_forms_of_the_objective_train(change):
+    model = energy_gan(gan_opt={'type': 'EnergyGANLoss', **change}, gp_opt={**PENALTY, 'loss_weight': 100.0})
+    before = weights(model.net_d), weights(model.net_g)
+    log = run(model, data(2))[-1]
+    assert np.isfinite(list(log.values())).all()
+    for old, net in zip(before, (model.net_d, model.net_g), strict=True):
+        assert all(not torch.equal(a, b) for a, b in zip(old, weights(net), strict=True))
+
+
+def test_feature_energy_and_generator_without_content_loss_train():
+    model = energy_gan({'energy_space': 'feature'}, gp_opt=PENALTY, perceptual_opt=None)
+    log = run(model, data(2))[-1]
+    assert np.isfinite(list(log.values())).all()
+    assert model.panels()['energy_real'].shape == (2, 1, 16, 16)
+
+
 # ---------------------------------------------------------------------- health
+def test_panels_show_where_the_energy_sits():
+    model = energy_gan(gp_opt=PENALTY)
+    run(model, data(1))
+    panels = model.panels()
+    maps = torch.cat([panels['energy_real'], panels['energy_fake']])
+    assert maps.shape == (4, 1, 32, 32)
+    assert maps.min() >= 0
+    assert maps.max() == 1
+    errors = model.energy_maps['energy_fake'].mean(dim=1, keepdim=True)
+    below = panels['energy_fake'] < 1
+    ratio = panels['energy_fake'][below] / errors[below]
+    assert torch.allclose(ratio, ratio[0].expand_as(ratio), rtol=1e-4)  # one scale
+
+
+def test_scalars_of_the_log():
+    log = run(energy_gan(gp_opt=PENALTY, log_gradient_norms=1), data(1))[0]
+    energies = {'out_d_real', 'out_d_fake', 'energy_gap', 'margin'}
+    assert energies | {'l_d_real', 'l_d_fake', 'l_d_gp', 'l_g_gan', 'grad_gan', 'grad_percep'} <= log.keys()
+    assert log['energy_gap'] == pytest.approx(log['out_d_fake'] - log['out_d_real'], rel=1e-5)
 
 
 def test_an_explosion_is_said_in_words(monkeypatch):
@@ -252,6 +304,7 @@ def test_crops_that_do_not_fit_are_refused_before_training(scale, crop, remedy):
             {'autoencoder_iters': '1e3'},
             "autoencoder_iters must be a whole number of at least 0 or ~, but is the text '1e3'",
         ),
+        ({'autoencoder_iters': -5}, 'autoencoder_iters must be'),
         ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'gives no energies'),
         ({'network_d': {**NETWORK_D, 'skips': [5]}}, 'skips must be a list of levels'),
         ({'network_d': {**NETWORK_D, 'num_conv': True}}, 'num_conv must be a whole number'),

@@ -1,10 +1,10 @@
-"""The adversarial step: whose turn it is, accumulation, precision, panels."""
+"""The adversarial step: one pass of each image, views, accumulation, precision, and no synchronisation."""
 
 from unittest import mock
 
 import pytest
 import torch
-from recipes import PIXEL, batches, build, options, run
+from recipes import FEATURE, PIXEL, batches, build, options, run
 
 RELATIVISTIC = {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3}
 STANDARD = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
@@ -20,6 +20,25 @@ def weights(model) -> list[torch.Tensor]:
     return [*model.net_g.parameters(), *model.net_d.parameters()]
 
 
+def test_mask_changes_training_and_is_logged():
+    base, masked = gan(), gan('MaskGANModel', mask_opt={'type': 'ErrorMask', 'error_norm': 'mean'})
+    data = batches(2)
+    run(base, data)
+    log = run(masked, data)[-1]
+    assert not torch.equal(weights(base)[0], weights(masked)[0])
+    assert 0.5 < log['mask_mean'] < 1
+    assert log['mask_at_0'] == 0
+    assert set(masked.panels()) == {'lq', 'sr', 'gt', 'error', 'mask'}
+
+
+def test_each_image_passes_the_discriminator_once():
+    model = gan('MaskGANModel', mask_opt=UNIT_MASK)
+    seen = []
+    model.net_d.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
+    run(model, batches(3, size=2))
+    assert seen == [2, 2] * 3
+
+
 def test_discriminator_step_leaves_the_generator_alone():
     model = gan(net_d_init_iters=2)
     before = [parameter.clone() for parameter in model.net_g.parameters()]
@@ -30,6 +49,27 @@ def test_discriminator_step_leaves_the_generator_alone():
     log = run(model, batches(1), start=3)[0]
     assert 'l_g_gan' in log
     assert not torch.equal(before[0], next(model.net_g.parameters()))
+
+
+@pytest.mark.parametrize('gan_opt', [STANDARD, RELATIVISTIC])
+def test_step_does_not_wait_for_the_device(gan_opt):
+    model = gan(
+        'MaskGANModel',
+        gan_opt,
+        perceptual_opt=FEATURE,
+        mask_opt={'type': 'ErrorMask'},
+        ema_decay=0.9,
+        grad_clip={'type': 'norm', 'max': 1.0},
+        optim_g={'type': 'SGD', 'lr': 1e-3},  # on the CPU, Adam reads its own step counter
+        optim_d={'type': 'SGD', 'lr': 1e-3},
+    )
+    model.feed_data(batches(1)[0])
+    waits = dict.fromkeys(('item', 'tolist', 'cpu', 'numpy', '__bool__', '__float__'), mock.DEFAULT)
+    with mock.patch.multiple(torch.Tensor, **waits) as mocks:
+        for waiting in mocks.values():
+            waiting.side_effect = AssertionError('a synchronisation in the step')
+        model.optimize_parameters(1)
+    assert len(model.get_current_log()) >= 8
 
 
 @pytest.mark.parametrize('model_type', ['ExtSRModel', 'GANSRModel'])

@@ -92,7 +92,7 @@ def test_an_objective_that_does_not_see_the_generated_image_is_refused():
     ('model_type', 'train'),
     [
         ('ExtSRModel', {'pixel_opt': PIXEL, 'perceptual_opt': FEATURE, 'amp': 'bf16', 'accumulate': 2}),
-        ('GANSRModel', {'pixel_opt': PIXEL, 'gan_opt': STANDARD, 'amp': 'fp16'}),
+        ('GANSRModel', {'pixel_opt': PIXEL, 'gan_opt': STANDARD, 'perceptual_opt': FEATURE, 'amp': 'fp16'}),
         ('MaskGANModel', {'pixel_opt': PIXEL, 'gan_opt': STANDARD, 'mask_opt': {'type': 'ErrorMask'}, 'accumulate': 2}),
         ('EnergyGANModel', {'pixel_opt': PIXEL, 'gan_opt': {'type': 'EnergyGANLoss'}}),
         ('DomainAdaptationSRModel', {'pixel_opt': PIXEL, 'gan_opt': {'type': 'FrequencyGANLoss'}}),

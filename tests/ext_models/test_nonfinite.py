@@ -54,7 +54,6 @@ def test_stops_by_default_names_the_iteration_and_writes_its_batch(tmp_path, val
     folder = tmp_path / 'nonfinite' / 'iter_4_rank0'
     assert str(folder) in str(error.value)
     assert [path.name for path in (tmp_path / 'models').iterdir()] == []
-    assert sorted(path.name for path in folder.glob('*.png')) == ['gt_00.png', 'gt_01.png', 'lq_00.png', 'lq_01.png']
     saved = torch.load(folder / 'batch.pt', weights_only=True)
     assert torch.equal(saved['batch']['lq'].nan_to_num(), data[3]['lq'].nan_to_num())
     assert torch.equal(saved['batch']['lq'].isfinite(), data[3]['lq'].isfinite())
@@ -65,6 +64,21 @@ def test_stops_by_default_names_the_iteration_and_writes_its_batch(tmp_path, val
     assert report['samples'] == {'lq_path': ['lq/3_0.png', 'lq/3_1.png']}
     assert report['learning_rates'] == [[5e-4]]  # halved at iteration 3
     assert 'net_g.conv_first.weight' in report['gradients']
+
+
+def test_images_are_written_as_seen_without_touching_the_batch(tmp_path):
+    import cv2
+
+    data = poisoned(data_of(3), 2, value=math.inf)
+    before = data[1]['lq'].clone()
+    with pytest.raises(UserError):
+        trainer_on(run_options(tmp_path, None, total_iter=3), data).run()
+    folder = tmp_path / 'nonfinite' / 'iter_2_rank0'
+    assert sorted(path.name for path in folder.glob('*.png')) == ['gt_00.png', 'gt_01.png', 'lq_00.png', 'lq_01.png']
+    assert torch.equal(data[1]['lq'], before)
+    image = torch.from_numpy(cv2.imread(str(folder / 'lq_00.png'))[:, :, ::-1].copy()).permute(2, 0, 1)
+    assert torch.equal(image[:, 0, 0], torch.full((3,), 255, dtype=torch.uint8))
+    assert (image.float() / 255 - before[0].clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_gradient_alone_is_found_and_named(tmp_path):
@@ -150,6 +164,17 @@ def test_skipping_is_bounded_over_the_whole_run_and_said(tmp_path, caplog):
     assert names == ['iter_2_rank0', 'iter_6_rank0', 'iter_7_rank0']
 
 
+def test_log_lines_come_once_and_without_the_skipped_batch(tmp_path, caplog):
+    opt = run_options(tmp_path, {'action': 'skip', 'every': 10})
+    opt['logger'].update(print_freq=1, save_checkpoint_freq=2)
+    trainer_on(opt, poisoned(data_of(14), 3, 4, 10)).run()
+    lines = [record.getMessage() for record in caplog.records if 'eta:' in record.getMessage()]
+    numbers = [int(line.split('iter:')[1].split(',')[0]) for line in lines]
+    assert numbers == list(range(1, 11))
+    assert not any('nan' in line for line in lines)
+    assert sorted(int(path.stem) for path in (tmp_path / 'training_states').glob('*.state')) == [2, 4, 6, 8, 10]
+
+
 @pytest.mark.parametrize('kwargs', [{'ema_decay': 0.9}, GAN])
 def test_resumed_run_skips_the_same_and_counts_on(tmp_path, kwargs):
     data = poisoned(data_of(14), 3, 8)
@@ -186,6 +211,23 @@ def test_rollback_goes_to_the_checkpoint_and_on_with_later_batches(tmp_path, kwa
     assert saved['ext']['nonfinite'] == {'count': 1}
 
 
+def test_rollback_takes_the_newest_whole_checkpoint(tmp_path):
+    data = data_of(20)
+    opt = run_options(tmp_path / 'a', {'action': 'rollback', 'every': 1})
+    opt['logger']['save_checkpoint_freq'] = 2
+    trainer = trainer_on(opt, poisoned(data, 5))
+    train_on = trainer._train_on
+
+    def damage(batch):
+        if trainer.iteration == 4 and trainer.finite.count == 0:
+            (tmp_path / 'a' / 'models' / 'net_g_4.pth').write_bytes(b'')
+        train_on(batch)
+
+    trainer._train_on = damage
+    assert trainer.run() == 0
+    assert difference(state_of(trainer), ended(tmp_path / 'b', data[:2] + data[5:])) is None
+
+
 def test_rollback_is_bounded_also_at_the_same_checkpoint(tmp_path):
     opt = run_options(tmp_path, {'action': 'rollback', 'max': 2, 'every': 1})
     opt['logger']['save_checkpoint_freq'] = 4
@@ -194,6 +236,12 @@ def test_rollback_is_bounded_also_at_the_same_checkpoint(tmp_path):
         trainer.run()
     names = sorted(path.name for path in (tmp_path / 'nonfinite').iterdir())
     assert names == ['iter_5_rank0', 'iter_5_rank0_2', 'iter_5_rank0_3']
+
+
+def test_rollback_without_a_checkpoint_says_so(tmp_path):
+    trainer = trainer_on(run_options(tmp_path, {'action': 'rollback'}), poisoned(data_of(14), 2))
+    with pytest.raises(UserError, match='there is no checkpoint to go back to'):
+        trainer.run()
 
 
 def test_interrupted_after_a_rollback_the_run_comes_to_the_same_end(tmp_path):
@@ -250,6 +298,14 @@ def test_a_disk_that_takes_no_batch_hides_no_error(tmp_path):
         trainer_on(run_options(tmp_path, None), poisoned(data_of(10), 2)).run()
 
 
+def test_models_of_basicsr_stop_as_before(tmp_path):
+    opt = run_options(tmp_path, None, total_iter=4)
+    opt['model_type'] = 'SRModel'
+    with pytest.raises(UserError, match='The loss is not finite: l_pix = nan'):
+        trainer_on(opt, poisoned(data_of(10), 2)).run()
+    assert not (tmp_path / 'nonfinite').exists()
+
+
 def stopped_after(trainer, iteration: int) -> int:
     agreed = mock.Mock(side_effect=lambda: signal.SIGTERM if trainer.batches.batches_in_epoch >= iteration else None)
     with mock.patch('ext_core.train.trainer.StopSignal.agreed', agreed):
@@ -276,27 +332,3 @@ def test_curves_forget_what_a_rollback_undoes(tmp_path):
     trainer.run(mock.Mock())
     (((event, step), _),) = trainer.tb_logger.file_writer.add_event.call_args_list
     assert event.step == step == 5
-
-
-# ---------------------------------------------------------------------- half precision
-def overflowing(trainer, scale: float):
-    """A gradient scaler whose first steps overflow, from this scale on."""
-    trainer.model.precision.scaler.load_state_dict(trainer.model.precision.scaler.state_dict() | {'scale': scale})
-    return trainer
-
-
-def test_overflow_that_the_scaler_skips_does_not_count(tmp_path):
-    trainer = overflowing(
-        trainer_on(run_options(tmp_path, {'every': 1}, amp='fp16', **ROOT_LOSS), data_of(14)), 2.0**127
-    )
-    assert trainer.run() == 0
-    assert trainer.model.precision.scaler.get_scale() < 2.0**127
-    assert trainer.finite.count == 0
-
-
-def test_overflow_that_no_scale_helps_is_found(tmp_path):
-    """Gradients that are NaN whatever the scale: halved from 4 to 1, the third one counts."""
-    data = poisoned(data_of(14), *range(2, 14), value=-1)
-    trainer = overflowing(trainer_on(run_options(tmp_path, {'every': 1}, amp='fp16', **ROOT_LOSS), data), 4.0)
-    with pytest.raises(UserError, match='Iteration 4: gradient of'):
-        trainer.run()

@@ -1,4 +1,4 @@
-"""BasicSR with our patches: prefetchers, LMDB, operators, metrics."""
+"""Scenarios: prefetchers, LMDB, operators, metrics."""
 
 import contextlib
 import os
@@ -10,14 +10,15 @@ from unittest import mock
 
 import numpy as np
 import torch
-from compat_tools import folder, in_child, raises
+from compat_tools import folder, in_child, raises, scenario
 
 from ext_core.errors import UserError
 
 # --------------------------------------------------------------------------------------------------------------- data
 
 
-def test_prefetch_unreadable_sample() -> None:
+@scenario('prefetch_cpu', 'hangs')
+def prefetch_unreadable_sample() -> None:
     from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
 
     class Broken(list):
@@ -54,7 +55,8 @@ class FakeCudaTensor(torch.Tensor):
         self.streams.append(stream)
 
 
-def test_prefetch_to_cuda() -> None:
+@scenario('prefetch_cuda', 'not recorded')
+def prefetch_to_cuda() -> None:
     from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 
     image = torch.zeros(1).as_subclass(FakeCudaTensor)
@@ -69,7 +71,8 @@ def test_prefetch_to_cuda() -> None:
     current.wait_stream.assert_called_with(prefetcher.stream)
 
 
-def test_jpeg_with_float_quality() -> None:
+@scenario('jpeg_quality', 'imencode')
+def jpeg_with_float_quality() -> None:
     from basicsr.data.degradations import random_add_jpg_compression
 
     out = random_add_jpg_compression(np.full((8, 8, 3), 0.5, np.float32), (30.2, 30.8))
@@ -95,7 +98,8 @@ def _read(name: str, key: str = '0') -> bytes:
     return FileClient('lmdb', db_paths=[name], client_keys=['gt']).get(key, 'gt')
 
 
-def test_lmdb_in_two_datasets() -> None:
+@scenario('lmdb', 'already open in this process')
+def lmdb_in_two_datasets() -> None:
     from basicsr.utils import FileClient
 
     with lmdb_folder() as name:
@@ -103,7 +107,8 @@ def test_lmdb_in_two_datasets() -> None:
         assert first.get('0', 'gt') == second.get('0', 'gt') == b'value 0' * 500
 
 
-def test_lmdb_in_forked_worker() -> None:
+@scenario('lmdb', 'already open in this process')
+def lmdb_in_forked_worker() -> None:
     from basicsr.utils import FileClient
 
     def read_in_worker() -> None:
@@ -116,23 +121,27 @@ def test_lmdb_in_forked_worker() -> None:
         assert client.get('0', 'gt') == b'value 0' * 500  # the parent's stays open
 
 
-def test_lmdb_truncated() -> None:
+@scenario('lmdb', 'signal 7')
+def lmdb_truncated() -> None:
     with lmdb_folder(values=200) as name:
         os.truncate(f'{name}/data.mdb', 3 * 4096)
         in_child(lambda: raises(lambda: [_read(name, str(key)) for key in range(200)], name, 'truncated', 'bytes of'))
 
 
-def test_lmdb_without_key() -> None:
+@scenario('lmdb', 'no error')
+def lmdb_without_key() -> None:
     with lmdb_folder() as name:
         raises(lambda: _read(name, 'lost'), name, "'lost'", 'meta_info.txt')
 
 
-def test_lmdb_without_data() -> None:
+@scenario('lmdb', 'No such file')
+def lmdb_without_data() -> None:
     with folder() as path:
         raises(lambda: _read(str(path)), str(path), 'no data.mdb')
 
 
-def test_lmdb_pairs_by_template() -> None:
+@scenario('lmdb_template', 'are different')
+def lmdb_pairs_by_template() -> None:
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     with lmdb_folder() as gt, lmdb_folder() as lq:
@@ -142,7 +151,8 @@ def test_lmdb_pairs_by_template() -> None:
         assert PairedImageDataset(opt).paths == [{'lq_path': '0x4', 'gt_path': '0'}]
 
 
-def test_damaged_image() -> None:
+@scenario('image_decoder', "has no attribute 'astype'")
+def damaged_image() -> None:
     from basicsr.utils import imfrombytes
 
     raises(lambda: imfrombytes(b'garbage', float32=True), 'does not decode')
@@ -151,7 +161,8 @@ def test_damaged_image() -> None:
 # ---------------------------------------------------------------------------------------------- operators and metrics
 
 
-def test_filter_channels_last() -> None:
+@scenario('filter2d', 'view size is not compatible')
+def filter_channels_last() -> None:
     from basicsr.models import realesrgan_model, realesrnet_model
     from basicsr.utils import img_process_util
 
@@ -172,12 +183,14 @@ def _niqe(image: np.ndarray) -> float:
     return value
 
 
-def test_niqe_of_small_image() -> None:
+@scenario('niqe', r'min\(\)|SVD did not converge')
+def niqe_of_small_image() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3))
     assert np.isfinite(_niqe(noise))
     assert np.isnan(_niqe(noise[:64, :64]))
     assert np.isnan(_niqe(noise[:100, :100]))
 
 
-def test_niqe_of_flat_image() -> None:
+@scenario('niqe', 'SVD did not converge')
+def niqe_of_flat_image() -> None:
     assert np.isnan(_niqe(np.full((192, 192, 3), 128)))

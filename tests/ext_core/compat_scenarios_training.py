@@ -1,4 +1,4 @@
-"""BasicSR with our patches: several processes, validation, checkpoints, models and losses."""
+"""Scenarios: several processes, validation, checkpoints, BasicSR's models and losses."""
 
 import contextlib
 import os
@@ -9,11 +9,10 @@ from types import ModuleType
 from unittest import mock
 
 import numpy as np
-import pytest
 import torch
 import torch.distributed as dist
 from compat_real_esrgan import real_esrgan, real_esrgan_batch
-from compat_tools import folder, model, process_group, raises
+from compat_tools import folder, model, process_group, raises, scenario
 from torch import nn
 from torch.distributed import distributed_c10d
 from torch.nn.parallel import DistributedDataParallel
@@ -25,7 +24,8 @@ ADDRESS = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29599', 'RANK': '0', 'LOC
 # -------------------------------------------------------------------------------------------------- several processes
 
 
-def test_workers_are_forked() -> None:
+@scenario('start_method', "start method is 'spawn'")
+def workers_are_forked() -> None:
     import torch.multiprocessing as mp
     from basicsr.utils.options import init_dist
 
@@ -60,7 +60,8 @@ def _without_cuda() -> contextlib.ExitStack:
     return stack
 
 
-def test_torchrun_without_cuda() -> None:
+@scenario('dist_init', 'ZeroDivisionError')
+def torchrun_without_cuda() -> None:
     from basicsr.utils import dist_util
 
     with _without_cuda(), mock.patch.dict(os.environ, ADDRESS), _joining() as joined:
@@ -68,7 +69,8 @@ def test_torchrun_without_cuda() -> None:
     _expect_gloo(joined)
 
 
-def test_slurm_without_cuda() -> None:
+@scenario('slurm_init', 'ZeroDivisionError')
+def slurm_without_cuda() -> None:
     from basicsr.utils import dist_util
 
     job = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_NODELIST': 'node[7-8]', 'SLURM_LOCALID': '1'}
@@ -83,7 +85,8 @@ def test_slurm_without_cuda() -> None:
     assert found == {'MASTER_ADDR': 'node7', 'MASTER_PORT': '29511', 'RANK': '3', 'LOCAL_RANK': '1', 'WORLD_SIZE': '4'}
 
 
-def test_wrap_network_on_cpu() -> None:
+@scenario('model_to_device', 'CUDA|NVIDIA')
+def wrap_network_on_cpu() -> None:
     with process_group():
         net = model(dist=True).model_to_device(nn.Linear(2, 2))
         assert isinstance(net, DistributedDataParallel)
@@ -93,7 +96,8 @@ def test_wrap_network_on_cpu() -> None:
 # --------------------------------------------------------------------------------------------------------- validation
 
 
-def test_validate_bare_network() -> None:
+@scenario('validation', 'rank 0 alone runs DistributedDataParallel')
+def validate_bare_network() -> None:
     def look(dataloader: object, current_iter: int, tb_logger: object, save_img: bool) -> None:
         assert type(one.net_g) is nn.BatchNorm2d, f'rank 0 alone runs {type(one.net_g).__name__}'
 
@@ -105,7 +109,8 @@ def test_validate_bare_network() -> None:
         assert one.net_g is wrapped
 
 
-def test_validate_without_target() -> None:
+@scenario('validation', 'the last training batch')
+def validate_without_target() -> None:
     def look(*args: object) -> None:
         assert not hasattr(one, 'gt'), 'the target is that of the last training batch'
 
@@ -115,7 +120,8 @@ def test_validate_without_target() -> None:
     one.validation(None, 1, None)
 
 
-def test_validate_without_drawing() -> None:
+@scenario('validation', 'moved the random state')
+def validate_without_drawing() -> None:
     from basicsr.utils import set_random_seed
 
     def draw() -> tuple[float, ...]:
@@ -130,7 +136,8 @@ def test_validate_without_drawing() -> None:
     assert draw() == expected, 'validation moved the random state'
 
 
-def test_validate_any_size() -> None:
+@scenario('validation_sides', '^AssertionError: $')
+def validate_any_size() -> None:
     from basicsr.archs.rrdbnet_arch import RRDBNet
     from basicsr.models.sr_model import SRModel
 
@@ -140,7 +147,8 @@ def test_validate_any_size() -> None:
     assert one.output.shape == (1, 3, 30, 32)
 
 
-def test_validate_a_share() -> None:
+@scenario('shared_validation', 'this process looks at 0 of 2 images')
+def validate_a_share() -> None:
     from basicsr.models.sr_model import SRModel
 
     def feed_data(data: dict) -> None:
@@ -175,31 +183,48 @@ def _load(content: object, *args: object, net: nn.Module | None = None, **kwargs
         return one.net_g
 
 
-def test_load_other_network() -> None:
+@scenario('load_network', r'RuntimeError: Error\(s\) in loading state_dict')
+def load_other_network() -> None:
     other = {'params': nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)).state_dict()}
     raises(lambda: _load(other), 'other.pth', 'Linear', '2 missing', 'weight, bias', '4 unknown', '0.weight, 0.bias',
            'pretrain_network_g', 'strict_load_g: false')  # fmt: skip
     raises(lambda: _load({'params': nn.Linear(3, 2).state_dict()}), 'weight (2, 3) instead of (2, 2)')
 
 
-def test_load_without_weights() -> None:
+@scenario('load_network', "KeyError: 'params'")
+def load_bare_state_dict() -> None:
+    weights = nn.Linear(2, 2).state_dict()
+    loaded = _load({f'module.{name}': value for name, value in weights.items()})
+    assert torch.equal(loaded.weight, weights['weight'])
+
+
+@scenario('load_network', "KeyError: 'params_ema'")
+def load_without_weights() -> None:
     raises(
         lambda: _load({'iter': 3}, True, 'params_ema'), 'other.pth', "'params_ema'", 'its keys are: iter', 'param_key_g'
     )
     raises(lambda: _load({'params': nn.Linear(2, 2).state_dict()}, True, None), 'at its root', 'params')
 
 
+@scenario('load_network', 'EOFError|UnpicklingError|RuntimeError')
+def load_unreadable_file() -> None:
+    for content in (b'', b'\x89PNG\r\n' + bytes(99)):
+        raises(lambda content=content: _load(content), 'other.pth', 'cannot be read', 'truncated')
+
+
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def test_stop_at_nan_loss() -> None:
+@scenario('finite_loss', 'no error')
+def stop_at_nan_loss() -> None:
     one = model()
     raises(lambda: one.reduce_loss_dict({'l_pix': torch.tensor(1.0), 'l_g_gan': torch.tensor(float('nan'))}),
            'l_g_gan = nan', 'learning rate')  # fmt: skip
     assert one.reduce_loss_dict({'l_pix': torch.tensor(1.5)}) == {'l_pix': 1.5}
 
 
-def test_perceptual_loss_l2() -> None:
+@scenario('perceptual_l2', 'L2loss')
+def perceptual_loss_l2() -> None:
     from basicsr.losses import basic_loss
 
     class Features(nn.Module):
@@ -217,8 +242,7 @@ def test_perceptual_loss_l2() -> None:
     assert value.item() == 18.0  # 2 * 3^2
 
 
-@pytest.mark.parametrize('name', ['RealESRGANModel', 'RealESRNetModel'])
-def test_train_real_esrgan(name: str) -> None:
+def _real_esrgan(name: str) -> None:
     one = real_esrgan(name)
     for iteration in (1, 2):  # the second batch leaves the queue
         one.feed_data(real_esrgan_batch())
@@ -230,10 +254,21 @@ def test_train_real_esrgan(name: str) -> None:
     raises(one._dequeue_and_enqueue, 'queue_size: 3', 'batch_size_per_gpu')
 
 
+@scenario('real_esrgan_device', 'CUDA|NVIDIA')
+def train_real_esrgan() -> None:
+    _real_esrgan('RealESRGANModel')
+
+
+@scenario('real_esrgan_device', 'CUDA|NVIDIA')
+def train_real_esrnet() -> None:
+    _real_esrgan('RealESRNetModel')
+
+
 # -------------------------------------------------------------------------------------------------- curves
 
 
-def test_wandb_starts() -> None:
+@scenario('wandb_id', "has no attribute 'generate_id'")
+def wandb_starts() -> None:
     from basicsr import train
 
     wandb = ModuleType('wandb')

@@ -1,9 +1,10 @@
-"""BasicSR with our patches: models that are continued from a saved training state."""
+"""Scenarios: models of BasicSR that are continued from a saved training state."""
 
-import pytest
 import torch
 from compat_real_esrgan import real_esrgan, real_esrgan_batch
-from compat_tools import folder
+from compat_tools import folder, scenario
+
+UNSAVED = 'is not saved|no attribute|CUDA|NVIDIA'  # they cannot even be built without CUDA
 
 
 def _continued(one, other) -> None:
@@ -12,6 +13,7 @@ def _continued(one, other) -> None:
 
     saved = {'networks': {name: getattr(one, name).state_dict() for name in ('net_g', 'net_d') if hasattr(one, name)}}
     saved['optimizers'] = [optimizer.state_dict() for optimizer in one.optimizers]
+    assert hasattr(one, 'step_state'), 'what the next step depends on is not saved'
     saved['step'] = one.step_state()
     with folder() as place:
         torch.save(saved, place / 'state')
@@ -23,8 +25,7 @@ def _continued(one, other) -> None:
     other.load_step_state(saved['step'])
 
 
-@pytest.mark.parametrize('name', ['RealESRGANModel', 'RealESRNetModel'])
-def test_resumed_pool(name: str) -> None:
+def _resumed_pool(name: str) -> None:
     from ext_data.samples import rng_state, set_rng_state
 
     torch.manual_seed(0)
@@ -46,7 +47,18 @@ def test_resumed_pool(name: str) -> None:
         assert torch.equal(value, theirs), key
 
 
-def test_resume_pool_of_16_bit_images() -> None:
+@scenario('resumed_state', UNSAVED)
+def resume_real_esrgan() -> None:
+    _resumed_pool('RealESRGANModel')
+
+
+@scenario('resumed_state', UNSAVED)
+def resume_real_esrnet() -> None:
+    _resumed_pool('RealESRNetModel')
+
+
+@scenario('resumed_state', UNSAVED)
+def resume_pool_of_16_bit_images() -> None:
     one, other = real_esrgan('RealESRNetModel'), real_esrgan('RealESRNetModel')
     torch.manual_seed(0)
     one.queue_lr, one.queue_ptr = torch.rand(2, 3, 4, 4), 2
