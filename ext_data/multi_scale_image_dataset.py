@@ -97,7 +97,7 @@ class MultiScaleImageDataset(HRPool):
             raise ValueError(f"color must be 'rgb' or 'y', but is '{opt['color']}'.")
         if self.training:
             self.gt_size = self._checked_crop()
-        self._kept: dict[tuple[int, float], np.ndarray] = {}
+        self._kept: dict[tuple[str, float], np.ndarray] = {}
 
     def __getitem__(self, index: int) -> dict:
         path, opt = self.paths[index], self.opt
@@ -117,13 +117,14 @@ class MultiScaleImageDataset(HRPool):
     # ------------------------------------------------------------------ images
     def _image(self, index: int, factor: float) -> np.ndarray:
         """uint8 BGR image, reduced by a factor of the augmentation."""
-        if (index, factor) in self._kept:
-            return self._kept[index, factor]
-        image = self.read(self.paths[index])
+        path = self.paths[index]
+        if (path, factor) in self._kept:
+            return self._kept[path, factor]
+        image = self.read(path)
         if factor != 1:
             image = (imresize(as_float(image), factor).clip(0, 1) * 255).round().astype(np.uint8)
         if self.opt.get('cache', False):
-            self._kept[index, factor] = image
+            self._kept[path, factor] = image
         return image
 
     def _reduced(self, index: int, factor: float, scale: int) -> np.ndarray:

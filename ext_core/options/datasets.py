@@ -6,7 +6,7 @@ verified, because a damaged one would stop the run at its first validation, hour
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,10 +30,10 @@ from ext_core.options.problems import (
     unknown_type,
 )
 from ext_data.decoding import IMAGE_SUFFIXES
+from ext_data.roots import LONGEST, partners, roots_of
 from ext_models.registries import look_up
 
 LOOKED_AT = 200
-LONGEST_EPOCH = 50_000_000  # samples; their order is kept in memory
 _ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'
 
 
@@ -105,7 +105,12 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     if checked:
         return
     if issubclass(dataset, PairedImageDataset):
-        yield from _pairs(opt, where, data_opt)
+        counts = []
+        for gt_root, lq_root in zip(roots_of(data_opt['dataroot_gt']), roots_of(data_opt['dataroot_lq']), strict=False):
+            any_ending = 'subfolders' in known
+            counts.append((yield from _pairs(opt, where, data_opt, Path(gt_root), Path(lq_root), any_ending)))
+        if where == 'datasets:train' and all(counts) and not data_opt.get('dataroot_weights'):
+            yield from filling(opt, data_opt, sum(counts))
     elif 'dataroot_real_lq' in known and where == 'datasets:train':
         yield from _pools(opt, where, data_opt, {'dataroot_gt': 1, 'dataroot_real_lq': opt['scale']})
     elif 'dataroot_real_lq' in known:
@@ -145,15 +150,15 @@ def nearby(path: Path) -> str:
 
 def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
     is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
-    meta = data_opt.get('meta_info_file')
+    meta, deep = data_opt.get('meta_info_file'), bool(data_opt.get('subfolders'))
     listed = issubclass(dataset, PairedImageDataset | SingleImageDataset) or 'dataroot_real_lq' in data_opt
     for key, value in data_opt.items():
-        if key.startswith('dataroot') and value is not None:
+        if key.startswith('dataroot') and key != 'dataroot_weights' and value is not None:
             for root in value if isinstance(value, list) else [value]:
                 if not isinstance(root, str):
                     yield Problem(f'{where}:{key}', f"must be the path of a folder, but is '{root}'.")
                     continue
-                fault = _root_fault(Path(root), is_lmdb, listed and (meta is None or key == 'dataroot_real_lq'))
+                fault = _root_fault(Path(root), is_lmdb, listed and (meta is None or key == 'dataroot_real_lq'), deep)
                 if fault:
                     yield Problem(f'{where}:{key}', fault)
     for key in ('meta_info_file', 'meta_info'):
@@ -186,7 +191,7 @@ def _list_fault(path: Path) -> str | None:
     return None
 
 
-def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:
+def _root_fault(path: Path, is_lmdb: bool, is_listed: bool, subfolders: bool) -> str | None:
     """What is wrong with a folder or LMDB of images, or None."""
     if not path.exists():
         return f'folder not found: {path}.{nearby(path)} Correct the path, or prepare the data (docs/data.md).'
@@ -201,7 +206,7 @@ def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:
             if not path.name.endswith('.lmdb'):
                 return f'BasicSR reads LMDB folders whose name ends in .lmdb only, but this is {path}. Rename it.'
             return image_files.lmdb_damage(path)
-        names = image_files.folder_names(path)
+        names = image_files.folder_names(path, subfolders)
     except UserError as error:
         return str(error)
     strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
@@ -214,30 +219,32 @@ def _root_fault(path: Path, is_lmdb: bool, is_listed: bool) -> str | None:
         )
     if len(strange) == len(names):
         inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
-        hint = f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside else ''
+        hint = f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside and not subfolders else ''
         return f'no images in {path}.{hint} Put images there, or correct the path.'
     if strange:
         return f'{examples(strange)} in {path}: not image files, but every file of the folder is read. Move them away.'
     return None
 
 
-def _listed(root: Path, is_lmdb: bool, meta: str | None) -> list[str]:
+def _listed(root: Path, is_lmdb: bool, meta: str | None, subfolders: bool = False) -> list[str]:
     """Keys of an LMDB, names of a folder's files, or those in a meta info file: what stands before the first space."""
     if is_lmdb:
         return sorted(image_files.lmdb_sizes(root))
     if meta is None:
-        return image_files.folder_names(root)
+        return image_files.folder_names(root, subfolders)
     return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
 
 
 def lq_sizes(data_opt: dict) -> list[image_files.Size]:
-    """(width, height) of all low-quality images of a folder or LMDB, from their headers."""
-    if not data_opt.get('dataroot_lq'):
-        return []
-    root = Path(data_opt['dataroot_lq'])
-    if section(data_opt, 'io_backend').get('type') == 'lmdb':
-        return [size for size in image_files.lmdb_sizes(root).values() if size]
-    return [size for name in image_files.folder_names(root) if (size := image_files.file_size(root / name))]
+    """(width, height) of all low-quality images, from their headers."""
+    sizes: list[image_files.Size | None] = []
+    for root in map(Path, roots_of(data_opt.get('dataroot_lq') or [])):
+        if section(data_opt, 'io_backend').get('type') == 'lmdb':
+            sizes += image_files.lmdb_sizes(root).values()
+        else:
+            names = image_files.folder_names(root, bool(data_opt.get('subfolders')))
+            sizes += [image_files.file_size(root / name) for name in names]
+    return [size for size in sizes if size]
 
 
 def _images(root: Path, names: Sequence[str], is_lmdb: bool) -> list[Image]:
@@ -281,9 +288,10 @@ def _pools(opt: dict, where: str, data_opt: dict, pools: dict[str, int | None]) 
     training = where == 'datasets:train'
     if training and any(pools.values()):
         yield from _divisible(crop, opt.get('scale'))
-    for key, factor in pools.items():
-        root, meta = Path(data_opt[key]), data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
-        names = _listed(root, is_lmdb, meta)
+    every = [(key, factor, Path(root)) for key, factor in pools.items() for root in roots_of(data_opt[key])]
+    for key, factor, root in every:
+        meta = data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
+        names = _listed(root, is_lmdb, meta, bool(data_opt.get('subfolders')))
         images = _images(root, _spread(names), is_lmdb)
         faults = _absent(where, meta, images, f'Remove the key, or correct {key}.')
         yield from faults
@@ -347,8 +355,8 @@ def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
     if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
         return
     batch *= max(1, gpus)
-    if count * ratio > LONGEST_EPOCH:
-        text = f'{count} images times {ratio:g} make an epoch of more than {LONGEST_EPOCH:,} samples. Lower it.'
+    if count * ratio > LONGEST:
+        text = f'{count} images times {ratio:g} make an epoch of more than {LONGEST:,} samples. Lower it.'
         yield Problem('datasets:train:dataset_enlarge_ratio', text)
         return
     share = math.ceil(count * ratio / opt.get('world_size', 1))
@@ -361,19 +369,32 @@ def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
 
 
 # ---------------------------------------------------------------------- pairs
-def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
-    """Low-quality and ground-truth images: do they match in number, name and size?"""
-    lq_root, gt_root = Path(data_opt['dataroot_lq']), Path(data_opt['dataroot_gt'])
-    is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
+def _pairs(
+    opt: dict, where: str, data_opt: dict, gt_root: Path, lq_root: Path, any_ending: bool
+) -> Generator[Problem, None, int]:
+    """Low-quality and ground-truth images of two roots: do they match in number, name and size?
+
+    ``any_ending`` says that the endings of a pair's files may differ. Returns the number of pairs; 0 where they do not
+    match.
+    """
+    is_lmdb, deep = section(data_opt, 'io_backend').get('type') == 'lmdb', bool(data_opt.get('subfolders'))
     meta = None if is_lmdb else data_opt.get('meta_info_file')
     template = str(data_opt.get('filename_tmpl') or '{}')
-    wanted = {
-        name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
-        for name in _listed(gt_root, is_lmdb, meta)
-    }
+    names = _listed(gt_root, is_lmdb, meta, deep)
+    if any_ending:
+        try:
+            wanted = partners(names, _listed(lq_root, is_lmdb, None, deep), template, is_lmdb)
+        except ValueError as error:
+            yield Problem(f'{where}:dataroot_lq', f'in {lq_root}, {error}')
+            return 0
+    else:
+        wanted = {
+            name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
+            for name in names
+        }
     chosen = _spread(sorted(wanted))
     if meta is None:
-        present = set(_listed(lq_root, is_lmdb, None))
+        present = set(_listed(lq_root, is_lmdb, None, deep))
         faults = _unmatched(where, wanted, present, lq_root, gt_root)
     else:
         files = [
@@ -384,7 +405,7 @@ def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
         faults = _absent(where, meta, files, _ABSENT)
     yield from faults
     if faults:
-        return
+        return 0
     lqs, gts = _images(lq_root, [wanted[name] for name in chosen], is_lmdb), _images(gt_root, chosen, is_lmdb)
     looks = [(image_files.look(lq.source), image_files.look(gt.source)) for lq, gt in zip(lqs, gts, strict=True)]
     training, scale = where == 'datasets:train', opt.get('scale')
@@ -410,7 +431,7 @@ def _pairs(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     if training:
         yield from _divisible(data_opt.get('gt_size'), scale)
         yield from _fitting(data_opt.get('gt_size'), {gt: size for _, _, gt, size in known})
-        yield from filling(opt, data_opt, len(wanted))
+    return len(wanted)
 
 
 def _lq(root: Path, name: str) -> Image:

@@ -12,22 +12,27 @@ from PIL import Image
 
 from ext_core.errors import UserError
 from ext_data.decoding import ImageError, Size, decode, read_bytes, read_header
+from ext_data.roots import names_in
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _META_LINE = re.compile(r'.*\((\d+),\s*(\d+)(?:,\s*\d+)?\)')
 
 
-def folder_names(root: Path) -> list[str]:
-    """Names of a folder's own files, sorted, without hidden ones: what BasicSR's ``scandir`` finds.
+def folder_names(root: Path, subfolders: bool = False) -> list[str]:
+    """Names of a folder's files, sorted, without hidden ones: what BasicSR's ``scandir`` finds, or with subfolders ours.
 
     Raises:
         UserError: If the folder cannot be listed, or holds a link that leads to itself, at which ``scandir`` stumbles.
     """
     try:
+        if subfolders:
+            return names_in(str(root), is_lmdb=False, subfolders=True)
         with os.scandir(root) as entries:
             return sorted(entry.name for entry in entries if _is_file(entry) and not entry.name.startswith('.'))
     except OSError as error:
-        raise UserError(f'{root} cannot be listed: {error.strerror}. Change its permissions.') from error
+        raise UserError(
+            f'{error.filename or root} cannot be listed: {error.strerror}. Change its permissions.'
+        ) from error
 
 
 def _is_file(entry: os.DirEntry) -> bool:

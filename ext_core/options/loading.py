@@ -315,8 +315,11 @@ def _complete_datasets(opt: dict) -> None:
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
         for key in [key for key in dataset if key.startswith('dataroot')]:
-            if isinstance(dataset[key], str):
-                dataset[key] = _expanded(dataset[key])
+            value = dataset[key]
+            if isinstance(value, str):
+                dataset[key] = _expanded(value)
+            elif isinstance(value, list):
+                dataset[key] = [_expanded(one) if isinstance(one, str) else one for one in value]
 
 
 def _expanded(path: str) -> str:

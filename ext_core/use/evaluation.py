@@ -51,11 +51,11 @@ def load_experiment(folder: Path) -> tuple[Method, dict]:
 
 # ---------------------------------------------------------------------- images
 def validation_sets(opt: dict) -> dict[str, Folders]:
-    """(HR, LR) folders of the validation sets in an option file, by their names."""
+    """(HR, LR) folders of the validation sets in an option file, by their names; not of those with several folders."""
     return {
         str(section.get('name', key)): (Path(section['dataroot_gt']), Path(section['dataroot_lq']))
         for key, section in (opt.get('datasets') or {}).items()
-        if key.startswith('val') and {'dataroot_gt', 'dataroot_lq'} <= section.keys()
+        if key.startswith('val') and all(isinstance(section.get(f'dataroot_{side}'), str) for side in ('gt', 'lq'))
     }
 
 

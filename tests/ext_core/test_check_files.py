@@ -10,6 +10,7 @@ from basicsr.data import build_dataset
 from basicsr.utils.registry import ARCH_REGISTRY
 from check_recipes import esrgan, find_problems, psnr, put, swinir_on_lmdb, write_images, write_lmdb
 
+from ext_core.errors import UserError
 from ext_core.options import check
 
 
@@ -307,3 +308,55 @@ def test_a_link_to_nothing_where_results_go_is_named(data, name):
     assert problem == f'{data / name} is a link to disk, which is not there. Make that folder, or remove the link.'
     Path(name).resolve().mkdir()
     assert find_problems(psnr(), is_train=True) == []
+
+
+# ---------------------------------------------------------------------- several folders
+@pytest.fixture
+def two_folders(data):
+    """``two_folders(**keys of datasets:train)``: the second has subfolders, and LR files with another ending."""
+    for folder, size, suffix in (('gt2', 64, '.png'), ('lq2', 16, '.bmp')):
+        (data / folder).mkdir()
+        write_images(data / folder / 'deep', size, 'abcdef', suffix=suffix)
+
+    def options(**keys) -> dict:
+        opt = put('datasets:train:type', 'ExtPairedImageDataset')
+        roots = {'dataroot_gt': ['gt', 'gt2'], 'dataroot_lq': ['lq', 'lq2'], 'subfolders': True}
+        opt['datasets']['train'] = {k: v for k, v in opt['datasets']['train'].items() if k != 'use_shuffle'}
+        opt['datasets']['train'] |= roots | keys
+        return opt
+
+    return options
+
+
+def test_every_folder_is_looked_at(data, two_folders):
+    assert find_problems(two_folders(dataroot_weights=[3, 1]), is_train=True) == []
+    (data / 'lq2' / 'deep' / 'e.bmp').unlink()
+    assert len(one(data, ['6 images in gt2, 5 in lq2', 'partner: deep/e.png'], two_folders)) == 1
+    write_images(data / 'lq2' / 'deep', 12, 'e', suffix='.bmp')
+    one(data, ['gt2/deep/e.png is 64 x 64', 'lq2/deep/e.bmp, 12 x 12'], two_folders)
+    write_images(data / 'lq2' / 'deep', 16, 'e')
+    one(data, ['dataroot_lq: in lq2', 'e.bmp and deep/e.png differ in their endings only'], two_folders)
+
+
+def test_weights_and_numbers_of_folders_are_checked(two_folders):
+    def said(**keys) -> str:
+        with pytest.raises(UserError) as caught:
+            check.check_options(two_folders(**keys), is_train=True)
+        return str(caught.value)
+
+    assert 'must have a number above 0 for each of 2 folders, but is [1, 0]' in said(dataroot_weights=[1, 0])
+    assert 'must have a number above 0 for each of 2 folders, but is [1]' in said(dataroot_weights=[1])
+    assert 'dataroot_lq names 1 folders and dataroot_gt 2' in said(dataroot_lq=['lq'])
+    assert 'dataroot_gt: folder not found: nowhere' in said(dataroot_gt=['gt', 'nowhere'])
+
+
+def test_high_resolution_images_of_several_folders(data, two_folders):
+    keys = {'type': 'HRImageDataset', 'dataroot_weights': [1, 2]}
+    opt = two_folders(**keys) | {'model_type': 'ExtSRModel', 'degrade': {'type': 'Bicubic'}}
+    for key in ('dataroot_lq', 'filename_tmpl'):
+        del opt['datasets']['train'][key]
+    assert find_problems(opt, is_train=True) == []
+    (data / 'gt2' / 'deep' / 'notes.txt').write_text('x')
+    opt['datasets']['train']['max_bad_samples'] = 0
+    (problem,) = find_problems(opt, is_train=True)
+    assert 'notes.txt: it is not an image' in problem

@@ -26,7 +26,7 @@ def sample(dataset) -> dict:
 def test_dataset(lmdbs, backend, name):
     opt = section(backend, type=name, gt_size=8, use_hflip=True, use_rot=True)
     opt['dataroot_lq'] = opt['dataroot_gt']
-    if name == 'PairedImageDataset':
+    if name.endswith('PairedImageDataset'):
         opt['scale'] = 1
     for wrapped in (False, True):
         dataset = build_dataset(opt)

@@ -297,3 +297,13 @@ def test_real_pairs_need_low_quality_images():
 def test_batches_without_lq_need_a_degradation():
     with pytest.raises(ValueError, match='batches have no lq'):
         build(options('GANSRModel', **GAN)).feed_data({'gt': torch.rand(1, 3, 128, 128)})
+
+
+def test_pairs_with_sharpened_ground_truth():
+    """As in Real-ESRGAN for pairs on disk: ``gt_usm`` sharpens, LQ images stay."""
+    (pair,) = batches(1)
+    pair = {'lq': in_levels(pair['lq']), 'gt': pair['gt'], 'sample_key': ['0 0', '0 1']}
+    model = build({**model_options('supervised'), 'degrade': {'type': 'Pairs', 'gt_usm': True}})
+    run(model, [pair])
+    assert torch.equal(model.lq, pair['lq'])
+    assert torch.equal(model.gt, USMSharp()(pair['gt']))
