@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 _METRICS = ['lpips', 'scikit-image']
+_IQA = ['pyiqa']  # an extra of its own: it brings some fifty packages, among them transformers and a second OpenCV
 _OPTIMIZERS = ['pytorch_optimizer']
 _EXPORT = ['onnx', 'onnxruntime', 'spandrel']
 _DOCS = ['furo', 'myst-parser', 'sphinx']
@@ -50,6 +51,7 @@ setup(
     ],
     extras_require={
         'metrics': _METRICS,
+        'iqa': _IQA,
         'optimizers': _OPTIMIZERS,
         'export': _EXPORT,
         'docs': _DOCS,

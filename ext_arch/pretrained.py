@@ -124,7 +124,7 @@ def download_published(name: str, folder: Path) -> Path:
     target = folder / network.published
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
+        with socket_timeout(DOWNLOAD_TIMEOUT):
             torch.hub.download_url_to_file(
                 network.url, str(target), hash_prefix=network.sha256_prefix, progress=sys.stderr.isatty()
             )
@@ -215,7 +215,7 @@ def _random_weights(name: str) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
+def socket_timeout(seconds: float) -> Iterator[None]:
     """torch.hub offers no timeout, and urllib's default is to wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

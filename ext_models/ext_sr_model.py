@@ -8,26 +8,30 @@ from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models import lr_scheduler as basicsr_schedulers
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ext_arch.luma import LumaNetwork
+from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degrader import Degrader
 from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.optimizers import find_optimizer, parameter_groups, where_to_get_more
 from ext_models.precision import AMP_TYPES, Precision
+from ext_models.registries import registered
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, option_suffix, select_weights
 
 UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of batch_size_per_gpu.'
+ASKED = {'lq', 'sr_ema'}  # what a loss gets beside two images where its ``forward`` has a parameter of that name
 RESERVED = ('pix', 'percep', 'style', 'tv', 'gan', 'pretrain', 'mmd')  # names of values in the log
 
 
@@ -56,7 +60,8 @@ class ExtSRModel(SRModel):
     """Trains a generator on any number of weighted losses. Takes BasicSR's SRModel option files unchanged.
 
     ``train:losses`` names further losses of (sr, gt), each ``{type: ..., loss_weight: ...}``, logged under its name. A
-    loss whose ``forward`` has a parameter ``lq`` gets the network's input too.
+    loss whose ``forward`` has a parameter ``lq`` gets the network's input too; one that has ``sr_ema`` gets what the
+    averaged network makes of it.
 
     ``path:strict_load_g_except`` lists layers that keep their initial weights when ``pretrain_network_g`` is loaded:
     EDSR at scale 4 takes all but ``upsample`` from EDSR at scale 2. The same holds for other networks' suffixes.
@@ -127,6 +132,11 @@ class ExtSRModel(SRModel):
             "Iterations between measurements of the norm of each loss's gradient at the generated images, logged as "
             '`grad_pix`, `grad_percep`, ...; 0: never.',
         ] = 0
+        augment: Annotated[
+            dict | None,
+            '`{mixup: 0.2, cutmix: 0.2, resizemix: 0.2, cutblur: 0.2}`: how often the pairs of a batch are mixed, and '
+            'which way.',
+        ] = None
         nonfinite: Annotated[
             dict | None,
             '`{action: stop, max: 10, every: 10}`: what happens when a loss or gradient is NaN or infinite.',
@@ -178,6 +188,15 @@ class ExtSRModel(SRModel):
                 Precision(None, 'cpu', train['grad_clip'])
             except ValueError as error:
                 yield 'train:grad_clip', str(error).removeprefix('grad_clip ')
+        if isinstance(train.get('augment'), dict):
+            if not cls.DEGRADES:
+                yield 'train:augment', f'it mixes pairs, and {cls.__name__} has none. Remove it.'
+            try:
+                BatchAugmentation(**train['augment'])
+            except ValueError as error:
+                yield 'train:augment', str(error)
+            except TypeError:  # keys and kinds of values, of which the check says more
+                pass
         gpus = opt.get('num_gpu')
         if isinstance(gpus, int) and gpus > 1 and not opt.get('dist') and (train.get('amp') or train.get('compile')):
             yield (
@@ -189,6 +208,10 @@ class ExtSRModel(SRModel):
             style = name.endswith('_style') and name.removesuffix('_style') in losses  # of a perceptual loss
             if f'{name}_opt' in train or name in RESERVED or style:
                 yield f'train:losses:{name}', 'the log has another value of this name. Choose another name.'
+            loss = registered(LOSS_REGISTRY, losses[name])
+            asked = signature(loss.forward).parameters if hasattr(loss, 'forward') else ()
+            if 'sr_ema' in asked and not train.get('ema_decay'):
+                yield f'train:losses:{name}', 'needs averaged weights. Set train:ema_decay, such as 0.999.'
         if opt.get('degrade') and not cls.DEGRADES:
             yield 'degrade', f'{cls.__name__} learns a degradation itself. Remove it.'
         batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
@@ -234,6 +257,7 @@ class ExtSRModel(SRModel):
         self.init_ema(self.opt['train'].get('ema_decay', 0))
         self.init_networks()
         self.degrader = self.build_degrader()
+        self.augment = BatchAugmentation(**self.train_option('augment')) if self.train_option('augment') else None
         self.init_losses()
         self.setup_optimizers()
         self.setup_schedulers()
@@ -308,7 +332,7 @@ class ExtSRModel(SRModel):
         self.cri_tv = self.build_loss('tv_opt')
         sections = _further_losses(self.opt['train'])
         self.losses = {name: self._built(section, f'train:losses:{name}') for name, section in sections.items()}
-        self._take_lq = {name for name, loss in self.losses.items() if 'lq' in signature(loss.forward).parameters}
+        self._asks = {name: signature(loss.forward).parameters.keys() & ASKED for name, loss in self.losses.items()}
 
     def build_loss(self, key: str) -> Any:
         """The loss of ``train:<key>`` on the device, or None where the option file has none."""
@@ -383,11 +407,16 @@ class ExtSRModel(SRModel):
         self.supervised_step(self.generator_losses)
 
     def start_step(self, current_iter: int) -> None:
-        """What every step begins with: LQ images, where training makes them."""
+        """What every step begins with: LQ images, where training makes them, and mixtures of pairs."""
         self.gradient_norms.start(current_iter)
         if self.degrader is not None:
             made = self.degrader(self.gt, self.lq, self.sample_keys)
             self.lq, self.gt, self.real = (self._to_device(images) for images in made)
+        if self.augment is not None:
+            rng = np.random.default_rng([self.opt['manual_seed'], current_iter, self.opt['rank']])
+            images = [self.lq, self.gt] if self.real is None else [self.lq, self.gt, self.real]
+            self.lq, self.gt, *real = map(self._to_device, self.augment(rng, *images))
+            self.real = real[0] if real else None
 
     def supervised_step(self, losses_of: Callable[[Tensor, Any], dict[str, Tensor]]) -> None:
         """One update of the generator alone, on ``losses_of(sr, gt)``."""
@@ -420,8 +449,12 @@ class ExtSRModel(SRModel):
                 losses[f'{self.LOSS_PREFIX}style'] = style
         if self.cri_tv:
             losses[f'{self.LOSS_PREFIX}tv'] = self.cri_tv(sr)
+        more = {'lq': self.lq_chunk} if self.losses else {}
+        if any('sr_ema' in asked for asked in self._asks.values()):
+            with torch.no_grad():
+                more['sr_ema'] = self.net_g_ema(self.lq_chunk)
         for name, loss in self.losses.items():
-            value = loss(sr, gt, lq=self.lq_chunk) if name in self._take_lq else loss(sr, gt)
+            value = loss(sr, gt, **{key: more[key] for key in self._asks[name]})
             if isinstance(value, tuple):  # a perceptual loss
                 value, style = value
                 if style is not None:

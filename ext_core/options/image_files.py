@@ -19,7 +19,7 @@ _META_LINE = re.compile(r'.*\((\d+),\s*(\d+)(?:,\s*\d+)?\)')
 
 
 def folder_names(root: Path, subfolders: bool = False) -> list[str]:
-    """Names of a folder's files, sorted, without hidden ones: what BasicSR's ``scandir`` finds, or with subfolders ours.
+    """Names of a folder's files, sorted, without hidden ones: what BasicSR's ``scandir`` finds; ours with subfolders.
 
     Raises:
         UserError: If the folder cannot be listed, or holds a link that leads to itself, at which ``scandir`` stumbles.

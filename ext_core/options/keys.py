@@ -24,6 +24,7 @@ from ext_core.options.declared import (
 )
 from ext_core.options.problems import LAUNCHER_DATASETS, Problem, did_you_mean, section
 from ext_core.options.signatures import Parameter, fits, parameters_of, words
+from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degradations import degradation_class
 from ext_models.degrader import Degrader
 from ext_models.optimizers import find_optimizer
@@ -31,6 +32,7 @@ from ext_models.registries import look_up, registered
 
 METRIC_GIVEN = ('img', 'img2')
 SETTINGS = {  # sections of train that are no components
+    'train:augment': parameters_of(BatchAugmentation),
     'train:nonfinite': parameters_of(NonFinite),
     'train:compile': {
         **parameters_of(Compile),

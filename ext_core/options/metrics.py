@@ -61,7 +61,7 @@ def leave_out_metrics(opt: dict) -> list[str]:
     """Take the optional metrics that cannot run on this machine out of checked options.
 
     A section of ``val:metrics`` is optional if it says ``optional: true``. The word is taken out of those that stay:
-    a metric would get it as an argument.
+    a metric would get it as an argument. Where a metric says itself what is better, as those of pyiqa do, it is put in.
 
     Args:
         opt (dict): Options in which the check finds nothing. ``val:metrics`` is changed; None if none is left.
@@ -78,7 +78,8 @@ def leave_out_metrics(opt: dict) -> list[str]:
         if missing:
             del metrics[key]
         else:
-            metrics[key] = {name: value for name, value in options.items() if name != 'optional'}
+            better = {'better': metric.better} if hasattr(metric, 'better') else {}
+            metrics[key] = {**better, **{name: value for name, value in options.items() if name != 'optional'}}
     if said and not metrics:
         opt['val']['metrics'] = None  # an empty section would log empty results
     return said

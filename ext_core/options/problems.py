@@ -62,6 +62,11 @@ def unknown_type(where: str, name: Any, kind: str, *registries: Any) -> Problem:
     """A ``type`` that no registry holds."""
     if name is None:
         return Problem(f'{where}:type', f'is missing. Name the {kind} there.')
+    from ext_losses.pyiqa_networks import PREFIX, how_to_get  # which needs torch; others need problems without it
+
+    if remedy := how_to_get(name):
+        return Problem(f'{where}:type', remedy)
     names = {key.removesuffix(SUFFIX) for registry in registries for key, _ in registry}
-    hint = did_you_mean(name, names) or f' Registered: {", ".join(sorted(names))}.'
+    shown = sorted(key for key in names if not key.startswith(PREFIX))
+    hint = did_you_mean(name, names) or f' Registered: {", ".join(shown)}.'
     return Problem(f'{where}:type', f"there is no {kind} '{name}'.{hint}")

@@ -12,6 +12,9 @@ from ext_core.options.keys import METRIC_GIVEN
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.schema import registered
 from ext_core.options.signatures import NEEDED, Parameter, parameters_of, summary_of, words
+from ext_losses.pyiqa_loss import PyIQALoss
+from ext_metrics.pyiqa_metric import pyiqa_metric
+from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degradations import DEGRADATION_REGISTRY
 from ext_models.degrader import Degrader
 
@@ -98,6 +101,8 @@ def _options() -> Iterator[str]:
     yield entries(base['path'])
     yield '## train\n\nOf every model of this plugin:\n'
     yield entries(base['train'])
+    yield '### augment\n'
+    yield entries(parameters_of(BatchAugmentation))
     yield '### nonfinite\n'
     yield entries(parameters_of(declared.NonFinite))
     yield '### Optimizers and schedules\n'
@@ -147,6 +152,9 @@ def _components() -> Iterator[str]:
                 yield entries({k: p for k, p in {**always, **trained}.items() if k not in LAUNCHER_DATASETS})
             elif value.__module__.startswith('ext_'):
                 yield _entry(name, value, given)
+        if registry in (LOSS_REGISTRY, METRIC_REGISTRY):
+            theirs: Any = PyIQALoss if registry is LOSS_REGISTRY else pyiqa_metric
+            yield _entry('pyiqa.NAME', theirs, (*given, 'name'))
 
 
 def _entry(name: str, target: Any, given: tuple, level: str = '###') -> str:

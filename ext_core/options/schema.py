@@ -16,6 +16,9 @@ from ext_core.options import declared
 from ext_core.options.keys import METRIC_GIVEN, schedules
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import Parameter, parameters_of, summary_of
+from ext_losses.pyiqa_loss import PyIQALoss
+from ext_metrics.pyiqa_metric import pyiqa_metric
+from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degradations import DEGRADATION_REGISTRY
 from ext_models.degrader import Degrader
 
@@ -52,6 +55,7 @@ def option_schema() -> dict:
             train['properties'][key] |= {'$ref': '#/$defs/optimizer'}
     train['properties']['losses']['additionalProperties'] = {'$ref': '#/$defs/loss'}
     train['properties']['scheduler'] |= {'$ref': '#/$defs/scheduler'}
+    train['properties']['augment'] |= _called(BatchAugmentation)
     train['properties']['nonfinite'] |= _called(declared.NonFinite)
     val, logger = _section(merged['val']), _section(merged['logger'])
     val['properties']['metrics'] |= {
@@ -99,10 +103,13 @@ def option_schema() -> dict:
         ],
         '$defs': {
             'network': _networks(networks),
-            'loss': _kind('loss', {name: _called(value) for name, value in losses.items()}),
+            'loss': _or_pyiqa(_kind('loss', {name: _called(v) for name, v in losses.items()}), _called(PyIQALoss)),
             'degradation': _degradations(networks),
             'dataset': _kind('dataset', {name: _dataset(value) for name, value in kinds.items()}),
-            'metric': _kind('metric', {n: _metric(value) for n, value in registered(METRIC_REGISTRY).items()}),
+            'metric': _or_pyiqa(
+                _kind('metric', {name: _metric(value) for name, value in registered(METRIC_REGISTRY).items()}),
+                _metric(pyiqa_metric, 'name'),
+            ),
             'optimizer': _kind('optimizer', {name: _optimizer(value) for name, value in optimizers.items()}, True),
             'scheduler': _kind('schedule', {name: _schedule(value) for name, value in sorted(plans.items())}),
             'whole_network': _complete({name: parameters_of(value) for name, value in networks.items()}),
@@ -135,9 +142,18 @@ def _called(target: Callable, given: tuple = (), more: dict | None = None) -> di
     return _closed({**keys, **(more or {})}, summary_of(target))
 
 
-def _metric(target: Callable) -> dict:
+def _metric(target: Callable, *given: str) -> dict:
     runners = {key: _property(parameter) for key, parameter in parameters_of(declared.Metric).items()}
-    return _called(target, METRIC_GIVEN, runners)
+    return _called(target, (*METRIC_GIVEN, *given), runners)
+
+
+def _or_pyiqa(found: dict, then: dict) -> dict:
+    """Also the names of pyiqa, about which the check says the rest."""
+    theirs = {'type': 'string', 'pattern': r'^pyiqa\.'}
+    said, names = (found['properties']['type'].pop(key) for key in ('description', 'enum'))
+    found['properties']['type'] = {'description': said, 'anyOf': [{'enum': names}, theirs]}
+    found['allOf'].append({'if': {'properties': {'type': theirs}, 'required': ['type']}, 'then': then})
+    return found
 
 
 def _networks(networks: Mapping[str, Callable]) -> dict:

@@ -310,15 +310,16 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
 
 
 def _compared(loss: type, options: dict, shape: tuple, images: int, source: tuple | None) -> Any:
-    """What a loss makes of images, and of the network's input where it asks and may get it (``source`` is its shape):
+    """What a loss makes of images, and where it asks of what ``train:losses`` get (``source`` is the shape of lq):
     on 'meta', or with numbers where an operation needs them."""
     arguments = {name: value for name, value in options.items() if name != 'type'}
     for device, make in (('meta', partial(build, loss, arguments)), ('cpu', partial(loss, **arguments))):
         try:
             with torch.no_grad(), torch.device(device):
                 built = make()
-                asks = 'lq' in inspect.signature(built.forward).parameters
-                more = {'lq': torch.rand((2, *source))} if asks and source else {}
+                asked = inspect.signature(built.forward).parameters.keys()
+                sizes = {'lq': (2, *source), 'sr_ema': shape} if source else {}
+                more = {name: torch.rand(sizes[name]) for name in asked & sizes.keys()}
                 return built(*(torch.rand(shape) for _ in range(images)), **more)
         except Exception:
             if device == 'cpu':

@@ -35,7 +35,8 @@ _RECORD = 2  # raise it where records of before must not be trusted any more
 
 
 def metrics_of(names: Sequence[str], rgb: bool) -> tuple[Metrics, dict[str, str]]:
-    """Metrics by name, ours or any that is registered as ``calculate_<name>``, and why others are left out.
+    """Metrics by name, ours, ``pyiqa.<name>`` or any that is registered as ``calculate_<name>``, and why others are
+    left out.
 
     Args:
         names (Sequence[str]): For instance 'psnr', 'lpips'.
@@ -46,12 +47,18 @@ def metrics_of(names: Sequence[str], rgb: bool) -> tuple[Metrics, dict[str, str]
     """
     from basicsr.utils.registry import METRIC_REGISTRY
 
+    from ext_losses.pyiqa_networks import PREFIX, how_to_get
+
     metrics: Metrics = {}
     for name in names:
-        metrics[name] = dict(OUR_METRICS.get(name, {'type': f'calculate_{name}'}))
+        # papers measure the whole image, too, with what pyiqa has
+        other = {'type': name, 'crop_border': 0} if name.startswith(PREFIX) else {'type': f'calculate_{name}'}
+        metrics[name] = dict(OUR_METRICS.get(name, other))
         if metrics[name]['type'] not in METRIC_REGISTRY:
             known = ', '.join(sorted(key.removeprefix('calculate_') for key, _ in METRIC_REGISTRY))
-            raise UserError(f"there is no metric '{name}'. There are: {known}.")
+            raise UserError(how_to_get(name) or f"there is no metric '{name}'. There are: {known}.")
+        better = getattr(METRIC_REGISTRY.get(metrics[name]['type']), 'better', None)
+        metrics[name] |= {'better': better} if better else {}
         if rgb and 'test_y_channel' in metrics[name]:
             metrics[name]['test_y_channel'] = False
     return usable_metrics(metrics)

@@ -2,7 +2,7 @@
 
 import own_losses  # noqa: F401  # registers losses
 import pytest
-from check_recipes import psnr
+from check_recipes import find_problems, psnr
 from recipes import FEATURE
 
 from ext_core.errors import UserError
@@ -93,3 +93,35 @@ def test_a_list_without_a_loss_is_none(losses):
     del opt['train']['pixel_opt']
     with pytest.raises(UserError, match='none of pixel_opt, perceptual_opt, losses is given'):
         check.check_options(opt, is_train=True)
+
+
+# ---------------------------------------------------------------------- the averaged network, mixed pairs
+def test_a_loss_of_the_averaged_network_needs_averaged_weights():
+    opt = psnr() | {'model_type': 'ExtSRModel'}
+    opt['train']['losses'] = {'ldl': {'type': 'LDLLoss', 'loss_weight': 0.1}}
+    check.check_options(opt, is_train=True)
+    opt['train']['ema_decay'] = 0
+    said = 'train:losses:ldl needs averaged weights. Set train:ema_decay, such as 0.999.'
+    assert find_problems(opt, is_train=True) == [said]
+
+
+@pytest.mark.parametrize(
+    ('section', 'said'),
+    [
+        ({'mixup': 2}, "train:augment:mixup must be a number from 0 to 1, but is '2'."),
+        ({'mixup': 'often'}, "train:augment:mixup must be a number from 0 to 1, but is the text 'often'."),
+        ({'cutmixx': 0.1}, "train:augment:cutmixx: unknown key; ExtSRModel would ignore it. Did you mean 'cutmix'?"),
+        (
+            {'mixup': 0.6, 'cutblur': 0.6},
+            'train:augment: the probabilities of mixup, cutmix, resizemix, cutblur add up',
+        ),
+        ('all', "train:augment must be a section or ~, but is the text 'all'."),
+    ],
+)
+def test_batch_augmentations(section, said):
+    opt = psnr() | {'model_type': 'ExtSRModel'}
+    opt['train']['augment'] = {'mixup': 0.2, 'cutmix': 0.2, 'resizemix': 0.2, 'cutblur': 0.2}
+    assert find_problems(opt, is_train=True) == []
+    opt['train']['augment'] = section
+    problems = find_problems(opt, is_train=True)
+    assert any(problem.startswith(said) for problem in problems), problems

@@ -16,6 +16,7 @@ from ext_core.options import check, keys, loading
 from ext_core.options.declared import Metric, NonFinite, dataset_keys, model_keys
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import NEEDED, fits, parameters_of
+from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.registries import look_up
 
 pytestmark = pytest.mark.usefixtures('data')
@@ -33,6 +34,7 @@ train:
   losses: {x: {type: LowPassL1Loss, loss_weight: 0.1}}
   gan_opt: {type: RelativisticAdversarialLoss, loss_weight: 0.005}
   mask_opt: {type: ErrorMask, k: 0.2}
+  augment: {mixup: 0.1}
   nonfinite: {action: skip, max: 3}
 """
 FILES = {'ours': OURS, "BasicSR's": 'model_type: SRModel'}
@@ -56,6 +58,7 @@ def sections(opt: dict) -> dict[str, set[str]]:
         if where.startswith('train:optim_') and model.__name__ == 'GANSRModel':
             found[where].add('lr_mult')
     if model.__name__ == 'GANSRModel':
+        found['train:augment'] = {*parameters_of(BatchAugmentation)}
         found['train:nonfinite'] = {*parameters_of(NonFinite)}
         found['train:compile'] = {*parameters_of(torch.compile)} - {'model'}
     return found
@@ -64,7 +67,7 @@ def sections(opt: dict) -> dict[str, set[str]]:
 def values(opt: dict) -> dict[str, object]:
     """A valid value of each key that any section declares: what the file has, the default, or one of the kind."""
     model = look_up(MODEL_REGISTRY, opt['model_type'])
-    forms = [*model_keys(model).values(), parameters_of(Metric), parameters_of(NonFinite)]
+    forms = [*model_keys(model).values(), *map(parameters_of, (Metric, BatchAugmentation, NonFinite))]
     for data_opt in opt['datasets'].values():
         forms.append(dataset_keys(look_up(DATASET_REGISTRY, data_opt['type']), True)[0])
     forms += [parameters_of(target) for _, _, target, _ in keys.components(opt)]

@@ -86,7 +86,7 @@ def test_shares_are_the_weights():
     assert repeated(groups, None) == list('abcdefgxyz')
     with pytest.raises(ValueError, match='dataroot_weights must have a number above 0 for each of 3 folders'):
         repeated(groups, [1, 2])
-    with pytest.raises(ValueError, match='more than 50,000,000 samples. Raise the smallest'):
+    with pytest.raises(ValueError, match=r'more than 50,000,000 samples\. Raise the smallest'):
         repeated(groups, [1, 1, 1e-9])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
+from basicsr.losses.loss_util import get_refined_artifact_map
 from own_losses import MODELS, data_for, degradation, gan, supervised
 from processes import on_processes
 from recipes import FEATURE, PIXEL, batches, build, options, run
@@ -294,3 +295,29 @@ def test_without_another_loss_one_of_the_list_is_enough():
         with pytest.raises(ValueError, match='none of pixel_opt, perceptual_opt, losses is given'):
             build(supervised(losses=losses))
     assert build_loss(TERM).loss_weight == 0.3
+
+
+# ---------------------------------------------------------------------- what the averaged network makes
+def test_a_loss_that_names_sr_ema_gets_what_the_averaged_network_makes_of_its_chunk():
+    """LDL as BasicSR's RealESRGANModel computes it, in a GAN, with chunks."""
+    gan_opt = {'type': 'AdversarialLoss', 'loss_weight': 5e-3}
+    losses = {'ldl': {'type': 'LDLLoss', 'loss_weight': 0.5}}
+    train = {'gan_opt': gan_opt, 'losses': losses, 'ema_decay': 0.9, 'accumulate': 2}
+    model = build(options('GANSRModel', discriminator='UNetDiscriminatorSN', **train))
+    first, second = batches(2, size=4, gt_size=32)
+    run(model, [first])
+    with torch.no_grad():
+        sr, sr_ema = model.net_g(second['lq']), model.net_g_ema(second['lq'])
+    parts = [images.chunk(2) for images in (second['gt'], sr, sr_ema)]
+    expected = []
+    for gt, own, averaged in zip(*parts, strict=True):
+        weights = get_refined_artifact_map(gt, own, averaged, 7)
+        expected.append(0.5 * torch.nn.functional.l1_loss(weights * own, weights * gt))
+    (log,) = run(model, [second], start=2)
+    assert log['l_g_ldl'] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+
+
+def test_averaged_weights_are_needed():
+    opt = options('ExtSRModel', discriminator=None, losses={'ldl': {'type': 'LDLLoss'}})
+    with pytest.raises(ValueError, match=r'train:losses:ldl: needs averaged weights\. Set train:ema_decay'):
+        build(opt)
