@@ -14,7 +14,7 @@ from ext_core.errors import UserError
 from ext_core.project import INSTALLED, PROJECT, as_called, by_console
 
 LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'opencv-python', 'lmdb', 'mmengine', 'scikit-image',
-             'lpips', 'spandrel')  # fmt: skip
+             'lpips', 'spandrel', 'pyiqa')  # fmt: skip
 REGISTRIES = ('ARCH', 'LOSS', 'DATASET', 'METRIC', 'MODEL')
 WEIGHTS = ('vgg19', 'vgg16', 'alexnet')
 FREE_SPACE = 2e9  # bytes; a few checkpoints of a large network with its optimizer

@@ -105,12 +105,16 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     if checked:
         return
     if issubclass(dataset, PairedImageDataset):
-        counts = []
+        any_ending, found = 'subfolders' in known, []
         for gt_root, lq_root in zip(roots_of(data_opt['dataroot_gt']), roots_of(data_opt['dataroot_lq']), strict=False):
-            any_ending = 'subfolders' in known
-            counts.append((yield from _pairs(opt, where, data_opt, Path(gt_root), Path(lq_root), any_ending)))
-        if where == 'datasets:train' and all(counts) and not data_opt.get('dataroot_weights'):
-            yield from filling(opt, data_opt, sum(counts))
+            found.append((yield from _pairs(opt, where, data_opt, Path(gt_root), Path(lq_root), any_ending)))
+        lq_names = sorted((name for names in found for name in names), key=lambda name: (Path(name).stem, name))
+        alike = [pair for pair in pairwise(lq_names) if Path(pair[0]).stem == Path(pair[1]).stem]
+        if where != 'datasets:train' and alike and section(opt, 'val').get('save_img'):
+            text = f'{" and ".join(alike[0])} would be saved as one picture (val:save_img). Rename one of them.'
+            yield Problem(where, text)
+        if where == 'datasets:train' and all(found) and not data_opt.get('dataroot_weights'):
+            yield from filling(opt, data_opt, len(lq_names))
     elif 'dataroot_real_lq' in known and where == 'datasets:train':
         yield from _pools(opt, where, data_opt, {'dataroot_gt': 1, 'dataroot_real_lq': opt['scale']})
     elif 'dataroot_real_lq' in known:
@@ -371,11 +375,11 @@ def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
 # ---------------------------------------------------------------------- pairs
 def _pairs(
     opt: dict, where: str, data_opt: dict, gt_root: Path, lq_root: Path, any_ending: bool
-) -> Generator[Problem, None, int]:
+) -> Generator[Problem, None, list[str]]:
     """Low-quality and ground-truth images of two roots: do they match in number, name and size?
 
-    ``any_ending`` says that the endings of a pair's files may differ. Returns the number of pairs; 0 where they do not
-    match.
+    ``any_ending`` says that the endings of a pair's files may differ. Returns the names of the low-quality images; none
+    where they do not match.
     """
     is_lmdb, deep = section(data_opt, 'io_backend').get('type') == 'lmdb', bool(data_opt.get('subfolders'))
     meta = None if is_lmdb else data_opt.get('meta_info_file')
@@ -386,7 +390,7 @@ def _pairs(
             wanted = partners(names, _listed(lq_root, is_lmdb, None, deep), template, is_lmdb)
         except ValueError as error:
             yield Problem(f'{where}:dataroot_lq', f'in {lq_root}, {error}')
-            return 0
+            return []
     else:
         wanted = {
             name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
@@ -405,7 +409,7 @@ def _pairs(
         faults = _absent(where, meta, files, _ABSENT)
     yield from faults
     if faults:
-        return 0
+        return []
     lqs, gts = _images(lq_root, [wanted[name] for name in chosen], is_lmdb), _images(gt_root, chosen, is_lmdb)
     looks = [(image_files.look(lq.source), image_files.look(gt.source)) for lq, gt in zip(lqs, gts, strict=True)]
     training, scale = where == 'datasets:train', opt.get('scale')
@@ -414,11 +418,6 @@ def _pairs(
         whys = [', '.join(f'{name}: {why}' for name, why in pair if why) or None for pair in named]
         yield from _unusable(where, data_opt, whys)
     else:
-        lq_names = sorted(wanted.values())
-        alike = [pair for pair in pairwise(lq_names) if Path(pair[0]).stem == Path(pair[1]).stem]
-        if alike and section(opt, 'val').get('save_img'):
-            text = f'{" and ".join(alike[0])} would be saved as one picture (val:save_img). Rename one of them.'
-            yield Problem(where, text)
         both = [image for pair in zip(lqs, gts, strict=True) for image in pair]
         yield from _damaged(where, both, 'Replace the file, or delete it and its partner.')
     known = [
@@ -431,7 +430,7 @@ def _pairs(
     if training:
         yield from _divisible(data_opt.get('gt_size'), scale)
         yield from _fitting(data_opt.get('gt_size'), {gt: size for _, _, gt, size in known})
-    return len(wanted)
+    return list(wanted.values())
 
 
 def _lq(root: Path, name: str) -> Image:

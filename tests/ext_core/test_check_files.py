@@ -350,6 +350,15 @@ def test_weights_and_numbers_of_folders_are_checked(two_folders):
     assert 'dataroot_gt: folder not found: nowhere' in said(dataroot_gt=['gt', 'nowhere'])
 
 
+def test_pictures_of_several_folders_keep_apart(data, two_folders):
+    opt = put('val:save_img', True, two_folders)
+    opt['datasets']['val'] = opt['datasets']['train'] | {'phase': 'val', 'name': 'two'}
+    for key in ('gt_size', 'use_hflip', 'use_rot', 'num_worker_per_gpu', 'batch_size_per_gpu', 'dataset_enlarge_ratio'):
+        del opt['datasets']['val'][key]
+    (problem,) = find_problems(opt, is_train=True)
+    assert problem.startswith('datasets:val: a.png and deep/a.bmp would be saved as one picture')
+
+
 def test_high_resolution_images_of_several_folders(data, two_folders):
     keys = {'type': 'HRImageDataset', 'dataroot_weights': [1, 2]}
     opt = two_folders(**keys) | {'model_type': 'ExtSRModel', 'degrade': {'type': 'Bicubic'}}
