@@ -1,7 +1,6 @@
 """Pairs of images from several folders or LMDBs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
@@ -44,12 +43,7 @@ class ExtPairedImageDataset(PairedImageDataset):
                 f'dataroot_lq names {len(lq_roots)} folders and dataroot_gt {len(gt_roots)}. Give as many of both, in '
                 'the same order.'
             )
-        gt_names, lq_names = images.names('dataroot_gt'), images.names('dataroot_lq')
-        if opt.get('meta_info_file') and not images.is_lmdb:
-            if len(gt_roots) > 1:
-                raise ValueError('meta_info_file lists the images of one folder, but there are several. Remove it.')
-            lines = Path(opt['meta_info_file']).read_text(encoding='utf-8').splitlines()
-            gt_names = [[line.split(' ')[0] for line in lines if line.strip()]]
+        gt_names, lq_names = images.names('dataroot_gt', opt.get('meta_info_file')), images.names('dataroot_lq')
         groups = []
         for gt_root, lq_root, gts, lqs in zip(gt_roots, lq_roots, gt_names, lq_names, strict=True):
             pairs, present = partners(gts, lqs, opt.get('filename_tmpl') or '{}', images.is_lmdb), set(lqs)

@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ext_data.decoding import decode
-from ext_data.roots import RootOptions, Roots, joined, repeated
+from ext_data.roots import RootOptions, Roots, repeated
 
 
 class HRPool(Dataset):
@@ -31,9 +31,7 @@ class HRPool(Dataset):
     def __init__(self, opt: dict):
         self.opt = opt
         self.images = Roots(opt, 'dataroot_gt')
-        roots, names = self.images.roots['dataroot_gt'], self.images.names('dataroot_gt')
-        groups = [[joined(root, name) for name in group] for root, group in zip(roots, names, strict=True)]
-        self.paths: list[str] = repeated(groups, opt.get('dataroot_weights'))
+        self.paths: list[str] = repeated(self.images.paths('dataroot_gt'), opt.get('dataroot_weights'))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
 
-from basicsr.data.data_util import paths_from_lmdb
 from basicsr.utils import FileClient
 
 LONGEST = 50_000_000  # samples of an epoch; their paths are kept in memory
@@ -35,10 +34,11 @@ def names_in(root: str, is_lmdb: bool, subfolders: bool = False) -> list[str]:
     """Keys of an LMDB, or paths of files relative to their folder; sorted, without hidden files and folders.
 
     Raises:
-        OSError, ValueError: If it is not there or cannot be read.
+        OSError: If it is not there or cannot be read.
     """
     if is_lmdb:
-        return sorted(paths_from_lmdb(root))
+        lines = (Path(root) / 'meta_info.txt').read_text(encoding='utf-8').splitlines()
+        return sorted(line.split('.')[0] for line in lines if line.strip())
     found, seen = [], set()
     for folder, inner, files in os.walk(root, onerror=_fail, followlinks=True):
         seen.add(os.path.realpath(folder))  # a link may lead back
@@ -117,29 +117,49 @@ class Roots:
         self.roots = {key: roots_of(opt[key]) for key in keys}
         self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
 
-    def names(self, key: str) -> list[list[str]]:
-        """See :func:`names_in`, of each root of a key.
+    def names(self, key: str, meta_info_file: str | None = None) -> list[list[str]]:
+        """See :func:`names_in`, of each root of a key; or those that a text file lists, of one folder.
 
         Raises:
+            ValueError: If a root cannot be listed, or ``meta_info_file`` is given for several.
             OSError: If there are no images in one.
         """
-        found = [names_in(root, self.is_lmdb, self.subfolders) for root in self.roots[key]]
-        for root, names in zip(self.roots[key], found, strict=True):
+        if len(self.roots[key]) > 1 and meta_info_file and not self.is_lmdb:
+            raise ValueError('meta_info_file lists the images of one folder, but there are several. Remove it.')
+        found = []
+        for root in self.roots[key]:
+            try:
+                if meta_info_file is None or self.is_lmdb:
+                    names = names_in(root, self.is_lmdb, self.subfolders)
+                else:
+                    lines = Path(meta_info_file).read_text(encoding='utf-8').splitlines()
+                    names = [line.strip().split(' ')[0] for line in lines if line.strip()]
+            except OSError as error:
+                kind = 'LMDB' if self.is_lmdb else 'folder'
+                raise ValueError(
+                    f'{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
+                ) from error
             if not names:
                 hint = '' if self.is_lmdb or self.subfolders else ' (subfolders: true reads those in it)'
                 raise FileNotFoundError(f'{key}: no images in {root}{hint}. Put images there, or correct the path.')
+            found.append(names)
         return found
+
+    def paths(self, key: str, meta_info_file: str | None = None) -> list[list[str]]:
+        """:meth:`names`, as :meth:`get` takes them, sorted."""
+        groups = zip(self.roots[key], self.names(key, meta_info_file), strict=True)
+        return [[joined(root, name) for name in sorted(names)] for root, names in groups]
 
     def get(self, path: str, *_: Any) -> bytes:
         """The content of ``root/name``; BasicSR's datasets call it as their FileClient."""
+        every = [root for roots in self.roots.values() for root in roots] if self.is_lmdb else []
         if self._client is None:
-            every = list(dict.fromkeys(root for roots in self.roots.values() for root in roots))
             places = {'db_paths': every, 'client_keys': every} if self.is_lmdb else {}
             self._client = FileClient(self.kind, **self.backend, **places)
         if not self.is_lmdb:
             return self._client.get(path)
-        root, suffix, key = path.rpartition('.lmdb/')  # a key has no dot
-        return self._client.get(key, f'{root}{suffix[:-1]}')
+        root = max((root for root in every if path.startswith(root + os.sep)), key=len)
+        return self._client.get(path.removeprefix(root + os.sep).replace(os.sep, '/'), root)
 
 
 def joined(root: str, name: str) -> str:

@@ -2,18 +2,18 @@
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from basicsr.data.transforms import augment, mod_crop
-from basicsr.utils import FileClient, get_root_logger, img2tensor, scandir
+from basicsr.utils import get_root_logger, img2tensor
 from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ext_data.decoding import decode
+from ext_data.roots import RootOptions, Roots, repeated
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
 
@@ -22,7 +22,8 @@ REDRAWS = 10  # unreadable real LR images in a row before a sample counts as fai
 class UnpairedImageDataset(Dataset):
     """HR images and real LR images that do not belong together, for unpaired training.
 
-    Both pools are folders, or both LMDBs. Files are read as 8-bit colour, see :func:`ext_data.decoding.decode`.
+    Both pools are folders, or both LMDBs; each may be several. Files are read as 8-bit colour, see
+    :func:`ext_data.decoding.decode`.
 
     **Training.** The index chooses the HR image. The real LR image is drawn at random for each sample, with its own
     crop, flips and rotation, so over the epochs every HR image meets every real one. All draws come from Python's
@@ -45,7 +46,7 @@ class UnpairedImageDataset(Dataset):
             * lq: (3, gt_size / scale, gt_size / scale), MATLAB-style bicubic of ``gt``, neither rounded nor clipped;
               equal to ``ext_arch.resize.bicubic_downscale``. Absent with ``make_lq: false``.
             * real_lq: (3, gt_size / scale, gt_size / scale), or whole in validation.
-            * gt_path, real_lq_path (str): Files, or keys of the LMDBs.
+            * gt_path, real_lq_path (str): Files, or ``folder/key`` of the LMDBs.
             * lq_path (str): The same as gt_path, where BasicSR's models look for a name.
 
     Raises:
@@ -54,12 +55,11 @@ class UnpairedImageDataset(Dataset):
     """
 
     @dataclass(kw_only=True)
-    class Options:
+    class Options(RootOptions):
         """Keys of the section in every phase."""
 
-        dataroot_gt: Annotated[str, 'HR images: a folder, or an LMDB.']
-        dataroot_real_lq: Annotated[str, 'Real LR images: a folder, or an LMDB.']
-        io_backend: Annotated[dict, 'Where the images are: type: disk, or type: lmdb, for both.']
+        dataroot_gt: Annotated[str | list[str], 'HR images: a folder or LMDB, or a list of them.']
+        dataroot_real_lq: Annotated[str | list[str], 'Real LR images: likewise, each drawn equally often.']
         scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
         meta_info_file: Annotated[
             str | None,
@@ -81,8 +81,9 @@ class UnpairedImageDataset(Dataset):
         self.scale: int = opt['scale']
         self.training = opt['phase'] == 'train'
         self.make_lq = opt.get('make_lq', True)
-        gt_paths = _pool(opt, 'dataroot_gt', opt.get('meta_info_file'))
-        self.real_lq_paths = _pool(opt, 'dataroot_real_lq', None)
+        self.images = Roots(opt, 'dataroot_gt', 'dataroot_real_lq')
+        gt_paths = repeated(self.images.paths('dataroot_gt', opt.get('meta_info_file')), opt.get('dataroot_weights'))
+        self.real_lq_paths = repeated(self.images.paths('dataroot_real_lq'), None)
         if self.training:
             self.gt_size = _crop_size(opt)
             self.paths = [{'gt_path': path} for path in gt_paths]
@@ -92,21 +93,20 @@ class UnpairedImageDataset(Dataset):
                 for number, path in enumerate(self.real_lq_paths)
             ]
         self._reported: set[str] = set()
-        self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict:
         gt_path = self.paths[index]['gt_path']
-        gt = self._read(gt_path, 'gt')
+        gt = self._read(gt_path)
         if self.training:
             gt = self._augmented(_random_crop(gt, self.gt_size, gt_path))
             real_lq, real_lq_path = self._random_real_lq()
         else:
             gt = mod_crop(gt, self.scale)
             real_lq_path = self.paths[index]['real_lq_path']
-            real_lq = self._read(real_lq_path, 'real_lq')
+            real_lq = self._read(real_lq_path)
         sample = {
             'gt': _tensor(gt),
             'real_lq': _tensor(real_lq),
@@ -127,7 +127,7 @@ class UnpairedImageDataset(Dataset):
         for _ in range(REDRAWS):
             path = random.choice(self.real_lq_paths)
             try:
-                crop = _random_crop(self._read(path, 'real_lq'), self.gt_size // self.scale, path)
+                crop = _random_crop(self._read(path), self.gt_size // self.scale, path)
                 return self._augmented(crop), path
             except Exception as error:
                 self._report(path, error)
@@ -146,34 +146,9 @@ class UnpairedImageDataset(Dataset):
     def _augmented(self, image: np.ndarray) -> np.ndarray:
         return augment(image, self.opt.get('use_hflip', True), self.opt.get('use_rot', True))
 
-    def _read(self, path: str, pool: str) -> np.ndarray:
+    def _read(self, path: str) -> np.ndarray:
         """(h, w, 3), BGR, float32, range [0, 1]."""
-        if self._client is None:
-            self._client = _file_client(self.opt)
-        return decode(self._client.get(path, pool), path).astype(np.float32) / 255.0
-
-
-def _pool(opt: dict, key: str, meta_info_file: str | None) -> list[str]:
-    """Files or LMDB keys of a pool, sorted, so that a seed means the same on every file system."""
-    root = Path(opt[key])
-    is_lmdb = opt['io_backend']['type'] == 'lmdb'
-    listing = root / 'meta_info.txt' if is_lmdb else meta_info_file
-    try:
-        if listing is None:
-            paths = sorted(scandir(str(root), full_path=True))
-        else:
-            lines = [line.strip() for line in Path(listing).read_text(encoding='utf-8').splitlines()]
-            names = sorted(line for line in lines if line)
-            # an LMDB's key ends at the first dot, a file's name at the first space
-            paths = [line.split('.')[0] if is_lmdb else str(root / line.split(' ')[0]) for line in names]
-    except OSError as error:
-        kind = 'LMDB' if is_lmdb else 'folder'
-        raise ValueError(
-            f'{key}: the {kind} {root} cannot be listed: {error}. Correct the path or io_backend:type.'
-        ) from error
-    if not paths:
-        raise FileNotFoundError(f'{key}: no images in {listing or root}. Put images there, or correct the path.')
-    return paths
+        return decode(self.images.get(path), path).astype(np.float32) / 255.0
 
 
 def _crop_size(opt: dict) -> int:
@@ -181,14 +156,6 @@ def _crop_size(opt: dict) -> int:
     if not isinstance(size, int) or size < scale or size % scale:
         raise ValueError(f'gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.')
     return size
-
-
-def _file_client(opt: dict) -> FileClient:
-    backend = dict(opt['io_backend'])
-    kind = backend.pop('type')
-    if kind == 'lmdb':
-        backend |= {'db_paths': [opt['dataroot_gt'], opt['dataroot_real_lq']], 'client_keys': ['gt', 'real_lq']}
-    return FileClient(kind, **backend)
 
 
 def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:

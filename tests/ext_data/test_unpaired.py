@@ -26,7 +26,7 @@ def test_training_sample(backend, scale):
     assert sample['gt'].shape == (3, 16, 16)
     assert sample['lq'].shape == sample['real_lq'].shape == (3, 16 // scale, 16 // scale)
     assert {sample[key].dtype for key in ('gt', 'lq', 'real_lq')} == {torch.float32}
-    path = '{}' if backend == 'lmdb' else 'hr/{}.png'
+    path = 'hr.lmdb/{}' if backend == 'lmdb' else 'hr/{}.png'
     assert sample['gt_path'] == sample['lq_path'] == path.format('h1')
     assert number_of(sample['gt']) == 1
     assert Path(sample['real_lq_path']).stem == LR_NAMES[number_of(sample['real_lq'])]
