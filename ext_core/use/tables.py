@@ -22,7 +22,12 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 def lower_is_better(options: Mapping[str, Any]) -> bool:
     """Of a metric, as BasicSR's validation takes it."""
-    return options.get('better', 'higher') == 'lower'
+    name = str(options.get('type'))
+    if 'better' in options or not name.startswith('pyiqa.'):
+        return options.get('better', 'higher') == 'lower'
+    from ext_losses.pyiqa_networks import PREFIX, configs  # which needs torch
+
+    return bool(configs().get(name.removeprefix(PREFIX), {}).get('lower_better'))
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

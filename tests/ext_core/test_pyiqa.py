@@ -19,6 +19,7 @@ from ext_core.errors import UserError
 from ext_core.options import check
 from ext_core.options.metrics import leave_out_metrics
 from ext_core.use.benchmark import metrics_of
+from ext_core.use.tables import lower_is_better
 from ext_losses import pyiqa_networks
 
 real = pytest.mark.skipif(importlib.util.find_spec('pyiqa') is None, reason='needs pyiqa')
@@ -115,6 +116,8 @@ def test_what_is_better_is_what_pyiqa_says(stand_in):
     opt = {'val': {'metrics': {name: {'type': f'pyiqa.{name}'} for name in names}}}
     assert leave_out_metrics(opt) == []
     assert [opt['val']['metrics'][name]['better'] for name in names] == ['lower', 'higher', 'higher']
+    assert [lower_is_better({'type': f'pyiqa.{name}'}) for name in names] == [True, False, False]  # for reports
+    assert not lower_is_better({'type': 'pyiqa.near', 'better': 'higher'})
     metrics, left_out = metrics_of([f'pyiqa.{name}' for name in names], rgb=False)
     assert left_out == {}
     assert metrics['pyiqa.near'] == {'type': 'pyiqa.near', 'crop_border': 0, 'better': 'lower'}
