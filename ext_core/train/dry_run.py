@@ -15,6 +15,7 @@ import torch
 from ext_core.errors import UserError
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, explaining_first_step, networks_of
+from ext_models.precision import processor_has_bf16
 
 
 class Phase(NamedTuple):
@@ -86,7 +87,16 @@ def run(opt: dict) -> int:
             except Exception as error:  # an operation that the counter does not know must not fail the dry run
                 line += f', FLOPs unknown ({type(error).__name__})'
         lines.append(line)
-    print('\n'.join([*lines, *map(str, costs)]))
+    lines += map(str, costs)
+    if not torch.cuda.is_available() and hasattr(model, 'precision'):
+        amp, able = opt['train'].get('amp'), processor_has_bf16()
+        if able and not amp:
+            lines.append(
+                'This processor has bfloat16: train:amp: bf16 with channels_last: true takes about half the time.'
+            )
+        if amp and able is False:
+            lines.append(f'This processor only imitates 16 bits: amp: {amp} may take longer than none.')
+    print('\n'.join(lines))
     return 0
 
 

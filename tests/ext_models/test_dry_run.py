@@ -126,3 +126,24 @@ def test_schedules_of_players_that_wait_cause_no_warning(train):
             model.feed_data(batch)
             model.optimize_parameters(iteration)
     assert [optimizer.param_groups[0]['lr'] for optimizer in model.optimizers] == [5e-4, 5e-4]
+
+
+@pytest.mark.parametrize(
+    ('able', 'amp', 'said'),
+    [(True, None, 'This processor has bfloat16'), (False, 'bf16', 'only imitates 16 bits: amp: bf16'),
+     (True, 'bf16', ''), (False, None, ''), (None, None, '')],
+)  # fmt: skip
+def test_it_says_what_the_processor_can_do(tried, monkeypatch, capsys, able, amp, said):
+    monkeypatch.setattr(dry_run, 'processor_has_bf16', lambda: able)
+    opt = options('ExtSRModel', discriminator=None, pixel_opt=PIXEL, **({'amp': amp} if amp else {}))
+    monkeypatch.setattr(dry_run, 'iterate', lambda opt: (build_model_with_images(opt), []))
+    assert dry_run.run(opt) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert said in last
+    assert ('This processor' in last) == bool(said)
+
+
+def build_model_with_images(opt: dict):
+    model = build_model(opt)
+    model.feed_data(batches(1, gt_size=32)[0])
+    return model
