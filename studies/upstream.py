@@ -302,6 +302,7 @@ def export(folder: Path, dry_run: bool = False, overwrite: bool = False, say: Ca
         else:
             files[path] = rewritten(path, text, tree) if path.endswith('.py') else text
     metrics = {Path(path).stem: registered(text) for path, text in sources.items() if path.endswith('_metric.py')}
+    metrics = {module: functions for module, functions in metrics.items() if functions}  # pyiqa_metric registers itself
     own = {place_of(path): text.encode() for path, text in files.items()}
     edits = {name: text.encode() for name, text in edited(tree, metrics).items()}
 

@@ -142,6 +142,7 @@ def validate_any_size() -> None:
     from basicsr.models.sr_model import SRModel
 
     one = SRModel.__new__(SRModel)
+    one.opt = {}
     one.net_g, one.lq = RRDBNet(3, 3, 2, num_feat=4, num_block=1, num_grow_ch=4), torch.rand(1, 3, 15, 16)
     one.test()
     assert one.output.shape == (1, 3, 30, 32)

@@ -73,7 +73,7 @@ def values(opt: dict) -> dict[str, object]:
     forms += [parameters_of(target) for _, _, target, _ in keys.components(opt)]
     forms.append(parameters_of(torch.compile))
     found: dict[str, object] = {'type': 'Adam', 'lr_mult': {'x': 0.1}}
-    kinds = (1, 0.5, True, 'x', [1], ['x'], {'type': 'x'}, {'x': {'type': 'x'}})
+    kinds = (1, 32, 0.5, True, 'x', [1], ['x'], {'type': 'x'}, {'x': {'type': 'x'}})
     for form in forms:
         for key, parameter in form.items():
             if key in found:
@@ -172,9 +172,8 @@ def test_keys_of_train_at_the_top_level(key):
     opt = as_file('ours')
     (problem,) = check.find_problems(spoiled(opt, '', {key: values(opt)[key]}), True)
     assert problem.path == key
-    assert named(problem.text) == {'train'} | (
-        {'train:scheduler'} if key == 'total_iter' else set()
-    )  # of LinearDecayLR
+    also = {'total_iter': {'train:scheduler'}, 'amp': {'val'}}  # of LinearDecayLR, of validations
+    assert named(problem.text) == {'train'} | also.get(key, set())
 
 
 @pytest.mark.parametrize(

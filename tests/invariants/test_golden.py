@@ -1,6 +1,5 @@
 """Checkpoints of the first edition load, resume, and lead to the weights to which they led then."""
 
-import json
 import shutil
 
 import golden
@@ -12,8 +11,6 @@ from ext_core.networks.files import open_generator
 from ext_core.train import checkpoint as manifest
 
 RUNS = sorted(path.parent.name for path in GOLDEN.glob('*/options.yml'))
-MADE_WITH = json.loads((GOLDEN / 'made_with.json').read_text())
-HERE = {'torch': torch.__version__, 'cpu': torch.backends.cpu.get_cpu_capability()}
 NETWORKS = {'da_stage2': 'MSRResNet', 'degradation': 'DegradationNet', 'energy_gan': 'MSRResNet',
             'mask_gan': 'RRDBNet', 'supervised_soap': 'MSRResNet'}  # fmt: skip
 
@@ -39,12 +36,11 @@ def test_resumes_to_the_weights_of_then(name, tmp_path, monkeypatch, fresh_logge
         assert then.keys() == now.keys()
         for key, weights in then.items():
             assert weights.keys() == now[key].keys()
-            for weight, value in weights.items():
-                where = f'{file.name}: {key}: {weight}'
-                if HERE == MADE_WITH:
-                    assert torch.equal(now[key][weight], value), where
-                else:
-                    torch.testing.assert_close(now[key][weight], value, msg=where)
+            # Not to the bit: even processors of one capability (AVX512, ...) differ in their convolutions, and Adam makes
+            # a whole step of a gradient that is nearly 0. With a lost state most weights would be a step away.
+            apart = torch.cat([(now[key][name] - value).abs().flatten() for name, value in weights.items()])
+            assert apart.max() < 1e-3, f'{file.name}: {key}'
+            assert apart.mean() < 2e-5, f'{file.name}: {key}'
 
 
 @pytest.mark.parametrize(
