@@ -36,8 +36,8 @@ def test_resumes_to_the_weights_of_then(name, tmp_path, monkeypatch, fresh_logge
         assert then.keys() == now.keys()
         for key, weights in then.items():
             assert weights.keys() == now[key].keys()
-            # Not to the bit: even processors of one capability (AVX512, ...) differ in their convolutions, and Adam makes
-            # a whole step of a gradient that is nearly 0. With a lost state most weights would be a step away.
+            # Not to the bit: processors of one capability (AVX512, ...) differ in their convolutions, and Adam makes a
+            # whole step of a gradient that is nearly 0. With a lost state most weights would be a step away.
             apart = torch.cat([(now[key][name] - value).abs().flatten() for name, value in weights.items()])
             assert apart.max() < 1e-3, f'{file.name}: {key}'
             assert apart.mean() < 2e-5, f'{file.name}: {key}'
