@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,17 @@ def option_file(folder: Path, recipe: str, changes: dict) -> Path:
     return file
 
 
-def trained(folder: Path, recipe: str, changes: dict, *flags: str) -> str:
-    """Train a shrunk recipe in ``folder``; returns what was printed."""
+def trained(folder: Path, recipe: str, changes: dict, *flags: str) -> None:
+    """Train a shrunk recipe in ``folder``.
+
+    Raises:
+        RuntimeError: With the end of what was printed, if it fails.
+    """
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         status = launch.train(folder, ['-opt', str(option_file(folder, recipe, changes)), '--demo', *flags])
     if status:
         raise RuntimeError(printed.getvalue().strip()[-600:])
-    return printed.getvalue()
 
 
 def checkpoint(folder: Path, iteration: int) -> dict:
@@ -154,11 +158,17 @@ def loading() -> str:
 
 
 def script(*command: str) -> str:
-    """The last lines that a script printed."""
+    """What a script printed."""
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError((done.stdout + done.stderr).strip()[-600:])
     return done.stdout
+
+
+def figures(words: tuple[str, ...], *command: str) -> str:
+    """The lines of a script's output that have one of the words, as one."""
+    lines = script(*command).splitlines()
+    return '; '.join(' '.join(line.split()) for line in lines if any(word in line for word in words))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,9 +187,8 @@ def main(argv: list[str] | None = None) -> int:
         checks = Checks(args.output)
         recipes = args.recipes or sorted(file.stem for file in (ROOT / 'options').glob('train_*.yml'))
         with folders() as new:
-            checks.run(f'{RECIPE}, prefetch_mode: cuda', lambda: trained(
-                new(), RECIPE, {'datasets': {'train': {'prefetch_mode': 'cuda', 'pin_memory': True}}}, '--dry-run'
-            ) and None)  # fmt: skip
+            ahead = {'datasets': {'train': {'prefetch_mode': 'cuda', 'pin_memory': True}}}
+            checks.run(f'{RECIPE}, prefetch_mode: cuda', partial(trained, new(), RECIPE, ahead, '--dry-run'))
             checks.run('exact resume', lambda: exact_resume(new()))
             if GPU:
                 checks.run('out of memory', lambda: out_of_memory(new()))
@@ -198,16 +207,14 @@ def main(argv: list[str] | None = None) -> int:
                 more = {'compiled': {'compile': True}} if GPU and recipe in COMPILED else {}
                 for name, train in {**settings, **more}.items():
                     changes = {'train': train} if train else {}
-                    checks.run(
-                        f'{recipe}, {name}', lambda r=recipe, c=changes: trained(new(), r, c, '--dry-run') and None
-                    )
+                    checks.run(f'{recipe}, {name}', partial(trained, new(), recipe, changes, '--dry-run'))
         checks.run('loading', loading)
         step = ['studies/benchmark_step.py', '--rounds', str(args.rounds), '--batch', '16' if GPU else '1']
         redux = ['--redux', str(args.redux)] if args.redux else []
         for case in ('compact', 'rrdb'):
-            checks.run(f'step, {case}', lambda c=case: _figures(script(*step, *redux, '--case', c), 'ours', 'traiNNer'))
+            checks.run(f'step, {case}', partial(figures, ('ours', 'traiNNer'), *step, *redux, '--case', case))
         upscale = ['studies/benchmark_upscale.py', '--rounds', str(args.rounds), '-m', 'photo_x4']
-        checks.run('upscale', lambda: _figures(script(*upscale), 'upscale'))
+        checks.run('upscale', partial(figures, ('upscale',), *upscale))
         failed = [row['check'] for row in checks.rows if row['result'].startswith('FAILED')]
         if failed:
             raise UserError(f'{len(failed)} of {len(checks.rows)} checks failed: {", ".join(failed)}')
@@ -220,10 +227,6 @@ def folders() -> Iterator[Callable[[], Path]]:
     """Something that makes new folders, which are removed at the end."""
     with tempfile.TemporaryDirectory() as name:
         yield lambda: Path(tempfile.mkdtemp(dir=name))
-
-
-def _figures(printed: str, *words: str) -> str:
-    return '; '.join(' '.join(line.split()) for line in printed.splitlines() if any(word in line for word in words))
 
 
 if __name__ == '__main__':
