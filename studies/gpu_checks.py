@@ -110,7 +110,7 @@ def checkpoint(folder: Path, iteration: int) -> dict:
 
 def exact_resume(folder: Path) -> None:
     """Eight iterations at once, and four and four."""
-    length = ['--force_yml', 'logger:save_checkpoint_freq=4', 'val:val_freq=1000']
+    length = ['--force_yml', 'logger:save_checkpoint_freq=4', 'val:val_freq=1000', 'train:pretrain_iters=2']
     for name, parts in (('whole', [8]), ('parts', [4, 8])):
         (folder / name).mkdir()
         for end in parts:
