@@ -21,6 +21,7 @@ from ext_core.errors import UserError
 from ext_core.options import datasets, metrics, trying
 from ext_core.options import network_sections as networks
 from ext_core.options.declared import is_undeclared, model_keys
+from ext_core.options.image_folders import nearby
 from ext_core.options.keys import SETTINGS, adam_only, belongs, call_problems, components, schedules, section_problems
 from ext_core.options.positions import Positions
 from ext_core.options.problems import LAUNCHER, LAUNCHER_PATHS, Problem, did_you_mean, is_number, section, unknown_type
@@ -233,7 +234,7 @@ def _places(opt: dict, is_train: bool) -> Iterator[Problem]:
         if path.is_dir():
             yield Problem(f'path:{key}', f'{path} is a folder. Name the file in it.')
         elif not path.is_file():
-            text = f'file not found: {path}.{datasets.nearby(path)} Correct the path, or write ~ for none.'
+            text = f'file not found: {path}.{nearby(path)} Correct the path, or write ~ for none.'
             yield Problem(f'path:{key}', text)
             continue
         resumed = opt.get('auto_resume') or section(opt, 'path').get('resume_state')

@@ -1,24 +1,23 @@
 """Dataset sections: keys, folders, LMDBs; pairs and pools of images: do they match, fit and decode?
 
-Headers of at most LOOKED_AT images of a set are read, evenly spaced; validation images are decoded or their checksums
-verified, because a damaged one would stop the run at its first validation, hours later.
+Headers of at most ``image_folders.LOOKED_AT`` images of a set are read, evenly spaced; validation images are decoded or
+their checksums verified, because a damaged one would stop the run at its first validation, hours later.
 """
 
 import math
-import os
 from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.file_client import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from ext_core.errors import UserError
 from ext_core.options import image_files
 from ext_core.options.declared import UNREAD_IN_DATASETS, dataset_keys, is_open
+from ext_core.options.image_folders import Image, images_of, list_fault, listed, root_fault, spread
 from ext_core.options.keys import misplaced, missing, section_problems
 from ext_core.options.problems import (
     LAUNCHER_DATASETS,
@@ -29,19 +28,10 @@ from ext_core.options.problems import (
     section,
     unknown_type,
 )
-from ext_data.decoding import IMAGE_SUFFIXES
 from ext_data.roots import LONGEST, partners, roots_of
 from ext_models.registries import look_up
 
-LOOKED_AT = 200
 _ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'
-
-
-class Image(NamedTuple):
-    """A stored image: how messages call it, and its file or content."""
-
-    name: str
-    source: Path | bytes
 
 
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
@@ -141,28 +131,17 @@ def unread(opt: dict) -> Iterator[Problem]:
 
 
 # ---------------------------------------------------------------------- folders and LMDBs
-def nearby(path: Path) -> str:
-    """For a path that does not exist: a similar name beside it, or where relative paths start."""
-    if '\\' in str(path) and os.sep == '/':
-        return ' Its back slashes are those of Windows: write / instead.'
-    if path.parent.is_dir():
-        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
-        if hint:
-            return hint
-    return '' if path.is_absolute() else f' Relative paths start at {Path.cwd()}.'
-
-
 def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
     is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
     meta, deep = data_opt.get('meta_info_file'), bool(data_opt.get('subfolders'))
-    listed = issubclass(dataset, PairedImageDataset | SingleImageDataset) or 'dataroot_real_lq' in data_opt
+    every = issubclass(dataset, PairedImageDataset | SingleImageDataset) or 'dataroot_real_lq' in data_opt
     for key, value in data_opt.items():
         if key.startswith('dataroot') and key != 'dataroot_weights' and value is not None:
             for root in value if isinstance(value, list) else [value]:
                 if not isinstance(root, str):
                     yield Problem(f'{where}:{key}', f"must be the path of a folder, but is '{root}'.")
                     continue
-                fault = _root_fault(Path(root), is_lmdb, listed and (meta is None or key == 'dataroot_real_lq'), deep)
+                fault = root_fault(Path(root), is_lmdb, every and (meta is None or key == 'dataroot_real_lq'), deep)
                 if fault:
                     yield Problem(f'{where}:{key}', fault)
     for key in ('meta_info_file', 'meta_info'):
@@ -174,93 +153,11 @@ def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
             if 'basicsr/data/meta_info' in lists:
                 remedy += " BasicSR's package on PyPI lacks its meta_info files; they are in its GitHub repository."
             yield Problem(f'{where}:{key}', f'file not found: {lists}. {remedy}')
-        elif fault := _list_fault(Path(lists)):
+        elif fault := list_fault(Path(lists)):
             yield Problem(f'{where}:{key}', fault)
         elif key == 'meta_info' and isinstance(root := data_opt.get('dataroot_gt'), str):
-            images = _images(Path(root), _spread(_listed(Path(root), False, lists)), False)
+            images = images_of(Path(root), spread(listed(Path(root), False, lists)), False)
             yield from _absent(where, lists, images, 'Correct the list, or dataroot_gt.', key)
-
-
-def _list_fault(path: Path) -> str | None:
-    """What BasicSR would take for a part of a name, or for a name."""
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        return f'{path} cannot be read: {error}. Save it as a text file in UTF-8.'
-    if lines and lines[0].startswith('\ufeff'):
-        return f'{path} begins with a byte order mark, which would belong to its first name. Save it as UTF-8 without.'
-    blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
-    if blank and len(blank) < len(lines):
-        return f'{path} has no name in line {blank[0]}. Remove lines that are empty.'
-    return None
-
-
-def _root_fault(path: Path, is_lmdb: bool, is_listed: bool, subfolders: bool) -> str | None:
-    """What is wrong with a folder or LMDB of images, or None."""
-    if not path.exists():
-        return f'folder not found: {path}.{nearby(path)} Correct the path, or prepare the data (docs/data.md).'
-    if not path.is_dir():
-        return f'{path} is a file. Name the folder that holds the images.'
-    if not is_lmdb and (path / 'data.mdb').is_file():
-        return f'{path} is an LMDB. Set io_backend:type: lmdb.'
-    if not is_lmdb and not is_listed:
-        return None if any(path.iterdir()) else f'{path} is empty. Put images there, or correct the path.'
-    try:
-        if is_lmdb and (path / 'data.mdb').is_file():
-            if not path.name.endswith('.lmdb'):
-                return f'BasicSR reads LMDB folders whose name ends in .lmdb only, but this is {path}. Rename it.'
-            return image_files.lmdb_damage(path)
-        names = image_files.folder_names(path, subfolders)
-    except UserError as error:
-        return str(error)
-    strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
-    if is_lmdb:
-        images = len(strange) < len(names)
-        return (
-            f'{path} is a folder of images, not an LMDB. Set io_backend:type: disk.'
-            if images
-            else image_files.lmdb_damage(path)
-        )
-    if len(strange) == len(names):
-        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
-        hint = f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside and not subfolders else ''
-        return f'no images in {path}.{hint} Put images there, or correct the path.'
-    if strange:
-        return f'{examples(strange)} in {path}: not image files, but every file of the folder is read. Move them away.'
-    return None
-
-
-def _listed(root: Path, is_lmdb: bool, meta: str | None, subfolders: bool = False) -> list[str]:
-    """Keys of an LMDB, names of a folder's files, or those in a meta info file: what stands before the first space."""
-    if is_lmdb:
-        return sorted(image_files.lmdb_sizes(root))
-    if meta is None:
-        return image_files.folder_names(root, subfolders)
-    return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
-
-
-def lq_sizes(data_opt: dict) -> list[image_files.Size]:
-    """(width, height) of all low-quality images, from their headers."""
-    sizes: list[image_files.Size | None] = []
-    for root in map(Path, roots_of(data_opt.get('dataroot_lq') or [])):
-        if section(data_opt, 'io_backend').get('type') == 'lmdb':
-            sizes += image_files.lmdb_sizes(root).values()
-        else:
-            names = image_files.folder_names(root, bool(data_opt.get('subfolders')))
-            sizes += [image_files.file_size(root / name) for name in names]
-    return [size for size in sizes if size]
-
-
-def _images(root: Path, names: Sequence[str], is_lmdb: bool) -> list[Image]:
-    if is_lmdb:
-        values = image_files.lmdb_values(root, names)
-        return [Image(f'{name} in {root}', value) for name, value in zip(names, values, strict=True)]
-    return [Image(str(root / name), root / name) for name in names]
-
-
-def _spread(names: Sequence) -> list:
-    """At most LOOKED_AT, evenly spaced."""
-    return list(names[:: max(1, math.ceil(len(names) / LOOKED_AT))])
 
 
 def _absent(
@@ -295,8 +192,8 @@ def _pools(opt: dict, where: str, data_opt: dict, pools: dict[str, int | None]) 
     every = [(key, factor, Path(root)) for key, factor in pools.items() for root in roots_of(data_opt[key])]
     for key, factor, root in every:
         meta = data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
-        names = _listed(root, is_lmdb, meta, bool(data_opt.get('subfolders')))
-        images = _images(root, _spread(names), is_lmdb)
+        names = listed(root, is_lmdb, meta, bool(data_opt.get('subfolders')))
+        images = images_of(root, spread(names), is_lmdb)
         faults = _absent(where, meta, images, f'Remove the key, or correct {key}.')
         yield from faults
         if faults:
@@ -384,10 +281,11 @@ def _pairs(
     is_lmdb, deep = section(data_opt, 'io_backend').get('type') == 'lmdb', bool(data_opt.get('subfolders'))
     meta = None if is_lmdb else data_opt.get('meta_info_file')
     template = str(data_opt.get('filename_tmpl') or '{}')
-    names = _listed(gt_root, is_lmdb, meta, deep)
+    names = listed(gt_root, is_lmdb, meta, deep)
+    lq_names = listed(lq_root, is_lmdb, None, deep) if any_ending or meta is None else []
     if any_ending:
         try:
-            wanted = partners(names, _listed(lq_root, is_lmdb, None, deep), template, is_lmdb)
+            wanted = partners(names, lq_names, template, is_lmdb)
         except ValueError as error:
             yield Problem(f'{where}:dataroot_lq', f'in {lq_root}, {error}')
             return []
@@ -396,10 +294,9 @@ def _pairs(
             name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
             for name in names
         }
-    chosen = _spread(sorted(wanted))
+    chosen = spread(sorted(wanted))
     if meta is None:
-        present = set(_listed(lq_root, is_lmdb, None, deep))
-        faults = _unmatched(where, wanted, present, lq_root, gt_root)
+        faults = _unmatched(where, wanted, set(lq_names), lq_root, gt_root)
     else:
         files = [
             image
@@ -410,7 +307,7 @@ def _pairs(
     yield from faults
     if faults:
         return []
-    lqs, gts = _images(lq_root, [wanted[name] for name in chosen], is_lmdb), _images(gt_root, chosen, is_lmdb)
+    lqs, gts = images_of(lq_root, [wanted[name] for name in chosen], is_lmdb), images_of(gt_root, chosen, is_lmdb)
     looks = [(image_files.look(lq.source), image_files.look(gt.source)) for lq, gt in zip(lqs, gts, strict=True)]
     training, scale = where == 'datasets:train', opt.get('scale')
     if training:

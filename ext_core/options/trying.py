@@ -30,6 +30,7 @@ from torch.nn.modules import module as registration
 from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.options import datasets
+from ext_core.options.image_folders import lq_sizes
 from ext_core.options.problems import Problem, section
 from ext_models.degrader import Degrader
 from ext_models.registries import look_up
@@ -362,7 +363,7 @@ def _refused_for_size(opt: dict, phase: str, shape: tuple) -> Problem | None:
     without numbers."""
     options = opt['network_g']
     net = network(look_up(ARCH_REGISTRY, options['type']), options).eval()
-    sizes = datasets.lq_sizes(section(opt, 'datasets', phase))
+    sizes = lq_sizes(section(opt, 'datasets', phase))
     if not sizes or not _is_light(net):
         return None
     width, height = max(sizes, key=lambda size: size[0] * size[1])
