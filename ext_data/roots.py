@@ -115,6 +115,7 @@ class Roots:
         self.kind = self.backend.pop('type')
         self.is_lmdb, self.subfolders = self.kind == 'lmdb', opt.get('subfolders') or False
         self.roots = {key: roots_of(opt[key]) for key in keys}
+        self.lmdbs = [root for roots in self.roots.values() for root in roots] if self.is_lmdb else []
         self._client: FileClient | None = None  # opened where it is used: not every backend survives a fork
 
     def names(self, key: str, meta_info_file: str | None = None) -> list[list[str]]:
@@ -152,13 +153,12 @@ class Roots:
 
     def get(self, path: str, *_: Any) -> bytes:
         """The content of ``root/name``; BasicSR's datasets call it as their FileClient."""
-        every = [root for roots in self.roots.values() for root in roots] if self.is_lmdb else []
         if self._client is None:
-            places = {'db_paths': every, 'client_keys': every} if self.is_lmdb else {}
+            places = {'db_paths': self.lmdbs, 'client_keys': self.lmdbs} if self.is_lmdb else {}
             self._client = FileClient(self.kind, **self.backend, **places)
         if not self.is_lmdb:
             return self._client.get(path)
-        root = max((root for root in every if path.startswith(root + os.sep)), key=len)
+        root = max((root for root in self.lmdbs if path.startswith(root + os.sep)), key=len)
         return self._client.get(path.removeprefix(root + os.sep).replace(os.sep, '/'), root)
 
 

@@ -4,6 +4,7 @@ What there is stands in a table of the package, which is read without importing 
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import re
@@ -27,9 +28,15 @@ def configs() -> dict[str, dict]:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         table = Path(folder) / 'default_model_configs.py'
         if table.is_file():
-            known = runpy.run_path(str(table)).get('DEFAULT_CONFIGS', {})
-            return {name: one for name, one in known.items() if one['metric_opts']['type'] not in _OF_FOLDERS}
+            return _read(table)
     return {}
+
+
+@functools.cache
+def _read(table: Path) -> dict[str, dict]:
+    """The table of the metrics of images, which is asked for again and again."""
+    known = runpy.run_path(str(table)).get('DEFAULT_CONFIGS', {})
+    return {name: one for name, one in known.items() if one['metric_opts']['type'] not in _OF_FOLDERS}
 
 
 def how_to_get(name: Any) -> str | None:

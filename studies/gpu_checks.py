@@ -125,8 +125,7 @@ def out_of_memory(folder: Path) -> str:
     """A batch that is too large is refused by its option's name; nothing is left."""
     torch.cuda.set_per_process_memory_fraction(0.01)
     try:
-        huge = {'datasets': {'train': {'batch_size_per_gpu': 4096}}}
-        trained(folder, 'train_edsr', huge, '--force_yml', 'datasets:train:batch_size_per_gpu=4096', '--dry-run')
+        trained(folder, 'train_edsr', {}, '--force_yml', 'datasets:train:batch_size_per_gpu=4096', '--dry-run')
     except RuntimeError as error:
         if 'batch_size_per_gpu' not in str(error):
             raise
