@@ -59,8 +59,6 @@ WRONG = [
     ('path:strict_load_g', None, ['path:strict_load_g must be true or false, but is ~']),
     ('val', ..., ['val is missing']),
     ('val:val_freq', 0, ['val:val_freq must be a whole number of at least 1']),
-    ('val:save_best', 'psnrr', ["val:save_best: there is no metric 'psnrr' in val:metrics. Did you mean 'psnr'?"]),
-    ('val:save_best', 'mmd', ['val:save_best', 'There are: psnr, niqe.']),
     ('val:metrics', ['psnr'], ['val:metrics must be a section']),
     ('val:metrics:psnr:type', 'calculate_pnsr', ["no metric 'calculate_pnsr'", "'calculate_psnr'"]),
     ('val:metrics:psnr:test_y_chanel', True, ['val:metrics:psnr:test_y_chanel', "'test_y_channel'"]),
@@ -129,22 +127,12 @@ def test_each_wrong_option_is_named_with_its_remedy(data, monkeypatch, model_typ
 
 @pytest.mark.parametrize(
     ('path', 'value'),
-    [('val:save_best', 'psnr'), ('logger:keep_last', None), ('logger:save_in_background', False)]
+    [('logger:keep_last', None), ('logger:save_in_background', False)]
     + [('train:nonfinite', section) for section in (None, {'action': 'rollback'}, {'max': 1, 'every': 1})],
 )
 def test_right_options_are_accepted(data, path, value):
     model_type = 'ExtSRModel' if path == 'train:nonfinite' else 'SRModel'
     assert find_problems(put(path, value, lambda: psnr() | {'model_type': model_type}), is_train=True) == []
-
-
-def test_the_metric_of_save_best_must_not_be_optional_and_needs_a_set(data):
-    opt = put('val:save_best', 'psnr')
-    opt['val']['metrics']['psnr']['optional'] = True
-    (problem,) = find_problems(opt, is_train=True)
-    assert 'val:metrics:psnr is optional' in problem
-    opt = put('val:save_best', 'psnr')
-    del opt['datasets']['val'], opt['datasets']['val_2']
-    assert any('val:save_best needs a validation set' in problem for problem in find_problems(opt, is_train=True))
 
 
 @pytest.mark.parametrize(
