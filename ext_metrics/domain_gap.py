@@ -5,7 +5,7 @@ For instance the LR images that a network generates and a camera's own. Images a
 same sets give the same figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ MAX_PATCHES = 2048  # of each set: kernel matrices of 4096 x 4096
 BLOCK = 512  # rows of the kernel matrix made at a time
 # Images of each set from which on whole images are permuted: 4 and 4 fall into two sets in 70 ways
 MIN_IMAGES = 4
+FEW_IMAGES_DB = 2.0  # between halves of the real images; ten photographs of a camera have about 1
 
 
 # ---------------------------------------------------------------------- power spectrum
@@ -190,6 +191,24 @@ def gap(fake: Images, real: Images) -> dict[str, float]:
         'top_band_db': top_band_db,
         'colour': colour_distance(fake, real)[0],
     }
+
+
+def verdict(bicubic: float, halves: float, made: Mapping[str, float] | None = None) -> str:
+    """One line: whether there is a gap to adapt to, and how much of it is closed. From distances of spectra alone,
+    which tell degradations where colours and patches also tell content.
+
+    Args:
+        bicubic (float): Distance of the spectra of bicubic LR images from the real ones, dB, ``spectrum_db``.
+        halves (float): That of two halves of the real ones, what chance and content make.
+        made (Mapping[str, float] | None): That of LR images made otherwise, by name.
+    """
+    found = f'bicubic LR images are {bicubic:.1f} dB from the real ones, halves of the real ones {halves:.1f} dB apart'
+    if bicubic >= 2 * halves:
+        parts = [f'{name} closes {1 - distance / bicubic:.0%} of it' for name, distance in (made or {}).items()]
+        return f'Adapt: {found}. ' + ('; '.join(parts) + '.' if parts else 'Stage 1 learns the difference.')
+    if halves > FEW_IMAGES_DB:
+        return f'Too few images to tell: {found}. Take more real ones, of many scenes.'
+    return f'Nothing to adapt: {found}. A network trained on bicubic images fits these.'
 
 
 def _unbiased(kernel: Tensor, chosen: Tensor, n: int, m: int) -> Tensor:

@@ -28,7 +28,7 @@ class Degrader:
         degradation (nn.Module): See :mod:`ext_models.degradations`; on the device.
         scale (int): HR size / LR size.
         seed (int): Seed of the run.
-        queue_size, gt_size, gt_usm: See ``Options``.
+        queue_size, gt_size, gt_usm, noise, shot_noise: See ``Options``.
     """
 
     @dataclass(kw_only=True)
@@ -52,6 +52,15 @@ class Degrader:
             'Sharpen the ground truth as Real-ESRGAN does (unsharp masking): low-quality images are made of the '
             'sharpened image, losses compare with it, and the discriminator sees the real one as it is.',
         ] = False
+        noise: Annotated[
+            list[float] | None,
+            'Smallest and largest standard deviation, in levels of 255, of white Gaussian noise on the low-quality '
+            'images; each draws its own. ~: none.',
+        ] = None
+        shot_noise: Annotated[
+            list[float] | None,
+            'Likewise of noise whose variance grows with the brightness: its standard deviation at white. ~: none.',
+        ] = None
 
     def __init__(
         self,
@@ -62,12 +71,18 @@ class Degrader:
         queue_size: int = 0,
         gt_size: int | None = None,
         gt_usm: bool = False,
+        noise: Sequence[float] | None = None,
+        shot_noise: Sequence[float] | None = None,
     ):
+        for key, bounds in (('noise', noise), ('shot_noise', shot_noise)):
+            if bounds is not None and not (len(bounds) == 2 and 0 <= bounds[0] <= bounds[1]):
+                raise ValueError(f'{key}: must be two numbers, 0 <= low <= high, in levels of 255, but is {bounds}.')
         if gt_size is not None and gt_size % scale:
             raise ValueError(f'gt_size: {gt_size} is no multiple of scale ({scale}).')
         self.degradation, self.scale, self.seed = degradation.eval().requires_grad_(False).to(device), scale, seed
         self.device, self.queue_size, self.gt_size = device, queue_size, gt_size
         self.sharpen = USMSharp().to(device) if gt_usm else None
+        self.noise = (noise or (0, 0), shot_noise or (0, 0)) if noise or shot_noise else None
         self.pool: tuple[Tensor, Tensor] | None = None
 
     @classmethod
@@ -76,7 +91,7 @@ class Degrader:
 
         Raises:
             ValueError, TypeError, OSError: See :func:`ext_models.degradations.build_degradation`; or if ``gt_size`` is
-                no multiple of the scale.
+                no multiple of the scale, or ``noise`` or ``shot_noise`` no range.
         """
         keys = {field.name: section[field.name] for field in fields(cls.Options) if field.name in section}
         degradation = {key: value for key, value in section.items() if key not in keys}
@@ -102,7 +117,7 @@ class Degrader:
         source = self._sharpened(gt)
         draws = _own_draws(gt.device) if keys is not None else nullcontext()
         with torch.autocast(gt.device.type, enabled=False), draws:
-            if getattr(self.degradation, 'DRAWS', True) or self.gt_size is not None:
+            if getattr(self.degradation, 'DRAWS', True) or self.gt_size is not None or self.noise is not None:
                 parts = []
                 for index in range(len(gt)):
                     if keys is not None:
@@ -124,6 +139,9 @@ class Degrader:
                 f'degrade: {type(self.degradation).__name__} makes {tuple(made.shape[-2:])} of {tuple(gt.shape[-2:])} '
                 f'(height, width), but scale {self.scale} asks for {wanted}.'
             )
+        if self.noise is not None:
+            read, shot = (random.uniform(*bounds) / 255 for bounds in self.noise)
+            made = made + torch.randn_like(made) * (read**2 + shot**2 * made.clamp(0, 1)).sqrt()
         return in_levels(made)
 
     def _sharpened(self, gt: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ Columns:
     spectrum     distance of the mean power spectra, dB
     top band     power at 0.45 to 0.5 cycles per px over that of the real images, dB; above 0 is sharper or noisier
     colour, std  distance of the mean colours, and of the contrasts, in grey levels
-All see content, too: compare rows of one table. Of larger sets, --images evenly spaced ones are used.
+All see content, too: compare rows of one table. The last line says what to do: adapt, or not, or take more images. Of
+larger sets, --images evenly spaced ones are used.
 """
 
 import argparse
@@ -153,6 +154,8 @@ def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
 
 # ---------------------------------------------------------------------- command line
 def run(args: argparse.Namespace) -> None:
+    from ext_metrics.domain_gap import verdict
+
     if args.images < 1 or args.permutations < 1:
         raise UserError('--images and --permutations must be 1 or more.')
     real = list(stored_images(args.real, args.images))
@@ -162,6 +165,9 @@ def run(args: argparse.Namespace) -> None:
     results = {name: measure(images, real, args.permutations) for name, images in sets.items()}
     results[FLOOR_ROW] = measure(real[::2], real[1::2], args.permutations)
     print(table(results))
+    if 'bicubic' in results:
+        bicubic, *made, halves = ((name, row['spectrum_db']) for name, row in results.items())
+        print(f'\n{verdict(bicubic[1], halves[1], dict(made))}')
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=1) + '\n')

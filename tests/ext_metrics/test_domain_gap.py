@@ -1,5 +1,7 @@
 """The gap between two sets of images: closed forms, the test's level and power, and what figures may not depend on."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from ext_metrics.domain_gap import (
     mmd_test,
     radial_power_spectrum,
     spectrum_distance,
+    verdict,
 )
 
 
@@ -206,3 +209,19 @@ def test_errors():
         gap(noises(1, 20), noises(1))
     with pytest.raises(ValueError, match=r'\(1, 64, 64\)'):
         radial_power_spectrum(torch.zeros(1, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ('distances', 'line'),
+    [
+        (
+            (5.0, 1.0),
+            'Adapt: bicubic LR images are 5.0 dB from the real ones, halves of the real ones 1.0 dB apart',
+        ),
+        ((5.0, 1.0, {'stage 1': 1.0}), r'Adapt: .* stage 1 closes 80% of it\.$'),
+        ((0.5, 0.6, {'stage 1': 0.1}), 'Nothing to adapt: bicubic LR images are 0.5 dB'),
+        ((3.0, 2.5), 'Too few images to tell: .* Take more real ones'),
+    ],
+)
+def test_one_line_says_what_to_do(distances, line):
+    assert re.match(line, verdict(*distances))

@@ -178,6 +178,25 @@ def test_real_pairs_and_synthetic_ones_mix_in_a_batch_as_often_as_the_weights_sa
     assert 32 <= sum(own) <= 54
 
 
+@pytest.mark.parametrize('grey', [0.2, 0.8])
+def test_noise_has_the_standard_deviation_that_was_asked_for(grey):
+    gt, keys = torch.full((4, 3, 256, 256), grey), [f'0 {index}' for index in range(4)]
+    lq, *_ = degrader({'type': 'Bicubic'}, noise=[2, 2], shot_noise=[6, 6])(gt, None, keys)
+    wanted = (4 + 36 * grey) ** 0.5
+    assert ((lq - grey) * 255).std().item() == pytest.approx(wanted, rel=0.02)
+    repeated, *_ = degrader({'type': 'Bicubic'}, noise=[2, 2], shot_noise=[6, 6])(gt[1:2], None, keys[1:2])
+    assert torch.equal(lq[1:2], repeated)  # of the sample alone
+
+
+def test_each_sample_draws_its_noise_between_the_bounds():
+    gt, keys = torch.full((8, 3, 256, 256), 0.5), [f'0 {index}' for index in range(8)]
+    lq, *_ = degrader({'type': 'Bicubic'}, noise=[2, 8])(gt, None, keys)
+    found = ((lq - 0.5) * 255).flatten(1).std(1)
+    assert found.min() > 1.9
+    assert found.max() < 8.2
+    assert found.max() - found.min() > 2
+
+
 # ---------------------------------------------------------------------- in the models
 MODELS = {
     'supervised': ('ExtSRModel', {'pixel_opt': PIXEL}),
@@ -269,6 +288,8 @@ def test_the_pool_gives_other_pairs_and_goes_on_after_a_resume(tmp_path):
             {'type': 'Mixture', 'of': [{'type': 'Pairs'}], 'weights': [1, 2]},
             'a number of at least 0 for each of 1 parts',
         ),
+        ({'noise': [2, 1]}, 'degrade: noise: must be two numbers, 0 <= low <= high'),
+        ({'shot_noise': [1]}, 'degrade: shot_noise: must be two numbers'),
         ({'gt_size': 30}, r'degrade: gt_size: 30 is no multiple of scale \(4\)'),
     ],
 )

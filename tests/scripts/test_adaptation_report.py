@@ -72,6 +72,8 @@ def test_figures_of_pairs(folder, data):
         assert found['super_resolution']['mine'][name]['psnr'] == pytest.approx(np.mean(values), abs=1e-3)
     text = (folder / 'report.md').read_text()
     assert '| stage 1 | 0.125 | 3 |' in text
+    assert 'Adapt: ' in text
+    assert 'stage 1 closes 67% of it' in text
     assert '|  | psnr ↑ | niqe ↓ |' in text
     assert '`experiments/both_stage2/models/net_g_latest.pth`' in text
     assert 'python one.py\npython two.py\n```' in text
