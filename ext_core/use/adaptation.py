@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -14,6 +15,7 @@ from ext_core.options.check import find_problems
 from ext_core.use.adaptation_options import kind, load, resolve, shown, stage_options
 from ext_core.use.hr_sources import pictures_of
 from ext_core.use.jobs import Job, Step, fingerprint, refuse_foreign_experiment, training_part
+from ext_data.roots import roots_of
 from ext_models.registries import look_up
 
 COMMANDS = 'commands.txt'  # in the folder of the whole: what was run, to be read by people
@@ -44,6 +46,12 @@ def plan(
             f'{file}: stage 1 has scale {stages[1].get("scale")}, stage 2 {stages[2].get("scale")}. Give scale in '
             f'{file}, once for both.'
         )
+    model = stages[2].get('model_type')
+    if opt['hand_over'] == 'on_the_fly' and not getattr(look_up(MODEL_REGISTRY, model), 'DEGRADES', False):
+        raise UserError(
+            f'{file}: hand_over: on_the_fly: {model} of stage 2 cannot degrade images itself. Use hand_over: lmdb, or '
+            'model_type: DomainAdaptationSRModel.'
+        )
     if demo:
         from ext_data.preparation.demo import ensure_demo_data
 
@@ -64,23 +72,27 @@ def plan(
     experiments = {number: root / 'experiments' / stage['name'] for number, stage in stages.items()}
     # where the hand-over writes; the HR images, too, where they are in a folder, or of sizes that the scale does not
     # divide: LR images as LMDB need such a partner
-    source, scale = stages[2]['datasets']['train']['dataroot_gt'], stages[2]['scale']
-    lr, own_hr = shown(folder / 'LR.lmdb'), ''
+    sources, scale = roots_of(stages[2]['datasets']['train']['dataroot_gt']), stages[2]['scale']
+    written = []  # source, LR LMDB, and HR LMDB or ''
     if opt['hand_over'] == 'lmdb':
-        sizes = [picture.size for picture in pictures_of(Path(source))]
-        if kind(source) == 'disk' or any(side % scale for size in sizes if size for side in size):
-            own_hr = shown(folder / 'HR.lmdb')
-        pairs = {'dataroot_gt': own_hr or source, 'dataroot_lq': lr, 'io_backend': {'_delete_': True, 'type': 'lmdb'}}
-        stages[2] = options.merge(stages[2], {'datasets': {'train': {'type': 'PairedImageDataset', **pairs}}})
+        for number, source in enumerate(sources, start=1):
+            sizes = [picture.size for picture in pictures_of(Path(source))]
+            own = kind(source) == 'disk' or any(side % scale for size in sizes if size for side in size)
+            lr, hr = (shown(folder / f'{name}{number if number > 1 else ""}.lmdb') for name in ('LR', 'HR'))
+            written.append((source, lr, hr if own else ''))
+        train: dict[str, Any] = {'io_backend': {'_delete_': True, 'type': 'lmdb'}}
+        if len(written) == 1:
+            source, lr, hr = written[0]
+            train |= {'type': 'PairedImageDataset', 'dataroot_gt': hr or source, 'dataroot_lq': lr}
+        else:
+            train |= {'type': 'ExtPairedImageDataset', 'dataroot_gt': [hr or source for source, _, hr in written]}
+            train |= {'dataroot_lq': [lr for _, lr, _ in written]}
+        stages[2] = options.merge(stages[2], {'datasets': {'train': train}})
+        if stages[2].get('degrade'):  # noise, or sharpened HR images
+            stages[2]['degrade']['type'] = 'Pairs'
     else:
-        if not hasattr(look_up(MODEL_REGISTRY, stages[2].get('model_type')), 'net_degrade'):
-            raise UserError(
-                f'hand_over: on_the_fly: {stages[2].get("model_type")} of stage 2 cannot degrade images itself. Use '
-                'hand_over: lmdb, or model_type: DomainAdaptationSRModel.'
-            )
         weights = shown(experiments[1] / 'models' / 'net_g_latest.pth')
-        path = {'pretrain_network_degrade': weights, 'ignore_resume_networks': ['network_degrade']}
-        stages[2] = options.merge(stages[2], {'network_degrade': stages[1]['network_g'], 'path': path})
+        stages[2] = options.merge(stages[2], {'degrade': {**stages[1]['network_g'], 'weights': weights}})
     for stage in stages.values():
         refuse_foreign_experiment(root, stage)
     # the options of stage 2 do not tell from which stage 1 it got its LR images
@@ -110,11 +122,11 @@ def plan(
         add(name, 'basicsr/train.py', arguments, product, fingerprint(training_part(stages[number])))
 
     add_training('stage 1', 1)
-    if opt['hand_over'] == 'lmdb':
+    for source, lr, hr in written:
         arguments = ['--experiment', shown(experiments[1]), '--hr', source, '--output', lr]
-        arguments += ['--output-hr', own_hr] if own_hr else []
-        inputs = fingerprint(source, own_hr or source, lr)
-        add('hand-over', 'scripts/synthesize_lr.py', arguments, Path(f'{lr}.json'), inputs)
+        arguments += ['--output-hr', hr] if hr else []
+        name = 'hand-over' if len(written) == 1 else f'hand-over of {source}'
+        add(name, 'scripts/synthesize_lr.py', arguments, Path(f'{lr}.json'), fingerprint(source, hr or source, lr))
     add_training('stage 2', 2)
     val, figures = stages[1]['datasets']['val'], folder / 'gap.json'
     sets = ['--hr', val['dataroot_gt'], '--real', val['dataroot_real_lq']]

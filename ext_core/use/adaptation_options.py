@@ -15,11 +15,12 @@ from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.options.problems import did_you_mean
 from ext_core.project import PROJECT, file_of
+from ext_data.roots import roots_of
 from ext_models.registries import look_up
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
 SECTIONS = ('shared', 'stage1_options', 'stage2_options')
-KEYS = (*NEEDED, 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
+KEYS = (*NEEDED, 'hr_weights', 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo_adaptation.yml'
 NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}}
 
@@ -44,8 +45,16 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS) or ' What belongs to a recipe goes into shared, or stage1_options.'
             raise UserError(f'{path}: unknown key {key}.{hint}')
+    hr = opt.get('hr')
+    if isinstance(hr, list) and hr and all(isinstance(place, str) for place in hr):
+        opt['hr'] = hr[0] if len(hr) == 1 else hr
+    elif not isinstance(hr, str):
+        raise UserError(f'{path}: hr must be a folder or LMDB, or a list of them, but is {hr}.')
+    weights = opt.get('hr_weights')
+    if weights is not None and (not isinstance(weights, list) or len(weights) != len(roots_of(opt['hr']))):
+        raise UserError(f'{path}: hr_weights must have a number for each place of hr, but is {weights}.')
     for key in NEEDED:
-        if not isinstance(opt.get(key), str):
+        if key != 'hr' and not isinstance(opt.get(key), str):
             raise UserError(f'{path}: {key} must be given, as text. options/train_domain_adaptation.yml explains it.')
     for key in ('val_gt', 'val_hr'):
         if not isinstance(opt.get(key), str | None):
@@ -55,13 +64,14 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise UserError(f'{path}: {key} must be a section of options of a recipe, or ~.')
     if opt.setdefault('hand_over', 'lmdb') not in ('lmdb', 'on_the_fly'):
         raise UserError(f"{path}: hand_over must be lmdb or on_the_fly, but is '{opt['hand_over']}'.")
-    opt['val_hr'] = opt.get('val_hr') or opt.get('val_gt') or opt['hr']
+    opt['val_hr'] = opt.get('val_hr') or opt.get('val_gt') or roots_of(opt['hr'])[0]
     for first, second in (('hr', 'real_lq'), ('val_hr', 'val_lq')):
-        if kind(opt[first]) != kind(opt[second]):
-            raise UserError(
-                f'{path}: {first} ({opt[first]}) and {second} ({opt[second]}) must both be folders, or both be LMDBs '
-                '(*.lmdb). scripts/prepare_data.py makes LMDBs.'
-            )
+        for place in roots_of(opt[first]):
+            if kind(place) != kind(opt[second]):
+                raise UserError(
+                    f'{path}: {first} ({place}) and {second} ({opt[second]}) must both be folders, or both be LMDBs '
+                    '(*.lmdb). scripts/prepare_data.py makes LMDBs.'
+                )
     for key in ('stage1', 'stage2'):
         opt[key] = shown(file_of(opt[key], path.parent))
     return opt
@@ -93,8 +103,11 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
     merged['name'] = f'{opt["name"]}_stage{number}'
     if opt.get('scale'):
         merged = _scaled(merged, opt['scale'])
-    backend = {'_delete_': True, 'type': kind(opt['hr'])}
-    train: dict[str, Any] = {'name': Path(opt['hr']).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend}
+    sources = roots_of(opt['hr'])
+    backend = {'_delete_': True, 'type': kind(sources[0])}
+    train: dict[str, Any] = {'name': Path(sources[0]).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend}
+    if opt.get('hr_weights'):
+        train['dataroot_weights'] = opt['hr_weights']
     val: dict[str, Any] = {
         'name': Path(opt['val_lq']).stem,
         'io_backend': {'_delete_': True, 'type': kind(opt['val_lq'])},
@@ -125,6 +138,8 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
     train['type'] = 'HRImageDataset'
     for key in [key for key in merged if key.startswith('network_degrade')]:
         del merged[key]
+    if merged.get('degrade'):
+        merged['degrade']['type'] = 'Bicubic'  # until the hand-over names what makes the LR images
     if val['type'] == 'SingleImageDataset' and isinstance(merged.get('val'), dict):  # without HR images
         metrics = merged['val'].get('metrics') or {}
         merged['val']['metrics'] = {name: value for name, value in metrics.items() if not needs_gt(value)} or NIQE

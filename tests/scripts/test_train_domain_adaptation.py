@@ -4,6 +4,7 @@ import copy
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 from script_loader import load_script
 
@@ -13,6 +14,7 @@ from ext_core.options import yaml_safe
 from ext_core.use import adaptation_options
 from ext_core.use.adaptation import plan
 from ext_data.preparation.demo import ensure_demo_data
+from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHIPPED = PROJECT / 'options' / 'train_domain_adaptation.yml'
@@ -93,6 +95,11 @@ def ran(root: Path) -> list[str]:
     names = file.read_text().split() if file.exists() else []
     file.unlink(missing_ok=True)
     return names
+
+
+def write_lmdb_of(folder: Path) -> None:
+    entries = [Entry(path, *cv2.imread(str(path)).shape[:2]) for path in sorted(folder.iterdir())]
+    write_lmdb(folder.with_suffix('.lmdb'), entries)
 
 
 # ---------------------------------------------------------------------- what is run
@@ -233,13 +240,35 @@ def test_without_true_images_stage_2_has_niqe(root):
 def test_on_the_fly(root):
     path = write(root, hand_over='on_the_fly')
     first, second = stages(path)
-    assert second['network_degrade'] == first['network_g']
-    assert second['path']['pretrain_network_degrade'] == 'experiments/tiny_stage1/models/net_g_latest.pth'
-    assert second['path']['ignore_resume_networks'] == ['network_degrade']
+    weights = 'experiments/tiny_stage1/models/net_g_latest.pth'
+    assert second['degrade'] == {**first['network_g'], 'weights': weights}
     assert second['datasets']['train']['type'] == 'HRImageDataset'
     assert 'dataroot_lq' not in second['datasets']['train']
     assert run(path) == 0
     assert ran(root) == [name for name in ALL if name != 'synthesize_lr']
+
+
+@pytest.mark.parametrize(('hand_over', 'kind'), [('lmdb', 'Pairs'), ('on_the_fly', 'DegradationNet')])
+def test_noise_of_stage_2_is_added_to_what_is_handed_over(root, hand_over, kind):
+    second = stages(write(root, hand_over=hand_over, stage2_options={'degrade': {'noise': [0, 2]}}))[1]
+    assert second['degrade']['type'] == kind
+    assert second['degrade']['noise'] == [0, 2]
+
+
+def test_hr_images_of_several_places_with_weights(root):
+    sources = ['data/train/gt.lmdb', 'data/val/gt.lmdb']
+    write_lmdb_of(root / 'data' / 'val' / 'gt')
+    shared = options.merge(TINY['shared'], {'datasets': {'train': {'dataset_enlarge_ratio': 9}}})
+    path = write(root, hr=sources, hr_weights=[3, 1], shared=shared)
+    first, second = stages(path)
+    assert first['datasets']['train']['dataroot_gt'] == sources
+    assert first['datasets']['train']['dataroot_weights'] == [3, 1]
+    train = second['datasets']['train']
+    assert (train['type'], train['dataroot_weights']) == ('ExtPairedImageDataset', [3, 1])
+    assert train['dataroot_lq'] == ['experiments/tiny/LR.lmdb', 'experiments/tiny/LR2.lmdb']
+    assert len(train['dataroot_gt']) == 2
+    assert run(path) == 0
+    assert ran(root) == ['stage1', 'synthesize_lr', 'synthesize_lr', *ALL[2:]]
 
 
 def test_scale_reaches_both_generators(root):
@@ -263,12 +292,14 @@ def test_demo_is_small_and_of_real_pairs(root):
     [
         ({'val_qt': 'x'}, "unknown key val_qt. Did you mean 'val_"),
         ({'datasets': {'train': {}}}, 'unknown key datasets. What belongs to a recipe goes into shared'),
+        ({'hr': 3}, 'hr must be a folder or LMDB, or a list of them, but is 3'),
+        ({'hr_weights': [1, 2]}, 'hr_weights must have a number for each place of hr'),
         ({'hand_over': 'disk'}, "hand_over must be lmdb or on_the_fly, but is 'disk'"),
         ({'real_lq': 'data/val/real_x4'}, 'hr .* and real_lq .* must both be folders'),
         ({'stage2_options': {'scale': 2, 'network_g': {'scale': 2}}}, 'stage 1 has scale 4, stage 2 2'),
         ({'stage2_options': {'train': {'totl_iter': 5}}}, 'stage 2: train:totl_iter: unknown key'),
         ({'hr': 'data/none.lmdb'}, 'stage 1: datasets:train:dataroot_gt'),
-        ({'hand_over': 'on_the_fly', 'stage2_options': {'model_type': 'GANSRModel'}}, 'GANSRModel of stage 2 cannot'),
+        ({'hand_over': 'on_the_fly', 'stage2_options': {'model_type': 'SRModel'}}, 'SRModel of stage 2 cannot'),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_made(root, changes, message):
