@@ -19,7 +19,6 @@ from ext_core.networks.metadata import (
     is_plain,
     looks_like_path,
     mark_of,
-    option_hash,
     product,
     training_sets,
 )
@@ -87,7 +86,6 @@ def metadata_of(opened: GeneratorFile) -> Metadata:
             iteration=iteration_of(opened.path) if known.iteration is None else known.iteration,
             datasets=known.datasets or training_sets(opened.options),
             metrics=known.metrics or figures_of(opened.path),
-            option_hash=known.option_hash or option_hash(opened.options),
         )
     note = {name: text for name, text in known.extra.items() if name == 'note'}
     return dataclasses.replace(known, network=network, scale=opened.scale, product=product(), extra=note)

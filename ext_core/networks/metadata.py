@@ -6,7 +6,6 @@ checked; nothing that is written names a machine, a user or a path.
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ MARK = f'{PREFIX}network'  # tensor of JSON bytes beside the weights, for reader
 _LONGEST_MARK = 10_000  # bytes
 _LONGEST = 100_000  # characters of one value
 _LARGEST = 4096  # of a number among the arguments of a network; a hostile file must not fill the memory
-_OF_MACHINE = ('name', 'num_gpu', 'path', 'logger', 'dist', 'rank', 'world_size', 'launcher', 'auto_resume', 'is_train')
 _FILES = ('.pth', '.safetensors', '.lmdb', '.txt', '.yml', '.json', '.npz', '.state')
 
 
@@ -46,7 +44,6 @@ class Metadata:
         datasets (tuple[str, ...]): Names of the training sets.
         metrics (dict[str, dict[str, dict[str, float]]]): Of each validation set, of each metric, 'best' and the 'iter'
             of it, and 'last'.
-        option_hash (str): See :func:`option_hash`; empty where the option file is not known.
         product (str): What wrote the file.
         extra (dict[str, str]): Further lines, such as those of ONNX export.
     """
@@ -56,7 +53,6 @@ class Metadata:
     iteration: int | None = None
     datasets: tuple[str, ...] = ()
     metrics: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    option_hash: str = ''
     product: str = field(default_factory=product)
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -68,7 +64,6 @@ class Metadata:
             'iteration': '' if self.iteration is None else str(self.iteration),
             'datasets': json.dumps(list(self.datasets)) if self.datasets else '',
             'metrics': json.dumps(self.metrics, sort_keys=True) if self.metrics else '',
-            'option_hash': self.option_hash,
             'product': self.product,
             **self.extra,
         }
@@ -122,7 +117,6 @@ def from_strings(strings: Mapping[str, str], path: str) -> Metadata | None:
             None if iteration is None else int(iteration),
             tuple(str(name) for name in json.loads(ours.pop('datasets', '[]'))),
             figures,
-            ours.pop('option_hash', ''),
             ours.pop('product', ''),
             ours,
         )
@@ -167,27 +161,6 @@ def is_plain(value: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- option files
-def option_hash(opt: Mapping[str, Any]) -> str:
-    """SHA-256 of a resolved option file without what belongs to a machine: paths, number of GPUs and of processes.
-
-    Two runs of one recipe have the same hash wherever their data lie and whatever they are called.
-    """
-    own = {key: value for key, value in opt.items() if key not in _OF_MACHINE}
-    return hashlib.sha256(json.dumps(_portable(own), sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _portable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            str(key): _portable(item)
-            for key, item in value.items()
-            if not str(key).startswith(('dataroot', 'num_worker')) and not looks_like_path(item)
-        }
-    if isinstance(value, list | tuple):
-        return [_portable(item) for item in value if not looks_like_path(item)]
-    return value
-
-
 def looks_like_path(value: Any) -> bool:
     """Whether a value may name a place on a disk."""
     return isinstance(value, str) and ('/' in value or '\\' in value or value.startswith('~') or value.endswith(_FILES))

@@ -1,13 +1,9 @@
 """What files tell of a generator, and what they must not."""
 
-import copy
-import json
-
 import pytest
-from option_edits import changed
 
 from ext_core.errors import UserError
-from ext_core.networks.metadata import PREFIX, Metadata, from_strings, option_hash, training_sets
+from ext_core.networks.metadata import PREFIX, Metadata, from_strings, training_sets
 
 NETWORK = {'type': 'EDSR', 'num_in_ch': 3, 'rgb_mean': [0.4, 0.4, 0.4], 'img_range': 255.0}
 FIGURES = {'Set5': {'psnr': {'best': 30.5, 'iter': 4000, 'last': 30.25}}}
@@ -65,33 +61,6 @@ def test_figures_that_are_no_numbers_are_left_out():
     metadata = from_strings(Metadata(NETWORK, 4).to_strings() | {PREFIX + 'metrics': figures}, 'x')
     assert metadata is not None
     assert metadata.metrics == {'Set5': {'psnr': {'iter': 5}}}
-
-
-def test_option_hash_tells_recipes_apart_but_not_machines():
-    own = option_hash(OPTIONS)
-    assert len(own) == 64
-    for path, value in {
-        'name': 'second',
-        'num_gpu': 2,
-        'path:root': '/elsewhere',
-        'path:pretrain_network_g': 'other.pth',
-        'datasets:train:dataroot_gt': 'b/HR',
-        'datasets:train:num_worker_per_gpu': 8,
-        'train:perceptual_opt:weights': '/models/vgg.pth',
-        'train:folders': ['/z', 'y'],
-    }.items():
-        assert option_hash(changed(copy.deepcopy(OPTIONS), path, value)) == own, path
-    for path, value in {
-        'scale': 2,
-        'network_g:num_feat': 64,
-        'train:total_iter': 20,
-        'datasets:train:type': 'UnpairedImageDataset',
-        'train:perceptual_opt:loss_weight': 1,
-        'train:perceptual_opt:layer_weights': {'conv5_4': 1},
-        'datasets:train:name': 'Others',
-    }.items():
-        assert option_hash(changed(copy.deepcopy(OPTIONS), path, value)) != own, path
-    assert option_hash(json.loads(json.dumps(OPTIONS, sort_keys=True))) == own
 
 
 def test_training_sets_are_named_without_paths():
