@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
 from ext_metrics.domain_gap import colour_distance, gap
+from ext_models.degrading import noisy
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 from ext_models.registries import registered
 from ext_models.shared_validation import image_path, means, shared
@@ -75,6 +76,17 @@ class DegradationModel(GANSRModel):
             'Optional here; with it network_d and optim_d are needed. The discriminator judges generated against real '
             'LR images, through highpass_opt.',
         ] = None
+        noise: Annotated[
+            float | None,
+            {'minimum': 0},
+            'Standard deviation, in levels of 255, of white noise on generated images when they are compared with real '
+            'ones: what the sensor adds, and the network cannot. scripts/domain_gap.py measures it.',
+        ] = None
+        shot_noise: Annotated[
+            float | None,
+            {'minimum': 0},
+            'Likewise of noise whose variance grows with the brightness: its standard deviation at white.',
+        ] = None
 
     DEGRADES = False
     GENERATOR_LOSSES = ('pixel_opt', 'perceptual_opt', 'mmd_opt', 'gan_opt', 'losses')
@@ -129,11 +141,15 @@ class DegradationModel(GANSRModel):
     def generator_losses(self, sr: Tensor, gt: Any) -> dict[str, Tensor]:
         losses = super().generator_losses(sr, gt.bicubic)
         if self.cri_mmd:
-            losses[f'{self.LOSS_PREFIX}mmd'] = self.cri_mmd(sr, gt.real)
+            losses[f'{self.LOSS_PREFIX}mmd'] = self.cri_mmd(self._photographed(sr), gt.real)
         return losses
 
     def discriminator_views(self, sr: Tensor, gt: Any) -> tuple[Tensor, Tensor]:
-        return super().discriminator_views(sr, gt.real)
+        return super().discriminator_views(self._photographed(sr), gt.real)
+
+    def _photographed(self, images: Tensor) -> Tensor:
+        train = self.opt['train']
+        return noisy(images, train.get('noise') or 0, train.get('shot_noise') or 0)
 
     # ------------------------------------------------------------------ validation
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:

@@ -13,7 +13,7 @@ from basicsr.utils import USMSharp
 from torch import Tensor, nn
 
 from ext_models.degradations import build_degradation
-from ext_models.degrading import in_levels
+from ext_models.degrading import in_levels, noisy
 
 
 class Degrader:
@@ -140,8 +140,7 @@ class Degrader:
                 f'(height, width), but scale {self.scale} asks for {wanted}.'
             )
         if self.noise is not None:
-            read, shot = (random.uniform(*bounds) / 255 for bounds in self.noise)
-            made = made + torch.randn_like(made) * (read**2 + shot**2 * made.clamp(0, 1)).sqrt()
+            made = noisy(made, *(random.uniform(*bounds) for bounds in self.noise))
         return in_levels(made)
 
     def _sharpened(self, gt: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""LR images made by a trained degradation network."""
+"""LR images made by a trained degradation network, and what a sensor adds to them."""
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,18 @@ def degraded(net: nn.Module, gt: Tensor, scale: int) -> Tensor:
             f'{scale} asks for {wanted}. Use a degradation network of that scale.'
         )
     return lr
+
+
+def noisy(images: Tensor, read: float, shot: float) -> Tensor:
+    """Images with a sensor's noise, of variance (read^2 + shot^2 x) / 255^2 at brightness x; the same ones for 0 and 0.
+
+    Args:
+        images (Tensor): Range [0, 1]; the gradient passes as through a sum.
+        read, shot (float): Standard deviations in levels of 255: at black, and what white has in addition.
+    """
+    if not read and not shot:
+        return images
+    return images + torch.randn_like(images) * (read**2 + shot**2 * images.detach().clamp(0, 1)).sqrt() / 255
 
 
 def in_levels(images: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ Columns:
     spectrum     distance of the mean power spectra, dB
     top band     power at 0.45 to 0.5 cycles per px over that of the real images, dB; above 0 is sharper or noisier
     colour, std  distance of the mean colours, and of the contrasts, in grey levels
-All see content, too: compare rows of one table. The last line says what to do: adapt, or not, or take more images. Of
-larger sets, --images evenly spaced ones are used.
+    noise, shot  standard deviation of the set's own noise at black, and what white has in addition, in grey levels
+All see content, too: compare rows of one table. The last lines say what to do: adapt, or not, or take more images; and
+which noise to add, as options/train_domain_adaptation.yml takes it. Of larger sets, --images evenly spaced ones are
+used.
 """
 
 import argparse
@@ -44,8 +46,11 @@ COLUMNS = {
     'top_band_db': 'top band',
     'colour': 'colour',
     'colour_std': 'std',
+    'noise': 'noise',
+    'shot_noise': 'shot',
 }
 FLOOR_ROW = 'real, two halves'
+SEEN_NOISE = 1.0  # grey levels
 FEWEST_REAL = 2  # images, so that they have two halves
 
 
@@ -108,11 +113,12 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
 def measure(images: list[Tensor], real: list[Tensor], permutations: int) -> dict[str, float]:
     """The table's row of a set."""
     from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance
+    from ext_metrics.noise_level import noise_level
 
     mmd, p = mmd_test(images, real, permutations)
     spectrum_db, top_band_db = spectrum_distance(images, real)
     colour, colour_std = colour_distance(images, real)
-    values = (mmd, p, spectrum_db, top_band_db, colour, colour_std)
+    values = (mmd, p, spectrum_db, top_band_db, colour, colour_std, *noise_level(images))
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -168,6 +174,12 @@ def run(args: argparse.Namespace) -> None:
     if 'bicubic' in results:
         bicubic, *made, halves = ((name, row['spectrum_db']) for name, row in results.items())
         print(f'\n{verdict(bicubic[1], halves[1], dict(made))}')
+        own = [
+            max(0.0, results[FLOOR_ROW][key] ** 2 - results['bicubic'][key] ** 2) ** 0.5
+            for key in ('noise', 'shot_noise')
+        ]
+        if max(own) > SEEN_NOISE:
+            print(f'Noise: the real images have some that bicubic ones lack, noise: [{own[0]:.1f}, {own[1]:.1f}].')
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=1) + '\n')

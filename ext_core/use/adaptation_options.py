@@ -20,7 +20,7 @@ from ext_models.registries import look_up
 
 NEEDED = ('name', 'stage1', 'stage2', 'hr', 'real_lq', 'val_lq')
 SECTIONS = ('shared', 'stage1_options', 'stage2_options')
-KEYS = (*NEEDED, 'hr_weights', 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
+KEYS = (*NEEDED, 'hr_weights', 'noise', 'hand_over', 'scale', 'val_hr', 'val_gt', *SECTIONS)
 DEMO_OVERLAY = Path('options') / 'overlays' / 'demo_adaptation.yml'
 NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}}
 
@@ -53,6 +53,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     weights = opt.get('hr_weights')
     if weights is not None and (not isinstance(weights, list) or len(weights) != len(roots_of(opt['hr']))):
         raise UserError(f'{path}: hr_weights must have a number for each place of hr, but is {weights}.')
+    noise = opt.get('noise')
+    if noise is not None and not (isinstance(noise, list) and len(noise) == 2 and all(std >= 0 for std in noise)):
+        raise UserError(f'{path}: noise must be two numbers from 0 on, [at black, added at white], but is {noise}.')
     for key in NEEDED:
         if key != 'hr' and not isinstance(opt.get(key), str):
             raise UserError(f'{path}: {key} must be given, as text. options/train_domain_adaptation.yml explains it.')
@@ -121,7 +124,11 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
         del val['io_backend']['_delete_']  # of a section that is replaced as a whole
         val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
     images = {'datasets': {'train': train, 'val': val}}
-    for part in (images, opt['shared'], opt[f'stage{number}_options']):
+    noise: dict[str, Any] = {}
+    if opt.get('noise'):
+        names = dict(zip(('noise', 'shot_noise'), opt['noise'], strict=True))
+        noise = {'train': names} if number == 1 else {'degrade': {name: [std, std] for name, std in names.items()}}
+    for part in (images, noise, opt['shared'], opt[f'stage{number}_options']):
         merged = options.merge(merged, part or {})
     merged, _ = resolve(merged, ['--demo'] if demo else [], Path())
     if demo:

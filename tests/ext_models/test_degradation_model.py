@@ -76,6 +76,18 @@ def test_bicubic_images_of_the_dataset_are_taken():
     assert log['l_g_pix'] == pytest.approx(model.output.abs().mean().item(), rel=1e-5)
 
 
+def test_real_images_are_compared_with_noisy_ones_and_bicubic_ones_with_clean_ones():
+    model = build(degradation_options(**ALL, optim_g=STILL, noise=3.0, shot_noise=6.0))
+    seen: dict[str, Tensor] = {}
+    for name in ('cri_pix', 'cri_mmd'):
+        getattr(model, name).register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    run(model, unpaired(1))
+    assert torch.equal(seen['cri_pix'], model.output)
+    noise = (seen['cri_mmd'] - model.output) * 255
+    wanted = (9 + 36 * model.output.clamp(0, 1)).mean().sqrt()
+    assert noise.std().item() == pytest.approx(wanted.item(), rel=0.05)
+
+
 @pytest.mark.parametrize('absent', list(ALL))
 def test_each_loss_can_be_switched_off(absent):
     model = build(degradation_options(**(ALL | {absent: None})))

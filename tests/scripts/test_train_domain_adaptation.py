@@ -255,6 +255,12 @@ def test_noise_of_stage_2_is_added_to_what_is_handed_over(root, hand_over, kind)
     assert second['degrade']['noise'] == [0, 2]
 
 
+def test_noise_of_the_camera_reaches_both_stages(root):
+    first, second = stages(write(root, noise=[2.5, 4]))
+    assert (first['train']['noise'], first['train']['shot_noise']) == (2.5, 4)
+    assert second['degrade'] == {'type': 'Pairs', 'noise': [2.5, 2.5], 'shot_noise': [4, 4]}
+
+
 def test_hr_images_of_several_places_with_weights(root):
     sources = ['data/train/gt.lmdb', 'data/val/gt.lmdb']
     write_lmdb_of(root / 'data' / 'val' / 'gt')
@@ -293,6 +299,7 @@ def test_demo_is_small_and_of_real_pairs(root):
         ({'val_qt': 'x'}, "unknown key val_qt. Did you mean 'val_"),
         ({'datasets': {'train': {}}}, 'unknown key datasets. What belongs to a recipe goes into shared'),
         ({'hr': 3}, 'hr must be a folder or LMDB, or a list of them, but is 3'),
+        ({'noise': 3}, 'noise must be two numbers from 0 on'),
         ({'hr_weights': [1, 2]}, 'hr_weights must have a number for each place of hr'),
         ({'hand_over': 'disk'}, "hand_over must be lmdb or on_the_fly, but is 'disk'"),
         ({'real_lq': 'data/val/real_x4'}, 'hr .* and real_lq .* must both be folders'),
