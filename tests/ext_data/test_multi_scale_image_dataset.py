@@ -13,8 +13,10 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.utils import bgr2ycbcr
 from basicsr.utils.matlab_functions import imresize
+from torch.utils.data import DataLoader
 
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
+from ext_data.samples import SeededDataset, SeededSampler
 
 SIZES = [(61, 50), (52, 67), (49, 49)]  # (height, width), no multiples of all scales
 PLAIN = {'use_hflip': False, 'use_rot': False}
@@ -236,3 +238,14 @@ def test_files_that_do_not_serve_are_named(pool, tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.png does not decode'):
         build_dataset(section(tmp_path))[0]
+
+
+def test_any_number_of_workers_draws_the_same(pool):
+    def epoch(workers: int) -> list[torch.Tensor]:
+        data = SeededDataset(dataset(pool), 5)
+        sampler = SeededSampler(len(data), seed=5, ratio=4)
+        return [batch['lq'] for batch in DataLoader(data, 1, sampler=sampler, num_workers=workers)]
+
+    one, other = epoch(0), epoch(2)
+    assert len(one) == 12
+    assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))

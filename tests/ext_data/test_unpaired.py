@@ -172,3 +172,22 @@ def test_unreadable_hr_image_names_itself():
     cv2.imwrite('hr/h0.png', coded((15, 40), 0))
     with pytest.raises(ValueError, match=r'hr/h0\.png is 40 x 15 .* crop of 16'):
         build_dataset(section())[0]
+
+
+@pytest.mark.usefixtures('folders')
+@pytest.mark.parametrize('kind', ['grey', 'alpha', '16 bit'])
+def test_other_kinds_of_files_give_8_bit_colour(kind):
+    for folder, size in (('hr', HR), ('real', LR)):
+        for path in Path(folder).iterdir():
+            path.unlink()
+        grey = np.full(size, 100, np.uint8)
+        files = {
+            'grey': grey,
+            'alpha': np.dstack([grey, grey, grey, np.full(size, 7, np.uint8)]),
+            '16 bit': np.dstack([grey.astype(np.uint16) * 257] * 3),
+        }
+        cv2.imwrite(f'{folder}/1.png', files[kind])
+    sample = build_dataset(section())[0]
+    for name in ('gt', 'real_lq'):
+        assert sample[name].shape[0] == 3
+        assert (sample[name] * 255).round().unique().tolist() == [100]
