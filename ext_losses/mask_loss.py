@@ -20,11 +20,11 @@ class ErrorMask(nn.Module):
     Args:
         k (float): Slope. 0 makes the mask b everywhere. Default: 0.2.
         b (float): Value of the mask where the error is 0. Default: 0.5.
-        error_scale (float): Factor on the images before the error is taken. 255, the default, measures in grey levels;
-            with 1 or 2 the mask of any usable network is nearly the constant b.
+        error_scale (float): Factor on the images before the error is taken, of use with error_norm 'none': 255, the
+            default, measures in grey levels; with 1 or 2 the mask of any usable network is nearly the constant b.
         error_measure (str): 'mse', or 'rmse', its root, in units of ``error_scale``. Default: 'mse'.
-        error_norm (str): 'none'; 'mean' or 'image_mean' divide the error by its detached mean over the batch that this
-            process holds, or over each image, so that the mask varies at any quality. Default: 'none'.
+        error_norm (str): 'none'; 'image_mean' or 'mean' divide the error by its detached mean over each image, or over
+            the batch that this process holds, so that the mask varies at any quality. Default: 'image_mean'.
         window (int): Side of the square over which the error is averaged, odd, with reflected borders; 1 is the
             literal reading, per pixel. Default: 7.
         per_channel (bool): One mask per colour channel instead of one for all. Default: False.
@@ -55,7 +55,7 @@ class ErrorMask(nn.Module):
         b: float = 0.5,
         error_scale: float = 255.0,
         error_measure: str = 'mse',
-        error_norm: str = 'none',
+        error_norm: str = 'image_mean',
         window: int = 7,
         per_channel: bool = False,
         apply_to: str = 'both',

@@ -4,8 +4,8 @@ Examples:
     python studies/mask_readings.py --experiment experiments/train_mask_esrgan --output readings.png
     python studies/mask_readings.py --experiment experiments/train_mask_esrgan --gt Set14/HR --lq Set14/LR -k 0.1
 
-Use it to choose mask_opt for your own data: a mask that is 1 nearly everywhere changes nothing. Columns, means over the
-images:
+Use it to choose mask_opt for your own data: a mask that is 1 nearly everywhere changes nothing. error_norm is none
+where a reading does not name it. Columns, means over the images:
     mean, std, at 0, at 1   of the mask, and the shares of it that are clipped
     darker      how much darker the masked image is: what tells it from a real one with apply_to: fake
     detail      strength of the masked image's high frequencies; 1 is that of the image itself, the rest is mask edges
@@ -33,7 +33,7 @@ from ext_core.use.evaluation import load_experiment, pairs, read, tensor_of, ups
 
 # every reading that changes the mask's values; apply_to and detach are columns of the table
 READINGS: dict[str, dict[str, Any]] = {
-    'default': {},
+    'error_norm: none': {},
     'window: 1': {'window': 1},
     'window: 15': {'window': 15},
     'per_channel: true': {'per_channel': True},
@@ -75,7 +75,7 @@ def build_masks(images: list[Pair], k: float, b: float) -> dict[str, Any]:
 
     masks = {}
     for name, reading in READINGS.items():
-        mask_opt = {'type': 'ErrorMask', 'k': k, 'b': b, **reading}
+        mask_opt = {'type': 'ErrorMask', 'k': k, 'b': b, 'error_norm': 'none', **reading}
         if reading.get('error_norm') == 'mean':
             # images differ in size and cannot be stacked; dividing the error by their mean is a change of scale
             plain = build_loss({**mask_opt, 'error_norm': 'none', 'error_scale': 1})
@@ -134,13 +134,13 @@ def panels(masks: dict[str, Any], pair: Pair, crop: int) -> list[tuple[str, np.n
         return value[0, :, y : y + crop, x : x + crop].permute(1, 2, 0).clamp(0, 1).numpy()
 
     error = (sr - hr).square().mean(1, keepdim=True).sqrt() * 255
-    fake, _ = masks['default'](sr, hr)
+    fake, _ = masks['error_norm: none'](sr, hr)
     normalised_fake, normalised_real = masks['error_norm: image_mean'](sr, hr)
     found = [
         ('SR', picture(sr)),
         ('GT: what D gets as real\nwith apply_to: fake', picture(hr)),
         ('RMS error\nwhite: 32 levels', picture(error / 32)),
-        ('SR × mask: D gets as fake\ndefault', picture(fake)),
+        ('SR × mask: D gets as fake\nerror_norm: none', picture(fake)),
         ('SR × mask: D gets as fake\nerror_norm: image_mean', picture(normalised_fake)),
         ('GT × mask: D gets as real\nerror_norm: image_mean', picture(normalised_real)),
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def make(**kwargs):
-    return build_loss({'type': 'ErrorMask', **kwargs})
+    return build_loss({'type': 'ErrorMask', 'error_norm': 'none', **kwargs})
 
 
 def images(size: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -159,6 +159,11 @@ def test_image_mean_does_not_depend_on_how_the_batch_is_split():
         mask = make(error_norm=norm)
         split = torch.cat([mask.mask(sr[i : i + 1], gt[i : i + 1]) for i in range(2)])
         assert torch.allclose(split, mask.mask(sr, gt), rtol=1e-5, atol=1e-6) is equal, norm
+
+
+def test_the_error_is_relative_to_that_of_the_image_unless_said_otherwise():
+    sr, gt = images()
+    assert torch.equal(build_loss({'type': 'ErrorMask'}).mask(sr, gt), make(error_norm='image_mean').mask(sr, gt))
 
 
 def test_batch_mean_equals_the_image_mean_of_one_image():

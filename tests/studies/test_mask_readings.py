@@ -33,7 +33,7 @@ def test_script_takes_the_images_as_one_batch():
 def test_script_figures_in_closed_form():
     """One level: E = 1, the mask is 0.7, and it reaches 1 for k = (1 - b) / 1."""
     images = even_errors()[:1]
-    values = script.statistics(script.build_masks(images, 0.2, 0.5)['default'], images)
+    values = script.statistics(script.build_masks(images, 0.2, 0.5)['error_norm: none'], images)
     expected = {'mask_mean': 0.7, 'mask_std': 0, 'mask_at_0': 0, 'mask_at_1': 0, 'darker': 0.3, 'k_for_10_percent': 0.5}
     assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-3)
     # through the mask: the sum of the channels times 2 k s^2 e / 3, over the mask
