@@ -203,8 +203,8 @@ def test_the_mask_is_the_only_difference(recipe):
     masked = options.load(recipe.with_name(recipe.name.replace('train_', 'train_mask_')))
     assert masked.pop('name') == plain.pop('name').replace('train_', 'train_mask_')
     assert (masked.pop('model_type'), plain.pop('model_type')) == ('MaskGANModel', 'GANSRModel')
-    relative = {'error_norm': 'mean'} if 'degrade' in plain else {}  # of so large errors the mask would be 1 throughout
-    assert masked['train'].pop('mask_opt') == {'type': 'ErrorMask', 'k': 0.2, 'b': 0.5, **relative}
+    mask = {'type': 'ErrorMask', 'k': 0.2, 'b': 0.5, 'error_norm': 'image_mean'}
+    assert masked['train'].pop('mask_opt') == mask
     assert masked == plain
 
 

@@ -8,6 +8,7 @@ its docstring. ``CHOICES: dict[str, tuple]`` of a class names the values that an
 """
 
 import collections.abc
+import dataclasses
 import inspect
 import re
 import types
@@ -57,7 +58,9 @@ def parameters_of(target: Callable) -> dict[str, Parameter]:
     for owner in target.__mro__[:-1] if inspect.isclass(target) else (target,):
         try:
             signature = inspect.signature(owner).parameters
-            hints = typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner, include_extras=True)
+            # of a dataclass itself: of its __init__ Python 3.10 makes Optional[...] where a default is None, and fails
+            hinted = owner.__init__ if inspect.isclass(owner) and not dataclasses.is_dataclass(owner) else owner
+            hints = typing.get_type_hints(hinted, include_extras=True)
         except (NameError, TypeError, ValueError):  # a name that only the type checker imports; no signature
             hints = {}
         for name, parameter in signature.items():

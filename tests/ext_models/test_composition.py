@@ -11,7 +11,12 @@ from scipy import ndimage
 from torch import Tensor
 
 OBJECTIVES = ['AdversarialLoss', 'RelativisticAdversarialLoss', 'FocalRelativisticAdversarialLoss', 'EnergyGANLoss']
-MASK = {'type': 'ErrorMask', 'error_scale': 1.5, 'window': 3}  # on random images part of it is saturated
+MASK = {
+    'type': 'ErrorMask',
+    'error_norm': 'none',
+    'error_scale': 1.5,
+    'window': 3,
+}  # on random images part of it is saturated
 OUTPUT_BIAS = {'conv9.bias'}  # of the discriminator: differences of logits do not see it
 UNIT_MASK = {'type': 'ErrorMask', 'k': 0.0, 'b': 1.0}
 HIGH_PASS = {'type': 'HighPassView', 'kernel_size': 5, 'sigma': 0.83}
