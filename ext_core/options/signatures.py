@@ -108,7 +108,11 @@ def of_hint(hint: Any) -> dict:
         return {'enum': list(arguments)}
     if origin in (typing.Union, types.UnionType):
         # a part that YAML cannot name, such as a Tensor, leaves the others
-        parts = [of_hint(part) for part in arguments if of_hint(part) or part is Any or not inspect.isclass(part)]
+        parts = [
+            of_hint(part)
+            for part in arguments  # Python 3.10 takes list[int] for a class
+            if of_hint(part) or part is Any or typing.get_origin(part) or not inspect.isclass(part)
+        ]
         return {'anyOf': parts} if parts and all(parts) else {}
     if (origin or hint) in _SECTIONS:
         values = of_hint(arguments[1]) if len(arguments) == 2 else {}
