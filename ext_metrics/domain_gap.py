@@ -193,18 +193,18 @@ def gap(fake: Images, real: Images) -> dict[str, float]:
     }
 
 
-def verdict(bicubic: float, halves: float, made: Mapping[str, float] | None = None) -> str:
+def verdict(distances: Mapping[str, float]) -> str:
     """One line: whether there is a gap to adapt to, and how much of it is closed. From distances of spectra alone,
     which tell degradations where colours and patches also tell content.
 
     Args:
-        bicubic (float): Distance of the spectra of bicubic LR images from the real ones, dB, ``spectrum_db``.
-        halves (float): That of two halves of the real ones, what chance and content make.
-        made (Mapping[str, float] | None): That of LR images made otherwise, by name.
+        distances (Mapping[str, float]): ``spectrum_db`` from the real images by name: first of bicubic LR images, then
+            of those made otherwise, last of two halves of the real ones, which chance and content make.
     """
+    (_, bicubic), *made, (_, halves) = distances.items()
     found = f'bicubic LR images are {bicubic:.1f} dB from the real ones, halves of the real ones {halves:.1f} dB apart'
     if bicubic >= 2 * halves:
-        parts = [f'{name} closes {1 - distance / bicubic:.0%} of it' for name, distance in (made or {}).items()]
+        parts = [f'{name} closes {1 - distance / bicubic:.0%} of it' for name, distance in made]
         return f'Adapt: {found}. ' + ('; '.join(parts) + '.' if parts else 'Stage 1 learns the difference.')
     if halves > FEW_IMAGES_DB:
         return f'Too few images to tell: {found}. Take more real ones, of many scenes.'

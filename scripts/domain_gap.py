@@ -172,8 +172,7 @@ def run(args: argparse.Namespace) -> None:
     results[FLOOR_ROW] = measure(real[::2], real[1::2], args.permutations)
     print(table(results))
     if 'bicubic' in results:
-        bicubic, *made, halves = ((name, row['spectrum_db']) for name, row in results.items())
-        print(f'\n{verdict(bicubic[1], halves[1], dict(made))}')
+        print('\n' + verdict({name: row['spectrum_db'] for name, row in results.items()}))
         own = [
             max(0.0, results[FLOOR_ROW][key] ** 2 - results['bicubic'][key] ** 2) ** 0.5
             for key in ('noise', 'shot_noise')

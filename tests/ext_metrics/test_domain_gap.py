@@ -215,13 +215,13 @@ def test_errors():
     ('distances', 'line'),
     [
         (
-            (5.0, 1.0),
+            {'bicubic': 5.0, 'halves': 1.0},
             'Adapt: bicubic LR images are 5.0 dB from the real ones, halves of the real ones 1.0 dB apart',
         ),
-        ((5.0, 1.0, {'stage 1': 1.0}), r'Adapt: .* stage 1 closes 80% of it\.$'),
-        ((0.5, 0.6, {'stage 1': 0.1}), 'Nothing to adapt: bicubic LR images are 0.5 dB'),
-        ((3.0, 2.5), 'Too few images to tell: .* Take more real ones'),
+        ({'bicubic': 5.0, 'stage 1': 1.0, 'halves': 1.0}, r'Adapt: .* stage 1 closes 80% of it\.$'),
+        ({'bicubic': 0.5, 'stage 1': 0.1, 'halves': 0.6}, 'Nothing to adapt: bicubic LR images are 0.5 dB'),
+        ({'bicubic': 3.0, 'halves': 2.5}, 'Too few images to tell: .* Take more real ones'),
     ],
 )
 def test_one_line_says_what_to_do(distances, line):
-    assert re.match(line, verdict(*distances))
+    assert re.match(line, verdict(distances))
