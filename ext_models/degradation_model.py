@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
+import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
 from ext_metrics.domain_gap import colour_distance, gap
-from ext_models.degrading import noisy
+from ext_models.degrading import noisy, own_draws
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 from ext_models.registries import registered
 from ext_models.shared_validation import image_path, means, shared
@@ -28,7 +29,7 @@ class Targets(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """What a validation keeps of one image: three images of 8 bits, (3, h, w), and the figures of this one alone."""
+    """What a validation keeps of one image: three images of 8 bits, (3, h, w), the first noisy, and its figures."""
 
     generated: Tensor
     bicubic: Tensor
@@ -52,9 +53,10 @@ class DegradationModel(GANSRModel):
     As everywhere, ``self.lq`` is the network's input and ``self.gt`` what its output stays close to: the bicubic LR.
 
     **Validation** needs no ground truth. Over a whole set, 8-bit as when saved: ``mmd``, ``spectrum_db``, ``colour``
-    (generated to real, ``ext_metrics.domain_gap.gap``), ``colour_drift`` (of the mean colour from bicubic, grey levels)
-    and ``psnr_bicubic`` (RGB, dB). ``val:metrics`` compares each generated image with its bicubic one. A second log
-    line sets the gap of the generated beside that of the bicubic images, where it started.
+    (generated, with ``train:noise``, to real: ``ext_metrics.domain_gap.gap``), ``colour_drift`` (of the mean colour
+    from bicubic, grey levels) and ``psnr_bicubic`` (RGB, dB, without noise). ``val:metrics`` compares each generated
+    image with its bicubic one. A second log line sets the gap of the generated beside that of the bicubic images,
+    where it started.
 
     Reference: two-stage domain adaptation, section on the degradation network, eq. 1-3; with gan_opt: Fritsche et al.,
     Frequency Separation for Real-World Super-Resolution, ICCVW 2019.
@@ -168,15 +170,19 @@ class DegradationModel(GANSRModel):
     def _validate_image(self, data: dict, name: str, current_iter: int, save_img: bool) -> Validated:
         self.feed_data(data)
         self.test()
-        generated, bicubic, real = (in_8_bits(batch[0]) for batch in (self.output, self.gt, self.real_lq))
+        with own_draws(self.output.device):
+            torch.manual_seed(0)
+            noisy_output = self._photographed(self.output)
+        written, *compared = (in_8_bits(batch[0]) for batch in (self.output, noisy_output, self.gt, self.real_lq))
+        bicubic = compared[1]
         for attribute in {'lq', *self.PANELS.values()}:
             delattr(self, attribute)  # whole images: their memory is the training's
-        pair = {'img': tensor2img(in_floats(generated)), 'img2': tensor2img(in_floats(bicubic))}
+        pair = {'img': tensor2img(in_floats(written)), 'img2': tensor2img(in_floats(bicubic))}
         if save_img:
             imwrite(pair['img'], str(image_path(self.opt, name, data['lq_path'][0], current_iter)))
         metrics = {'psnr_bicubic': {'type': 'calculate_psnr', 'crop_border': 0}, **self._metrics()}
         figures = {key: calculate_metric(pair, options) for key, options in metrics.items()}
-        return Validated(generated, bicubic, real, figures)
+        return Validated(*compared, figures)
 
     def _conclude_validation(self, records: list[Validated], name: str, current_iter: int, tb_logger: Any) -> None:
         generated = [in_floats(record.generated) for record in records]

@@ -1,8 +1,8 @@
 """LR images made while training: the option section ``degrade``."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from basicsr.utils import USMSharp
 from torch import Tensor, nn
 
 from ext_models.degradations import build_degradation
-from ext_models.degrading import in_levels, noisy
+from ext_models.degrading import in_levels, noisy, own_draws
 
 
 class Degrader:
@@ -115,7 +115,7 @@ class Degrader:
         """
         gt = gt.contiguous()
         source = self._sharpened(gt)
-        draws = _own_draws(gt.device) if keys is not None else nullcontext()
+        draws = own_draws(gt.device) if keys is not None else nullcontext()
         with torch.autocast(gt.device.type, enabled=False), draws:
             if getattr(self.degradation, 'DRAWS', True) or self.gt_size is not None or self.noise is not None:
                 parts = []
@@ -174,18 +174,6 @@ class Degrader:
         if 'pool' in state and self.queue_size:
             lq, gt = (unpacked(images, self.device) for images in state['pool'])
             self.pool = lq, gt
-
-
-@contextmanager
-def _own_draws(device: torch.device) -> Iterator[None]:
-    """Context after which the random generators go on as if nothing had been drawn from them."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _seed(device: torch.device, *entropy: int) -> None:

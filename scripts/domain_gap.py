@@ -7,7 +7,7 @@ Examples:
 
 Sets are folders, or LMDBs (*.lmdb). Rows, each compared with the real images:
     bicubic            the HR images, reduced by bicubic: the gap before any training
-    each --experiment  the HR images through its degradation network, with EMA weights where it has them
+    each --experiment  the HR images through its degradation network (EMA weights where it has them), and its noise
     each --lr          images that are there already, LR like the real ones
     real, two halves   every other real image against the rest: what a closed gap looks like
 Columns:
@@ -27,6 +27,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,7 +38,10 @@ from torch import Tensor
 from ext_core.errors import UserError, exit_status
 from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
-from ext_models.degrading import low_resolution
+from ext_models.degrading import degraded, in_levels, noisy
+
+if TYPE_CHECKING:
+    from ext_core.networks.files import GeneratorFile
 
 COLUMNS = {
     'mmd': 'MMD^2',
@@ -70,15 +74,17 @@ def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
         yield torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255)
 
 
-def degrade(hr: Tensor, scale: int, net: torch.nn.Module | None) -> Tensor:
+def degrade(hr: Tensor, scale: int, degrader: 'GeneratorFile | None') -> Tensor:
     """LR image of an HR image, rounded to 8 bits as LR files are; bicubic where there is no network."""
     from ext_arch.resize import bicubic_downscale
 
     height, width = (side // scale * scale for side in hr.shape[-2:])
     hr = hr[None, :, :height, :width]
-    if net is None:
-        return (bicubic_downscale(hr, scale)[0].clamp(0, 1) * 255).round() / 255
-    return low_resolution(net, hr.to(next(net.parameters()).device), scale)[0].cpu()
+    if degrader is None:
+        return in_levels(bicubic_downscale(hr, scale))[0]
+    train = (degrader.options or {}).get('train') or {}
+    lr = degraded(degrader.net, hr.to(next(degrader.net.parameters()).device), scale)
+    return in_levels(noisy(lr, train.get('noise') or 0, train.get('shot_noise') or 0))[0].cpu()
 
 
 def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
@@ -95,12 +101,12 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
         if not scales:
             raise UserError('--hr needs --scale (or an --experiment, which has one).')
         (scale,) = scales
-        rows: dict[str, torch.nn.Module | None] = {'bicubic': None}
-        rows |= {name: degrader.net for name, degrader in degraders.items()}
+        rows = {'bicubic': None, **degraders}
         sets = {name: [] for name in rows}
+        torch.manual_seed(0)
         for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
-            for name, net in rows.items():
-                sets[name].append(degrade(hr, scale, net))
+            for name, degrader in rows.items():
+                sets[name].append(degrade(hr, scale, degrader))
     elif args.experiment:
         raise UserError('--experiment needs --hr, the images to put through the network.')
     sets |= {str(root): list(stored_images(root, args.images)) for root in args.lr}

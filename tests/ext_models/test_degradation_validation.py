@@ -89,6 +89,23 @@ def test_metrics_of_the_options_compare_with_bicubic_images(model):
     assert model.best_metric_results['held_out'].keys() == FIGURES | {'psnr'}
 
 
+def test_noise_is_part_of_what_is_compared_with_real_images_alone(model, tmp_path):
+    model.nondist_validation(HeldOut(), 1, None, save_img=False)
+    clean = dict(model.metric_results)
+    model.opt['train']['noise'] = 60.0
+    state = torch.get_rng_state()
+    found = []
+    for iteration in (2, 3):
+        model.nondist_validation(HeldOut(), iteration, None, save_img=True)
+        found.append(dict(model.metric_results))
+    assert found[0] == found[1]
+    assert found[0]['psnr_bicubic'] == clean['psnr_bicubic']
+    assert abs(found[0]['spectrum_db'] - clean['spectrum_db']) > 0.5
+    assert torch.equal(torch.get_rng_state(), state)
+    saved = cv2.cvtColor(cv2.imread(str(tmp_path / 'hr0' / 'hr0_3.png')), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(saved, (expected(HeldOut())[0][0] * 255).round().byte().permute(1, 2, 0).numpy())
+
+
 @pytest.mark.parametrize('is_train', [True, False])
 def test_generated_images_are_saved(model, tmp_path, is_train):
     loader = HeldOut()

@@ -38,13 +38,13 @@ def sets(tmp_path_factory) -> dict[str, Path]:
     return {'hr': hr, 'real': real, 'lmdb': root / 'real.lmdb'}
 
 
-def experiment(root: Path, network: dict) -> Path:
+def experiment(root: Path, network: dict, grey: float = 0.0, **options: object) -> Path:
     """Of a network whose last layer gives one grey."""
     net = build_network(network)
     last = net.tail if network['type'] == 'DSGANGenerator' else net.body[-1]
     torch.nn.init.zeros_(last.weight)
-    torch.nn.init.constant_(last.bias, 0.0)
-    return finished_experiment(root / 'experiments' / network['type'], network, net)
+    torch.nn.init.constant_(last.bias, grey)
+    return finished_experiment(root / 'experiments' / network['type'], network, net, **options)
 
 
 def run(*arguments: object) -> int:
@@ -86,6 +86,14 @@ def test_networks_get_what_they_take(sets, tmp_path, capsys):
     real = np.array([cv2.imread(str(path)).mean((0, 1)) for path in sets['real'].iterdir()]).mean(0)
     for folder, level in zip(folders, (0, 128), strict=True):  # black; sigmoid(0), rounded
         assert rows[str(folder)]['colour'] == pytest.approx(np.sqrt(((real - level) ** 2).mean()), abs=1e-4)
+
+
+def test_noise_of_stage_1_is_added(sets, tmp_path):
+    train = {'noise': 6.0, 'shot_noise': 0}
+    folder = experiment(tmp_path, {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}, 0.5, train=train)
+    figures = tmp_path / 'gap.json'
+    assert run('--hr', sets['hr'], '--real', sets['real'], '--experiment', folder, '--json', figures) == 0
+    assert json.loads(figures.read_text())[str(folder)]['noise'] == pytest.approx(6, rel=0.15)
 
 
 @pytest.mark.parametrize(
