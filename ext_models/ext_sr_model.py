@@ -238,7 +238,7 @@ class ExtSRModel(SRModel):
             if linear != sorted(linear):  # a transformer, whose ``view`` between its layers needs the plain format
                 net.register_forward_pre_hook(_plain_input)
             else:
-                net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                net = nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
                 if True in linear[1:]:  # such as VGGStyleDiscriminator, for its ``view`` before the linear layers
                     layers[linear.index(True) - 1].register_forward_hook(_plain_output)
         if self.opt.get('sync_bn') and self.opt['dist'] and self.device.type == 'cuda':
@@ -278,7 +278,7 @@ class ExtSRModel(SRModel):
         get_root_logger().info(f'Use Exponential Moving Average with decay: {decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
         if self.channels_last:
-            self.net_g_ema.to(memory_format=torch.channels_last)
+            nn.utils.convert_conv2d_weight_memory_format(self.net_g_ema, torch.channels_last)
         self._average = WeightAverage(self.get_bare_model(self.net_g), self.net_g_ema)
         load_path = self.opt['path'].get('pretrain_network_g')
         if load_path is not None and not self.opt['path'].get('strict_load_g_except'):

@@ -147,7 +147,7 @@ def _torch_run(net: nn.Module, channels: int, device: torch.device, half: bool, 
         raise UserError(f'{path} takes images of {channels} channels. Name a network for RGB or for luminance.')
     # a third faster on CPUs; on GPUs it is for halves only
     order = torch.channels_last if half or device.type == 'cpu' else torch.contiguous_format
-    net.to(memory_format=order)  # type: ignore[call-overload]
+    nn.utils.convert_conv2d_weight_memory_format(net, order)
     low = torch.float16 if device.type == 'cuda' else torch.bfloat16
 
     def run(image: Tensor) -> Tensor:

@@ -120,6 +120,12 @@ def test_multiple_is_found_by_trying():
     assert ready(Same(), 3, CPU, multiple=4).multiple == 4
 
 
+def test_parameters_of_five_dimensions_stay_as_they_are():
+    net = Same()
+    net.fft = nn.Parameter(torch.ones(4, 1, 1, 8, 5))  # FFTformer's
+    assert network(net).scale == 2
+
+
 @pytest.mark.parametrize(
     ('net', 'channels', 'message'),
     [(Shrinks(), 3, 'cannot enlarge'), (Never(), 3, 'RuntimeError: always broken. Name'), (Same(), 4, '4 channels')],

@@ -4,6 +4,7 @@ from unittest import mock
 
 import pytest
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from recipes import FEATURE, PIXEL, batches, build, options, run
 
 RELATIVISTIC = {'type': 'RelativisticAdversarialLoss', 'loss_weight': 5e-3}
@@ -105,6 +106,18 @@ def test_memory_format_and_mixed_precision_train():
         log = run(gan(**settings), batches(3))[-1]
         assert log['l_g_pix'] == pytest.approx(reference['l_g_pix'], rel=0.05), settings
         assert log['l_d_real'] == pytest.approx(reference['l_d_real'], abs=0.2), settings
+
+
+def test_channels_last_leaves_parameters_of_five_dimensions(monkeypatch):
+    network = ARCH_REGISTRY.get('MSRResNet')
+    init = network.__init__
+
+    def with_one_more(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.fft = torch.nn.Parameter(torch.ones(4, 1, 1, 8, 5))  # FFTformer's
+
+    monkeypatch.setattr(network, '__init__', with_one_more)
+    run(gan(channels_last=True), batches(1))
 
 
 def test_convolutions_before_a_linear_layer_are_channels_last_too():
