@@ -183,6 +183,11 @@ def _jpeg_is_cut_short(content: bytes) -> bool:
     return content.find(b'\xff\xd9', position) < 0
 
 
+def as_float(image: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1] of uint8. Of a crop, after cropping: of a whole image it takes a quarter of a sample's time."""
+    return image.astype(np.float32) / 255.0
+
+
 def decode_file(path: Path) -> np.ndarray:
     """:func:`decode` of a file."""
     return decode(read_bytes(path), str(path))

@@ -4,10 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.transforms import augment, paired_random_crop
+from basicsr.utils import bgr2ycbcr, img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import normalize
 
+from ext_data.decoding import as_float, decode
 from ext_data.roots import RootOptions, Roots, joined, partners, repeated
+
+KINDS = ('gt', 'lq')
 
 
 @DATASET_REGISTRY.register()
@@ -16,7 +22,8 @@ class ExtPairedImageDataset(PairedImageDataset):
 
     ``dataroot_gt: [a, b]`` and ``dataroot_lq: [a_lq, b_lq]`` belong together one by one, drawn by
     ``dataroot_weights``. With ``subfolders`` the partner of ``x/1.png`` is ``x/1.png`` in the other folder. The
-    endings of a pair's files may differ. Samples are PairedImageDataset's; paths of LMDBs are ``folder/key``.
+    endings of a pair's files may differ. Samples are PairedImageDataset's, bit for bit, in less time: the crop alone is
+    converted from bytes. Paths of LMDBs are ``folder/key``.
 
     Args:
         opt (dict): Section of the option file, with the keys of ``Options`` and of PairedImageDataset; and ``phase``,
@@ -54,3 +61,17 @@ class ExtPairedImageDataset(PairedImageDataset):
                 [{'gt_path': joined(gt_root, gt), 'lq_path': joined(lq_root, lq)} for gt, lq in pairs.items()]
             )
         self.paths = repeated(groups, opt.get('dataroot_weights'))
+
+    def __getitem__(self, index: int) -> dict:
+        if self.opt['phase'] != 'train':
+            return super().__getitem__(index)
+        opt, paths = self.opt, self.paths[index]
+        gt, lq = (decode(self.file_client.get(paths[f'{kind}_path'], kind), paths[f'{kind}_path']) for kind in KINDS)
+        gt, lq = paired_random_crop(gt, lq, opt['gt_size'], opt['scale'], paths['gt_path'])
+        gt, lq = map(as_float, augment([gt, lq], opt['use_hflip'], opt['use_rot']))
+        if opt.get('color') == 'y':
+            gt, lq = (bgr2ycbcr(image, y_only=True)[..., None] for image in (gt, lq))
+        sample = dict(zip(KINDS, img2tensor([gt, lq], bgr2rgb=True, float32=True), strict=True))
+        if self.mean is not None or self.std is not None:
+            sample = {kind: normalize(image, self.mean, self.std) for kind, image in sample.items()}
+        return {**sample, **paths}

@@ -7,7 +7,8 @@ from basicsr.data.transforms import augment, mod_crop, paired_random_crop
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from ext_data.hr_pool import HRPool, as_float
+from ext_data.decoding import as_float
+from ext_data.hr_pool import HRPool
 
 
 @DATASET_REGISTRY.register()
@@ -48,7 +49,7 @@ class HRImageDataset(HRPool):
 
     def __getitem__(self, index: int) -> dict:
         path, opt = self.paths[index], self.opt
-        gt = mod_crop(as_float(self.read(path)), self.scale)
+        gt = mod_crop(self.read(path), self.scale)
         gt, _ = paired_random_crop(gt, gt[:: self.scale, :: self.scale], opt['gt_size'], self.scale, path)
         gt = augment(gt, opt.get('use_hflip', True), opt.get('use_rot', True))
-        return {'gt': img2tensor(gt, bgr2rgb=True, float32=True), 'gt_path': path, 'lq_path': path}
+        return {'gt': img2tensor(as_float(gt), bgr2rgb=True, float32=True), 'gt_path': path, 'lq_path': path}

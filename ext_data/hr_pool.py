@@ -43,8 +43,3 @@ class HRPool(Dataset):
             ValueError: If it does not decode; see :func:`ext_data.decoding.decode`.
         """
         return decode(self.images.get(path), path)
-
-
-def as_float(image: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] of uint8."""
-    return image.astype(np.float32) / 255.0

@@ -12,7 +12,8 @@ from basicsr.utils.matlab_functions import imresize
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from ext_arch.resize import bicubic_downscale, bicubic_upscale
-from ext_data.hr_pool import HRPool, as_float
+from ext_data.decoding import as_float
+from ext_data.hr_pool import HRPool
 
 # LR pixels around a crop that decide its content: the cubic kernel reaches 2 when it reduces, and 2 when it enlarges
 _CONTEXT = 4

@@ -12,7 +12,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ext_data.decoding import decode
+from ext_data.decoding import as_float, decode
 from ext_data.roots import RootOptions, Roots, repeated
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
@@ -147,8 +147,8 @@ class UnpairedImageDataset(Dataset):
         return augment(image, self.opt.get('use_hflip', True), self.opt.get('use_rot', True))
 
     def _read(self, path: str) -> np.ndarray:
-        """(h, w, 3), BGR, float32, range [0, 1]."""
-        return decode(self.images.get(path), path).astype(np.float32) / 255.0
+        """(h, w, 3), BGR, uint8."""
+        return decode(self.images.get(path), path)
 
 
 def _crop_size(opt: dict) -> int:
@@ -170,4 +170,4 @@ def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:
 
 
 def _tensor(image: np.ndarray) -> Tensor:
-    return img2tensor(image, bgr2rgb=True, float32=True)
+    return img2tensor(as_float(image), bgr2rgb=True, float32=True)

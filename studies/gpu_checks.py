@@ -11,7 +11,6 @@ time is kept. In order of worth: what comes last may be cut.
 
 import argparse
 import contextlib
-import copy
 import io
 import json
 import subprocess
@@ -32,7 +31,6 @@ from ext_core import launch
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.timing import alternate, ratio
 from studies.sameness import difference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,27 +133,6 @@ def out_of_memory(folder: Path) -> str:
     raise RuntimeError('4,096 images went through a hundredth of the memory')
 
 
-def loading() -> str:
-    """Samples of the demo's LMDB, drawn as a training of ours draws them and as BasicSR's dataset does alone."""
-    from basicsr.data import build_dataset
-
-    from ext_data.samples import SeededDataset
-
-    section = {'name': 'demo', 'type': 'PairedImageDataset', 'dataroot_gt': 'datasets/demo/train/gt.lmdb',
-               'dataroot_lq': 'datasets/demo/train/lq_x4.lmdb', 'io_backend': {'type': 'lmdb'}, 'gt_size': 128,
-               'use_hflip': True, 'use_rot': True, 'phase': 'train', 'scale': 4}  # fmt: skip
-    stock = build_dataset(copy.deepcopy(section))
-    ours = SeededDataset(build_dataset(copy.deepcopy(section)), seed=0)
-    indices = range(len(stock))
-    seconds = alternate(
-        {'BasicSR': lambda: [stock[i] for i in indices], 'ours': lambda: [ours[0, i] for i in indices]}, rounds=8
-    )
-    found = ratio(seconds['ours'], seconds['BasicSR'])['median']
-    return (
-        f'{len(stock) / min(seconds["ours"]):.0f} samples a second in one process, {found:.2f} of the time of BasicSR'
-    )
-
-
 def script(*command: str) -> str:
     """What a script printed."""
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
@@ -207,7 +184,9 @@ def main(argv: list[str] | None = None) -> int:
                 for name, train in {**settings, **more}.items():
                     changes = {'train': train} if train else {}
                     checks.run(f'{recipe}, {name}', partial(trained, new(), recipe, changes, '--dry-run'))
-        checks.run('loading', loading)
+        demo = ROOT / 'datasets' / 'demo' / 'train'
+        pairs = ['--gt', str(demo / 'gt.lmdb'), '--lq', str(demo / 'lq_x4.lmdb')]
+        checks.run('loading', partial(figures, ('ours',), 'studies/benchmark_loading.py', *pairs))
         step = ['studies/benchmark_step.py', '--rounds', str(args.rounds), '--batch', '16' if GPU else '1']
         redux = ['--redux', str(args.redux)] if args.redux else []
         for case in ('compact', 'rrdb'):

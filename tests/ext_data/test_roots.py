@@ -45,8 +45,9 @@ def drawn(dataset, index: int) -> dict:
 
 @pytest.mark.parametrize('end', ['', '.lmdb'])
 @pytest.mark.parametrize('phase', ['train', 'val'])
-def test_one_folder_is_basicsrs_dataset(pools, end, phase):
-    one = {f'dataroot_{side}': f'{side}_a{end}' for side in ('gt', 'lq')}
+@pytest.mark.parametrize('more', [{}, {'color': 'y', 'mean': [0.4], 'std': [0.2]}], ids=['colour', 'luminance'])
+def test_one_folder_is_basicsrs_dataset(pools, end, phase, more):
+    one = {f'dataroot_{side}': f'{side}_a{end}' for side in ('gt', 'lq')} | more
     ours = build_dataset(section('ExtPairedImageDataset', end, phase=phase, **one))
     stock = build_dataset(section('PairedImageDataset', end, phase=phase, **one))
     order = {Path(pair['gt_path']).name: index for index, pair in enumerate(stock.paths)}  # as the folder lists them

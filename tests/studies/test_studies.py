@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from ext_core.options import yaml_safe
 from studies import (
     benchmark_energy,
+    benchmark_loading,
     benchmark_step,
     gan_stability,
     mask_study,
@@ -165,6 +167,11 @@ def test_benchmarks(tmp_path, monkeypatch, capsys):
     for one in (found['energy'], *steps):
         assert 0 < one['quartiles'][0] <= one['median'] <= one['quartiles'][1]
     assert 'ours, bf16' in capsys.readouterr().out
+    for side, size in (('gt', 128), ('lq', 32)):
+        (tmp_path / side).mkdir()
+        cv2.imwrite(str(tmp_path / side / '0.png'), np.zeros((size, size, 3), np.uint8))
+    benchmark_loading.main(['--gt', str(tmp_path / 'gt'), '--lq', str(tmp_path / 'lq'), '--rounds', '2'])
+    assert 'of the time of BasicSR' in capsys.readouterr().out
 
 
 def test_torture(tmp_path):
