@@ -1,5 +1,6 @@
 """``basicsr/train.py`` and ``basicsr/test.py``: from the command line to a finished run."""
 
+import argparse
 import contextlib
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ext_core.errors import UserError, open_streams, print_line, refusal
+from ext_core.options.first_look import first_look
 from ext_core.options.positions import Positions
 from ext_core.registration import register_all
 
@@ -112,6 +114,7 @@ def _train(root: Path, argv: list[str] | None) -> int:
     # the options, checked before anything is made or moved
     args = options.parse_arguments(argv, is_train=True)
     _check_launcher(args.launcher)
+    _first_look(args)
     positions = Positions()
     merged, opt = options.resolve(args, root, is_train=True, positions=positions)
     if args.dry_run:
@@ -207,6 +210,7 @@ def _test(root: Path, argv: list[str] | None) -> int:
 
     args = options.parse_arguments(argv, is_train=False)
     _check_launcher(args.launcher)
+    _first_look(args)
     positions = Positions()
     _, opt = options.resolve(args, root, is_train=False, positions=positions)
     warnings = _prepare(opt, args, positions)
@@ -232,6 +236,13 @@ def _test(root: Path, argv: list[str] | None) -> int:
             evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
         logger.info(f'Results are in {opt["path"]["results_root"]}')
         return 0
+
+
+def _first_look(args: argparse.Namespace) -> None:
+    """Say at once what needs no torch to be seen; importing it takes longer than most people read."""
+    if os.environ.get('RANK', '0') == '0' and args.launcher != 'slurm':
+        for line in first_look(args.opt):
+            print_line(f'first look: {line}')
 
 
 def _check_launcher(launcher: str) -> None:

@@ -173,8 +173,8 @@ class DegradationModel(GANSRModel):
         with own_draws(self.output.device):
             torch.manual_seed(0)
             noisy_output = self._photographed(self.output)
-        written, *compared = (in_8_bits(batch[0]) for batch in (self.output, noisy_output, self.gt, self.real_lq))
-        bicubic = compared[1]
+        batches = (self.output, noisy_output, self.gt, self.real_lq)
+        written, generated, bicubic, real = (in_8_bits(batch[0]) for batch in batches)
         for attribute in {'lq', *self.PANELS.values()}:
             delattr(self, attribute)  # whole images: their memory is the training's
         pair = {'img': tensor2img(in_floats(written)), 'img2': tensor2img(in_floats(bicubic))}
@@ -182,7 +182,7 @@ class DegradationModel(GANSRModel):
             imwrite(pair['img'], str(image_path(self.opt, name, data['lq_path'][0], current_iter)))
         metrics = {'psnr_bicubic': {'type': 'calculate_psnr', 'crop_border': 0}, **self._metrics()}
         figures = {key: calculate_metric(pair, options) for key, options in metrics.items()}
-        return Validated(*compared, figures)
+        return Validated(generated, bicubic, real, figures)
 
     def _conclude_validation(self, records: list[Validated], name: str, current_iter: int, tb_logger: Any) -> None:
         generated = [in_floats(record.generated) for record in records]

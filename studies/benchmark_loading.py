@@ -28,7 +28,7 @@ SAMPLES = 100  # of a round
 def basicsrs_decoder(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
     """What BasicSR's does of a colour image, without our cure."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    return image.astype(np.float32) / 255.0
+    return np.asarray(image).astype(np.float32) / 255.0
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """Help and the errors of an option file's text come without torch; registering comes without its slowest imports."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_an_unknown_key_comes_without_slow_imports():
     said = run('basicsr/train.py', '-opt', 'options/train_edsr.yml', '--force_yml', 'train:total_itr=3')
     assert said[0] == 'status 1'
     assert set(said[1].split()) == {'loaded', 'torch', 'basicsr'}
+
+
+def test_a_misspelt_key_is_named_before_torch_is_imported(tmp_path):
+    recipe = (PROJECT / 'options' / 'train_edsr.yml').read_text()
+    (tmp_path / 'x.yml').write_text(recipe.replace('_base_: ', f'_base_: {PROJECT}/options/') + '\ntrian: {}\n')
+    (tmp_path / 'torch.py').write_text("raise SystemExit('torch')")
+    command = [sys.executable, '-c', RUN, 'basicsr/train.py', '-opt', str(tmp_path / 'x.yml')]
+    done = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, env=os.environ | {'PYTHONPATH': str(tmp_path)}
+    )
+    assert f'first look: {tmp_path / "x.yml"}' in done.stderr
+    assert "trian: unknown key. Did you mean 'train'?" in done.stderr
+    assert 'status torch' in done.stdout
 
 
 def test_what_was_postponed_is_scipys():

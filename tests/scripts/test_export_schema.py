@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from script_loader import load_script
 
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
+from ext_core.options.check import find_problems
+from ext_core.options.first_look import first_look
 from ext_core.registration import register_all
 
 jsonschema = pytest.importorskip('jsonschema', reason='needs jsonschema, of the extra dev')
@@ -49,6 +52,7 @@ def test_a_demo_fits(validator):
     assert faults(validator, opt) == []
 
 
+OF_A_RUN = {'is_train': True, 'root_path': '.', 'dist': False}
 REFUSED = [
     ('model_type', 'GANSRModle', 'model_type'),
     ('name', 17, 'name'),
@@ -78,6 +82,27 @@ def test_what_is_wrong_is_underlined(validator, path, value, said):
     opt = changed(copy.deepcopy(options.load(ROOT / 'options' / 'train_mask_esrgan.yml')), path, value)
     found = faults(validator, opt)
     assert any(said in fault for fault in found), found
+
+
+SEEN = [case for case in REFUSED if case[1] is not ...]  # missing keys are left to the check
+
+
+@pytest.mark.parametrize(('path', 'value', 'said'), SEEN, ids=[f'{i}-{w[0]}' for i, w in enumerate(SEEN)])
+def test_a_first_look_names_the_line_and_says_what_the_check_says(tmp_path, path, value, said):
+    opt = changed(copy.deepcopy(options.load(ROOT / 'options' / 'train_mask_esrgan.yml')), path, value)
+    file = tmp_path / 'x.yml'
+    file.write_text(yaml_safe.dump(opt))
+    found = first_look(file)
+    assert any(said in line for line in found), found
+    assert all(re.match(rf'{file}:\d+: [\w:]+(: unknown key| must be )', line) for line in found)
+    assert any(f'{path.split(":")[-1]}' in str(problem) for problem in find_problems(opt | OF_A_RUN, True))
+
+
+def test_a_first_look_passes_what_is_right_and_knows_no_classes_of_others(tmp_path):
+    for file in (path for folder in ('options', 'studies/options') for path in sorted((ROOT / folder).rglob('*.yml'))):
+        assert first_look(file) == []
+    (tmp_path / 'x.yml').write_text('custom_imports: {imports: mine}\nnetwork_g: {type: Mine}\n')
+    assert first_look(tmp_path / 'x.yml') == []
 
 
 def test_a_file_that_inherits_may_lack_what_it_inherits_but_not_misspell(validator):

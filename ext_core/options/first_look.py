@@ -1,0 +1,75 @@
+"""What the schema sees of the mistakes in an option file: within a second, before torch is imported."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ext_core.options.loading import load
+from ext_core.options.positions import Positions
+from ext_core.options.problems import Problem, did_you_mean
+from ext_core.options.signatures import fits, words
+from ext_core.project import OPTIONS
+
+
+def first_look(path: Path) -> list[str]:
+    """Keys that no section of an option file takes there, and values of another kind. The check, which needs torch and
+    the classes, finds them again, among others; classes of ``custom_imports`` only the check knows.
+
+    Args:
+        path (Path): The option file.
+
+    Returns:
+        list[str]: A line for each, with file and line.
+
+    Raises:
+        UserError: If a file is missing or malformed, see :func:`ext_core.options.loading.load`.
+    """
+    positions = Positions()
+    options = load(path, positions)
+    if 'custom_imports' in options:
+        return []
+    schema = json.loads((OPTIONS / 'schema.json').read_text(encoding='utf-8'))
+    found = dict.fromkeys(_mistakes(options, schema, schema['$defs'], ()))
+    return [positions.locate(problem) for problem in found]
+
+
+def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> Iterator[Problem]:
+    """What ``value`` has and ``schema``, of ``schema.py``, does not allow."""
+    if '$ref' in schema:
+        yield from _mistakes(value, parts[schema['$ref'].rpartition('/')[2]], parts, path)
+    for part in schema.get('allOf', ()):
+        yield from _mistakes(value, part, parts, path)
+    if 'if' in schema and _is(value, schema['if']):
+        yield from _mistakes(value, schema.get('then', {}), parts, path)
+    own = {k: v for k, v in schema.items() if k in ('type', 'anyOf', 'enum') or not isinstance(value, dict)}
+    if not fits(value, own):
+        yield Problem(':'.join(path), f"must be {words(own)}, but is '{'~' if value is None else value}'.")
+    if not isinstance(value, dict):
+        return
+    names = schema.get('propertyNames', {}).get('enum')
+    for key, element in value.items():
+        inner = schema.get('properties', {}).get(key)
+        patterns = [part for pattern, part in schema.get('patternProperties', {}).items() if re.search(pattern, key)]
+        further = schema.get('additionalProperties', True)
+        if (names and key not in names) or (inner is None and not patterns and further is False):
+            known = names or schema.get('properties', {})
+            yield Problem(':'.join((*path, key)), f'unknown key.{did_you_mean(key, known)}')
+        elif inner is not None or patterns or isinstance(further, dict):
+            for part in [inner] if inner is not None else patterns or [further]:
+                yield from _mistakes(element, part, parts, (*path, key))
+
+
+def _is(value: Any, condition: dict) -> bool:
+    """Whether a value meets a condition of ``schema.py``: of a kind, with keys, of these values."""
+    if 'not' in condition:
+        return not _is(value, condition['not'])
+    if 'const' in condition and value != condition['const']:
+        return False
+    if 'required' in condition and not (isinstance(value, dict) and value.keys() >= set(condition['required'])):
+        return False
+    properties = condition.get('properties', {}) if isinstance(value, dict) else {}
+    return fits(value, {k: v for k, v in condition.items() if k in ('type', 'pattern')}) and all(
+        _is(value[key], part) for key, part in properties.items() if key in value
+    )
