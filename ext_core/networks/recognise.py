@@ -77,6 +77,13 @@ def msrresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
     return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'upscale': upscale}, {}
 
 
+@kind('SRResNet', 'upscale')
+def srresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
+    ends = _ends(shapes, 'head.0', 'tail')
+    upscale = _shuffled(shapes, r'up\.[03]\.weight', ends['num_feat'])
+    return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.body'), 'upscale': upscale}, {}
+
+
 @kind('EDSR', 'upscale')
 def edsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
     ends, blocks = _ends(shapes), _count(shapes, r'body\.(\d+)\.')

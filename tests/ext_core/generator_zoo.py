@@ -10,6 +10,7 @@ from torch import Tensor, nn
 _COLOUR = {'num_in_ch': 3, 'num_out_ch': 3}
 _SIZES: dict[str, dict[str, Any]] = {
     'MSRResNet': {**_COLOUR, 'num_feat': 4, 'num_block': 2},
+    'SRResNet': {**_COLOUR, 'num_feat': 4, 'num_block': 2},
     'EDSR': {**_COLOUR, 'num_feat': 4, 'num_block': 2},
     'RCAN': {**_COLOUR, 'num_feat': 8, 'num_group': 2, 'num_block': 1, 'squeeze_factor': 4},
     'RRDBNet': {**_COLOUR, 'num_feat': 6, 'num_block': 2, 'num_grow_ch': 4},
@@ -22,7 +23,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 _SCALES = {'RRDBNet': (1, 2, 4)}
 _SCALE_NAMES = {'RRDBNet': 'scale', 'DegradationNet': 'scale'}
 SILENT = ('SRCNN', 'FSRCNN', 'VDSR', 'DegradationNet')  # whose shapes do not show the scale
-OURS = ('SRCNN', 'FSRCNN', 'ESPCN', 'VDSR', 'DegradationNet')
+OURS = ('SRResNet', 'SRCNN', 'FSRCNN', 'ESPCN', 'VDSR', 'DegradationNet')
 ZOO = [
     {'type': kind, **sizes, _SCALE_NAMES.get(kind, 'upscale'): scale}
     for kind, sizes in _SIZES.items()
