@@ -181,7 +181,7 @@ def discriminator(path: Path) -> None:
     ('write', 'message'),
     [
         (discriminator, r'not recognised.*\n?.*looks like a discriminator(.|\n)*spandrel: unknown to it'),
-        (lambda path: torch.save({'a.weight': torch.zeros(2)}, path), r'Tried:\n(.|\n)*none of MSRResNet, SRResNet, EDSR'),
+        (lambda path: torch.save({'a.weight': torch.zeros(2)}, path), r'Tried:\n(.|\n)*none of MSRResNet, SRResNet'),
         (lambda path: torch.save({'optimizers': [], 'schedulers': [], 'iter': 5}, path), 'is a training state'),
         (lambda path: torch.save({'params': {'a': 1}}, path), 'holds no network weights'),
         (lambda path: path.write_bytes(b'nonsense'), r'net\.pth cannot be read'),
