@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from basicsr.metrics import calculate_metric
 
+from ext_core.options.metrics import leave_out_metrics
+
 
 def error(img: np.ndarray, img2: np.ndarray, **options: object) -> float:
     return calculate_metric({'img': img, 'img2': img2}, {'type': 'calculate_region_error', 'crop_border': 0, **options})
@@ -42,6 +44,12 @@ def test_the_border_is_cut_off_and_regions_are_thirds_of_what_is_left():
     noise[:, :13] += rng.normal(0, 20, (30, 13))  # a little less than a third has texture
     noise = noise.clip(0, 255).astype(np.uint8)
     assert error(noise + (np.arange(40) < 13).astype(np.uint8), noise, region='textured') == pytest.approx(1, abs=0.15)
+
+
+def test_users_of_metrics_know_that_lower_is_better():
+    opt = {'val': {'metrics': {'flat': {'type': 'calculate_region_error', 'crop_border': 0}}}}
+    assert leave_out_metrics(opt) == []
+    assert opt['val']['metrics']['flat']['better'] == 'lower'
 
 
 def test_mistakes_are_explained(halves):
