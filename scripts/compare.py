@@ -7,8 +7,8 @@ Examples:
 
 Each experiment is a folder that training left: its option file, and models/net_g_latest.pth (its EMA weights where it
 has them); or the name of a generator of the box, such as photo_x4_psnr. Images are the validation sets of the first
-folder, or the folders given. The mask column shows what ErrorMask makes
-of the last experiment's error, with that experiment's mask_opt or its defaults.
+folder, or the folders given. Where the last experiment was trained with a mask, a column shows what that makes of its
+error.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def compare(args: argparse.Namespace) -> None:
 
     loaded = [load_experiment(folder) for folder in args.experiment]
     methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
-    mask_opt = (loaded[-1][1].get('train') or {}).get('mask_opt') or {'type': 'ErrorMask'}
+    mask_opt = (loaded[-1][1].get('train') or {}).get('mask_opt')
     figures: list[dict[str, list[float]]] = [{metric: [] for metric in METRICS} for _ in methods]
     rows: list[dict[str, np.ndarray]] = []
     options = next((opt for _, opt in loaded if opt), {})
@@ -69,9 +69,11 @@ def compare(args: argparse.Namespace) -> None:
             for metric, value in measure(images[method.name], gt, method.scale).items():
                 values[metric].append(value)
         if len(rows) < args.rows:
-            seen = build_loss(mask_opt).mask(tensor_of(images[methods[-1].name]), tensor_of(gt))
-            mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
-            rows.append({**images, 'mask': cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), 'GT': gt})
+            if mask_opt:
+                seen = build_loss(mask_opt).mask(tensor_of(images[methods[-1].name]), tensor_of(gt))
+                mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
+                images['mask'] = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
+            rows.append({**images, 'GT': gt})
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
     by_name = [(method.name, values) for method, values in zip(methods, figures, strict=True)]
     for name, values in by_name:  # means over images; NaN counts as missing

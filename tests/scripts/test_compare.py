@@ -9,6 +9,7 @@ import pytest
 from finished_experiments import finished_experiment
 from script_loader import load_script
 
+from ext_core.options import yaml_safe
 from ext_data.preparation.demo import ensure_demo_data
 
 compare = load_script('compare')
@@ -42,6 +43,18 @@ def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys):
     values = json.loads(figures.read_text())
     assert {name: len(v['psnr']) for name, v in values.items()} == {'bicubic': 2, 'tiny': 2}
     assert all(20 < value < 45 for value in values['bicubic']['psnr'])
+
+
+@pytest.mark.parametrize('mask', [None, {'type': 'ErrorMask'}])
+def test_the_mask_is_shown_where_there_was_one(experiment, tmp_path, monkeypatch, mask):
+    file = experiment / 'tiny.yml'
+    opt = yaml_safe.read(file)
+    opt['train']['mask_opt'] = mask
+    file.write_text(yaml_safe.dump(opt))
+    shown = []
+    monkeypatch.setattr(compare, 'draw', lambda rows, *_: shown.extend(rows))
+    assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 0
+    assert [*shown[0]] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
 
 
 def test_window_finds_the_detail():
