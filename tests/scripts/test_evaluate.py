@@ -49,6 +49,20 @@ def test_writes_all_files_and_goes_on_where_it_was(root, capsys):
     assert '6 images in 3 pairs of method and set, 0 to measure' in capsys.readouterr().out
 
 
+def test_equal_images_are_infinitely_good_a_folder_has_no_time_and_damaged_costs_are_taken_anew(root):
+    (root / 'out').mkdir()
+    (root / 'out' / 'costs.json').write_text('{"exp')
+    own = ['--method', f'same={root / "tiny_HR"}', str(root / 'exp'), '--rounds', '2']
+    assert run(root, *own) == 0
+    found = rows(root)
+    assert found['same']['psnr'] == 'inf'
+    assert (found['same']['seconds'], found['same']['megapixel']) == ('', '')
+    assert float(found['exp']['seconds']) > 0
+    assert int(found['exp']['parameters']) > 0
+    assert '| same | inf |' in (root / 'out' / 'results.md').read_text()
+    assert 'inf' in (root / 'out' / 'results.html').read_text()
+
+
 def test_a_metric_that_fails_leaves_a_blank_and_the_status_1(root, monkeypatch, capsys):
     from basicsr.utils.registry import METRIC_REGISTRY
 
