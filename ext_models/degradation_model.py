@@ -150,7 +150,7 @@ class DegradationModel(GANSRModel):
         return super().discriminator_views(self._photographed(sr), gt.real)
 
     def _photographed(self, images: Tensor) -> Tensor:
-        train = self.opt['train']
+        train = self.opt.get('train') or {}
         return noisy(images, train.get('noise') or 0, train.get('shot_noise') or 0)
 
     # ------------------------------------------------------------------ validation

@@ -110,6 +110,8 @@ def test_noise_is_part_of_what_is_compared_with_real_images_alone(model, tmp_pat
 def test_generated_images_are_saved(model, tmp_path, is_train):
     loader = HeldOut()
     model.opt['is_train'] = is_train
+    if not is_train:
+        del model.opt['train']  # which option files of tests need not have
     model.nondist_validation(loader, 7, None, save_img=True)
     names = ['hr0/hr0_7.png', 'hr1/hr1_7.png', 'hr2/hr2_7.png']
     if not is_train:
