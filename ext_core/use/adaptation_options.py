@@ -13,7 +13,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from ext_core.errors import UserError
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
-from ext_core.options.problems import did_you_mean
+from ext_core.options.problems import did_you_mean, is_number
 from ext_core.project import PROJECT, file_of
 from ext_data.roots import roots_of
 from ext_models.registries import look_up
@@ -54,7 +54,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if weights is not None and (not isinstance(weights, list) or len(weights) != len(roots_of(opt['hr']))):
         raise UserError(f'{path}: hr_weights must have a number for each place of hr, but is {weights}.')
     noise = opt.get('noise')
-    if noise is not None and not (isinstance(noise, list) and len(noise) == 2 and all(std >= 0 for std in noise)):
+    stds = noise if isinstance(noise, list) else []
+    if noise is not None and not (len(stds) == 2 and all(is_number(std) and std >= 0 for std in stds)):
         raise UserError(f'{path}: noise must be two numbers from 0 on, [at black, added at white], but is {noise}.')
     for key in NEEDED:
         if key != 'hr' and not isinstance(opt.get(key), str):

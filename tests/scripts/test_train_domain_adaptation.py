@@ -300,6 +300,7 @@ def test_demo_is_small_and_of_real_pairs(root):
         ({'datasets': {'train': {}}}, 'unknown key datasets. What belongs to a recipe goes into shared'),
         ({'hr': 3}, 'hr must be a folder or LMDB, or a list of them, but is 3'),
         ({'noise': 3}, 'noise must be two numbers from 0 on'),
+        ({'noise': ['2.5', 4]}, 'noise must be two numbers from 0 on'),
         ({'hr_weights': [1, 2]}, 'hr_weights must have a number for each place of hr'),
         ({'hand_over': 'disk'}, "hand_over must be lmdb or on_the_fly, but is 'disk'"),
         ({'real_lq': 'data/val/real_x4'}, 'hr .* and real_lq .* must both be folders'),
