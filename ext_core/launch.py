@@ -241,7 +241,8 @@ def _test(root: Path, argv: list[str] | None) -> int:
 def _first_look(args: argparse.Namespace) -> None:
     """Say at once what needs no torch to be seen; importing it takes longer than most people read."""
     if os.environ.get('RANK', '0') == '0' and args.launcher != 'slurm':
-        for line in first_look(args.opt):
+        overridden = [entry.partition('=')[0].strip() for entry in args.force_yml]
+        for line in first_look(args.opt, overridden):
             print_line(f'first look: {line}')
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from ext_core.options.signatures import fits, words
 from ext_core.project import OPTIONS
 
 
-def first_look(path: Path) -> list[str]:
+def first_look(path: Path, overridden: Sequence[str] = ()) -> list[str]:
     """Keys that no section of an option file takes there, and values of another kind. The check, which needs torch and
-    the classes, finds them again, among others; classes of ``custom_imports`` only the check knows.
+    the classes, finds them again, among others. It alone judges names of classes, since it knows a user's own, and
+    ``~``, which may take out a key that is inherited.
 
     Args:
         path (Path): The option file.
+        overridden (Sequence[str]): Colon paths of keys that the command line sets. Default: none.
 
     Returns:
         list[str]: A line for each, with file and line.
@@ -31,8 +33,11 @@ def first_look(path: Path) -> list[str]:
     if 'custom_imports' in options:
         return []
     schema = json.loads((OPTIONS / 'schema.json').read_text(encoding='utf-8'))
-    found = dict.fromkeys(_mistakes(options, schema, schema['$defs'], ()))
-    return [positions.locate(problem) for problem in found]
+    found: dict[str, Problem] = {}
+    for problem in _mistakes(options, schema, schema['$defs'], ()):
+        if not any(f'{problem.path}:'.startswith(f'{key}:') for key in overridden):
+            found.setdefault(problem.path, problem)
+    return [positions.locate(problem) for problem in found.values()]
 
 
 def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> Iterator[Problem]:
@@ -45,17 +50,21 @@ def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> I
         yield from _mistakes(value, schema.get('then', {}), parts, path)
     own = {k: v for k, v in schema.items() if k in ('type', 'anyOf', 'enum') or not isinstance(value, dict)}
     if not fits(value, own):
-        yield Problem(':'.join(path), f"must be {words(own)}, but is '{'~' if value is None else value}'.")
+        yield Problem(':'.join(path), f"must be {words(own)}, but is '{value}'.")
     if not isinstance(value, dict):
         return
     names = schema.get('propertyNames', {}).get('enum')
     for key, element in value.items():
+        if element is None or key in ('type', 'model_type'):
+            continue
         inner = schema.get('properties', {}).get(key)
         patterns = [part for pattern, part in schema.get('patternProperties', {}).items() if re.search(pattern, key)]
         further = schema.get('additionalProperties', True)
         if (names and key not in names) or (inner is None and not patterns and further is False):
             known = names or schema.get('properties', {})
             yield Problem(':'.join((*path, key)), f'unknown key.{did_you_mean(key, known)}')
+        elif inner == {'type': 'null'}:
+            yield Problem(':'.join((*path, key)), 'is a key of other models, which this one does not read.')
         elif inner is not None or patterns or isinstance(further, dict):
             for part in [inner] if inner is not None else patterns or [further]:
                 yield from _mistakes(element, part, parts, (*path, key))
