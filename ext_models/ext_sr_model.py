@@ -372,6 +372,16 @@ class ExtSRModel(SRModel):
             raise ValueError(f"train: there is no optimizer '{optim_type}'.{where_to_get_more()}")
         return optimizer_class(params, lr=lr, **kwargs)
 
+    def resume_training(self, resume_state: dict) -> None:
+        """BasicSR's; what optimizers keep of weights gets their memory format, which fused ones take for granted."""
+        super().resume_training(resume_state)
+        for optimizer in self.optimizers:
+            for parameter, kept in optimizer.state.items():
+                for key, value in kept.items():
+                    alike = isinstance(value, Tensor) and value.shape == parameter.shape
+                    if alike and value.stride() != parameter.stride():
+                        kept[key] = torch.empty_like(parameter.detach(), dtype=value.dtype).copy_(value)
+
     def setup_schedulers(self) -> None:
         """One scheduler an optimizer. LinearDecayLR ends at ``train:total_iter`` unless it says otherwise."""
         arguments = dict(self.opt['train']['scheduler'])

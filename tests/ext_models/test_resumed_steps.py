@@ -126,3 +126,18 @@ def test_energy_gan_with_its_autoencoder_first_and_a_penalty_now_and_then():
     )
     opt['network_d'] = {'type': 'TinyEnergy'}
     goes_on_alike(opt)
+
+
+def test_fused_optimizers_go_on_in_another_memory_format():
+    """States keep the memory format they were saved in, which ``fused`` takes for that of the weights."""
+    data, train = batches(2), {'pixel_opt': PIXEL, 'optim_g': OPTIMIZERS['fused Adam']}
+    one = build(options('ExtSRModel', discriminator=None, channels_last=True, **train))
+    _train(one, data[:1], 1, -1)
+    state = snapshot(one)
+    plain, last = (build(options('ExtSRModel', discriminator=None, channels_last=c, **train)) for c in (False, True))
+    for model in (plain, last):
+        model.net_g.load_state_dict(state['networks']['net_g'])
+        model.resume_training(through_file(state))
+        _train(model, data[1:], 2, -1)
+    for name, weight in last.net_g.state_dict().items():
+        torch.testing.assert_close(plain.net_g.state_dict()[name], weight, rtol=0, atol=1e-5)
