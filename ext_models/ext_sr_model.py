@@ -26,7 +26,7 @@ from ext_models.ema import WeightAverage
 from ext_models.gradient_norms import GradientNorms
 from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.optimizers import find_optimizer, parameter_groups, where_to_get_more
-from ext_models.precision import AMP_TYPES, Precision
+from ext_models.precision import AMP_TYPES, Precision, in_memory_format
 from ext_models.registries import registered
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, option_suffix, select_weights
 
@@ -238,7 +238,7 @@ class ExtSRModel(SRModel):
             if linear != sorted(linear):  # a transformer, whose ``view`` between its layers needs the plain format
                 net.register_forward_pre_hook(_plain_input)
             else:
-                net = nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
+                in_memory_format(net, torch.channels_last)
                 if True in linear[1:]:  # such as VGGStyleDiscriminator, for its ``view`` before the linear layers
                     layers[linear.index(True) - 1].register_forward_hook(_plain_output)
         if self.opt.get('sync_bn') and self.opt['dist'] and self.device.type == 'cuda':
@@ -278,7 +278,7 @@ class ExtSRModel(SRModel):
         get_root_logger().info(f'Use Exponential Moving Average with decay: {decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device).eval()
         if self.channels_last:
-            nn.utils.convert_conv2d_weight_memory_format(self.net_g_ema, torch.channels_last)
+            in_memory_format(self.net_g_ema, torch.channels_last)
         self._average = WeightAverage(self.get_bare_model(self.net_g), self.net_g_ema)
         load_path = self.opt['path'].get('pretrain_network_g')
         if load_path is not None and not self.opt['path'].get('strict_load_g_except'):

@@ -1,4 +1,5 @@
-"""Mixed precision, gradient scaling, clipping and the optimizer's step, in one place for every training procedure."""
+"""Mixed precision, memory format, gradient scaling, clipping and the optimizer's step, in one place for every training
+procedure."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -6,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLIPPING = {'norm': 'max', 'value': 'max', 'adjustable': 'theta'}  # type of grad_clip: its number
@@ -122,3 +123,13 @@ def _clip_steps(optimizer: torch.optim.Optimizer, theta: float) -> None:
     for group in optimizer.param_groups:
         if group['lr'] > 0:  # else it does not move
             torch.nn.utils.clip_grad_value_(group['params'], theta / group['lr'])
+
+
+def in_memory_format(net: nn.Module, layout: torch.memory_format) -> None:
+    """Put the weights and buffers of four dimensions into a memory format, in place.
+
+    ``net.to(memory_format=...)`` does the same, but fails on weights of five dimensions, such as those of FFTformer.
+    """
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=layout)

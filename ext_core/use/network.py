@@ -18,6 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ext_core.errors import UserError
 from ext_core.networks.files import open_generator
 from ext_core.networks.onnx_export import session_of
+from ext_models.precision import in_memory_format
 from ext_models.sides import MULTIPLES
 
 PROBE = 16  # px, least side of an image that is tried; smaller images are continued to it
@@ -147,7 +148,7 @@ def _torch_run(net: nn.Module, channels: int, device: torch.device, half: bool, 
         raise UserError(f'{path} takes images of {channels} channels. Name a network for RGB or for luminance.')
     # a third faster on CPUs; on GPUs it is for halves only
     order = torch.channels_last if half or device.type == 'cpu' else torch.contiguous_format
-    nn.utils.convert_conv2d_weight_memory_format(net, order)
+    in_memory_format(net, order)
     low = torch.float16 if device.type == 'cuda' else torch.bfloat16
 
     def run(image: Tensor) -> Tensor:

@@ -108,6 +108,13 @@ def test_memory_format_and_mixed_precision_train():
         assert log['l_d_real'] == pytest.approx(reference['l_d_real'], abs=0.2), settings
 
 
+def test_weights_behind_spectral_norm_are_channels_last_too():
+    model = gan(discriminator='UNetDiscriminatorSN', channels_last=True)
+    weights = [weight for name, weight in model.net_d.named_parameters() if name.endswith('weight_orig')]
+    assert len(weights) == 8
+    assert all(weight.is_contiguous(memory_format=CHANNELS_LAST) for weight in weights)
+
+
 def test_channels_last_leaves_parameters_of_five_dimensions(monkeypatch):
     network = ARCH_REGISTRY.get('MSRResNet')
     init = network.__init__
