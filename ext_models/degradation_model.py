@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from zlib import crc32
 
 import torch
 from basicsr.metrics import calculate_metric
@@ -171,7 +173,7 @@ class DegradationModel(GANSRModel):
         self.feed_data(data)
         self.test()
         with own_draws(self.output.device):
-            torch.manual_seed(0)
+            torch.manual_seed(crc32(Path(data['lq_path'][0]).name.encode()))  # of each image its own
             noisy_output = self._photographed(self.output)
         batches = (self.output, noisy_output, self.gt, self.real_lq)
         written, generated, bicubic, real = (in_8_bits(batch[0]) for batch in batches)
