@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
+from finished_experiments import finished_experiment
 
 from ext_core.options import yaml_safe
 from studies import (
@@ -24,6 +26,7 @@ from studies import (
     mask_variance,
     option_damage,
     study,
+    synthetic_camera,
 )
 from studies.sameness import difference
 
@@ -220,3 +223,26 @@ def test_checkpoints_differ_where_a_bit_a_type_or_a_key_does():
         ({**same, 'iter': 4}, '/iter'),
     ):
         assert difference(same, other) == difference(other, same) == place
+
+
+def test_a_synthetic_camera_is_as_it_says(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for folder in ('hr', 'val'):
+        (tmp_path / folder).mkdir()
+        for number in range(4 if folder == 'hr' else 1):
+            image = cv2.GaussianBlur(rng.uniform(0, 255, (300, 320, 3)), (0, 0), 1.0)
+            cv2.imwrite(str(tmp_path / folder / f'{number}.png'), image.astype(np.uint8))
+        cv2.imwrite(str(tmp_path / folder / '9.png'), np.full((300, 300, 3), 128, np.uint8))
+    places = [f'--{name}={tmp_path / name}' for name in ('hr', 'val')]
+    synthetic_camera.main([*places, f'--output={tmp_path / "out"}'])
+    made = {str(file.relative_to(tmp_path / 'out')) for file in (tmp_path / 'out').rglob('*.png')}
+    assert {'HR/0.png', 'LR_true/0.png', 'LR_camera_val/1.png', 'LR_camera/3.png', 'val/LR/9.png'} <= made
+    flat = cv2.imread(str(tmp_path / 'out' / 'val' / 'LR' / '9.png'))
+    assert flat.shape == (100, 100, 3)
+    assert flat.std() == pytest.approx((9 + 25 * 128 / 255) ** 0.5, rel=0.03)
+    network = {'type': 'DSGANGenerator', 'num_feat': 4, 'num_block': 1}
+    net = build_network(network)
+    torch.nn.init.zeros_(net.tail.weight)
+    folder = finished_experiment(tmp_path / 'stage1', network, net, scale=3)
+    synthetic_camera.main([f'--measure={folder}', places[1], '--noise', '3', '5'])
+    assert 'noise   at 50% 4.64 levels, the camera has 4.64 (+0%)' in capsys.readouterr().out
