@@ -25,7 +25,6 @@ import torch
 
 from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
-from ext_data.preparation.images import mod_crop
 from ext_models.degrading import degraded, in_levels, noisy
 from studies.adaptation_bounds import filtered, pixels, radial_transfer, reduced
 
@@ -48,6 +47,8 @@ def photographed(hr: np.ndarray, scale: int) -> np.ndarray:
 
 def pictures(folder: Path, scale: int) -> list[tuple[str, np.ndarray]]:
     """Names and images of a folder, cut to a multiple of the scale."""
+    from ext_data.preparation.images import mod_crop
+
     return [(name, mod_crop(image, scale)) for name, image in pixels(folder)]
 
 
