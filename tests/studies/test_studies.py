@@ -152,6 +152,8 @@ def test_gan_stability(root, capsys):
 def test_benchmarks(tmp_path, monkeypatch, capsys):
     tiny = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
     monkeypatch.setitem(benchmark_step.CASES['compact'], 'network_g', tiny)
+    monkeypatch.setitem(benchmark_step.CASES['compact']['network_d'], 'num_feat', 4)
+    monkeypatch.setattr(benchmark_step, 'GT_SIZE', 32)
     monkeypatch.setattr(benchmark_energy, 'GENERATOR', tiny)
     variants = benchmark_energy.variants
 
@@ -194,10 +196,10 @@ def test_option_damage():
     files = ['options/train_srresnet.yml', 'options/test_srcnn.yml']
     with option_damage.prepared(files) as home:
         for file in files:
-            result = option_damage.damage_file(file, file, 25, 3, home)
+            result = option_damage.damage_file(file, file, 10, 3, home)
             assert result['failures'] == []
-            assert sum(result['counts'].values()) == 25
-            assert result['counts']['refused'] > 12
+            assert sum(result['counts'].values()) == 10
+            assert result['counts']['refused'] > 4
 
 
 @pytest.mark.parametrize('sign', [1, -1])
