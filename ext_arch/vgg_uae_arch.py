@@ -59,7 +59,7 @@ class VGGUAE(nn.Module):
     to blur. So all four skips are the default, and the cure is the objective's: generated images get a high energy, up
     to a margin (``EnergyGANLoss``).
 
-    Everything is computed in float32, also under autocast: the gradient penalty differentiates the energy twice.
+    Under autocast the convolutions follow it; the last one, of three channels, and the errors are computed in float32.
 
     Args:
         vgg_type (str): ``vgg19`` or ``vgg16``. Default: ``vgg19``.
@@ -116,15 +116,14 @@ class VGGUAE(nn.Module):
 
     def forward(self, x: Tensor, return_features: bool = False) -> Any:
         """Squared errors; with ``return_features`` also the encoder's features of ``x``, by their layers' names."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            features = self._encode(x)
-            reconstruction = self._decode(features)
-            if self.energy_layer is None:
-                errors = (reconstruction - (2 * x - 1)).square()
-            else:
-                of_reconstruction = self.encoder((reconstruction + 1) / 2, only=[self.energy_layer])
-                errors = (of_reconstruction[self.energy_layer] - features[self.energy_layer]).square()
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        features = self._encode(x)
+        reconstruction = self._decode(features)
+        if self.energy_layer is None:
+            errors = (reconstruction - (2 * x - 1)).square()
+        else:
+            of_reconstruction = self.encoder((reconstruction + 1) / 2, only=[self.energy_layer])[self.energy_layer]
+            errors = (of_reconstruction.to(x.dtype) - features[self.energy_layer]).square()
         return (errors, features) if return_features else errors
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -144,7 +143,8 @@ class VGGUAE(nn.Module):
         x = features[self.bottleneck]
         for level, tap in zip(self.levels, reversed(self.taps), strict=True):
             x = level(x, features[tap])
-        return self.last(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.last(x.to(self.last[0].weight.dtype))
 
     def _load_from_state_dict(self, state_dict, prefix, *args: Any) -> None:
         saved = state_dict.get(f'{prefix}encoder_sha256')

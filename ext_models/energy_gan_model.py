@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -140,7 +141,9 @@ class EnergyGANModel(GANSRModel):
         with self.precision.autocast():
             fake_view, real_view = self.discriminator_views(fake, gt)
             real_view = real_view.detach().requires_grad_(self.penalise and self.cri_gp.wrt == 'input')
-            real_errors, real_features = self.judge(real_view)
+            # the penalty differentiates the real images' energy twice, in float32
+            with torch.autocast(self.precision.device_type, enabled=False) if self.penalise else nullcontext():
+                real_errors, real_features = self.judge(real_view)
             with torch.set_grad_enabled(self.contrast):
                 fake_errors, fake_features = self.judge(fake_view)
         if update_g:
