@@ -22,10 +22,11 @@ import torch
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
+from ext_core.networks.files import GeneratorFile
 from ext_core.options import yaml_safe
 from ext_core.registration import register_quietly
 from ext_core.use.crops import detail, strongest_window
-from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, upscale, usable_metrics
+from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, upscale, usable_metrics
 from ext_core.use.tables import lower_is_better, mean, table_text
 
 ROWS = 4  # images in the picture
@@ -35,18 +36,18 @@ LEGEND = (
     'MMD^2 of high-passed patches and its p-value; distance of the power spectra, and of their top band, dB; distance '
     'of the mean colours and contrasts, grey levels. 0 is no gap; the last row compares two halves of the real images.'
 )
+METHODS = ('bicubic', 'stage 2')
 Images = dict[str, np.ndarray]
 
 
 # ---------------------------------------------------------------------- figures
-def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
+def super_resolution(opt: dict, opened: GeneratorFile) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
     """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures."""
     from basicsr.data import build_dataset
     from basicsr.utils import tensor2img
 
     from ext_core.use.adaptation_options import needs_gt, resolve
 
-    methods = [Method('bicubic', method.scale), method]
     metrics, reasons = usable_metrics((opt.get('val') or {}).get('metrics') or METRICS)
     for name, reason in reasons.items():
         print(f'{name} is left out. {reason}', file=sys.stderr)
@@ -57,20 +58,20 @@ def super_resolution(opt: dict, method: Method) -> tuple[dict[str, dict], dict[s
     for phase, section in complete['datasets'].items():
         if not phase.startswith('val'):
             continue
-        values: dict[str, dict[str, list]] = {m.name: {name: [] for name in metrics} for m in methods}
+        values: dict[str, dict[str, list]] = {name: {metric: [] for metric in metrics} for name in METHODS}
         samples: Any = build_dataset(section)  # as the training of stage 2 reads them
         for sample in samples:
             low = tensor2img(sample['lq'])
-            images = {m.name: upscale(m, low) for m in methods}
+            images = dict(zip(METHODS, (bicubic(low, opened.scale), upscale(opened.net, low)), strict=True))
             if 'gt' in sample:
                 height, width = images['bicubic'].shape[:2]
                 images['HR'] = tensor2img(sample['gt'])[:height, :width]
             usable = {name: value for name, value in metrics.items() if 'HR' in images or not needs_gt(value)}
-            for m in methods:
+            for name in METHODS:
                 # metrics without reference take no notice of the second image
-                found = measure(images[m.name], images.get('HR', images[m.name]), m.scale, usable)
-                for name, value in found.items():
-                    values[m.name][name].append(None if np.isnan(value) else value)
+                found = measure(images[name], images.get('HR', images[name]), opened.scale, usable)
+                for metric, value in found.items():
+                    values[name][metric].append(None if np.isnan(value) else value)
             if len(rows) < ROWS:
                 rows.append(cropped(images))
         means = {name: {metric: mean(v) for metric, v in of.items() if v} for name, of in values.items()}
@@ -124,11 +125,10 @@ def make(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f'{folder} cannot be reported on: {error}. Run scripts/train_domain_adaptation.py.') from error
     gap = {'stage 1' if Path(name).name == first['name'] else name: row for name, row in gap.items()}
-    method, _ = load_experiment(folder.parent / second['name'])
-    method.name = 'stage 2'
-    if method.net is not None and torch.cuda.is_available():
-        method.net.cuda()
-    results, metrics, rows = super_resolution(second, method)
+    opened = load_experiment(folder.parent / second['name'])
+    if torch.cuda.is_available():
+        opened.net.cuda()
+    results, metrics, rows = super_resolution(second, opened)
     draw(rows, folder / 'crops.png')
     val = first['datasets']['val']
     report = {'name': folder.name, 'hr': val['dataroot_gt'], 'real': val['dataroot_real_lq'], 'gap': gap}

@@ -25,7 +25,7 @@ import numpy as np
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
 from ext_core.use.crops import detail, strongest_window
-from ext_core.use.evaluation import METRICS, Method, load_experiment, measure, pairs, read, tensor_of, upscale
+from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, pairs, read, tensor_of, upscale
 
 
 def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
@@ -54,32 +54,31 @@ def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
 def compare(args: argparse.Namespace) -> None:
     from basicsr.losses import build_loss
 
-    loaded = [load_experiment(folder) for folder in args.experiment]
-    methods = [Method('bicubic', loaded[0][0].scale), *(method for method, _ in loaded)]
-    mask_opt = (loaded[-1][1].get('train') or {}).get('mask_opt')
-    figures: list[dict[str, list[float]]] = [{metric: [] for metric in METRICS} for _ in methods]
+    names = [folder.name for folder in args.experiment]
+    opened = {f.name if names.count(f.name) == 1 else str(f): load_experiment(f) for f in args.experiment}
+    *_, last = opened.values()
+    scale, mask_opt = next(iter(opened.values())).scale, ((last.options or {}).get('train') or {}).get('mask_opt')
+    figures: dict[str, dict[str, list[float]]] = {}
     rows: list[dict[str, np.ndarray]] = []
-    options = next((opt for _, opt in loaded if opt), {})
+    options = next((one.options for one in opened.values() if one.options), {})
     for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
-        gt = gt[: low.shape[0] * methods[0].scale, : low.shape[1] * methods[0].scale]
-        images = {}
-        for method, values in zip(methods, figures, strict=True):
-            images[method.name] = upscale(method, low)
-            for metric, value in measure(images[method.name], gt, method.scale).items():
-                values[metric].append(value)
+        gt = gt[: low.shape[0] * scale, : low.shape[1] * scale]
+        images = {'bicubic': bicubic(low, scale), **{name: upscale(one.net, low) for name, one in opened.items()}}
+        for name, image in images.items():
+            for metric, value in measure(image, gt, scale).items():
+                figures.setdefault(name, {}).setdefault(metric, []).append(value)
         if len(rows) < args.rows:
             if mask_opt:
-                seen = build_loss(mask_opt).mask(tensor_of(images[methods[-1].name]), tensor_of(gt))
+                seen = build_loss(mask_opt).mask(tensor_of(list(images.values())[-1]), tensor_of(gt))
                 mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
                 images['mask'] = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
             rows.append({**images, 'GT': gt})
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
-    by_name = [(method.name, values) for method, values in zip(methods, figures, strict=True)]
-    for name, values in by_name:  # means over images; NaN counts as missing
+    for name, values in figures.items():  # means over images; NaN counts as missing
         print(f'{name:32}' + ''.join(f'{np.nanmean(found):10.4f}' for found in values.values()))
     if args.json:
-        args.json.write_text(json.dumps(dict(by_name), indent=1) + '\n')
+        args.json.write_text(json.dumps(figures, indent=1) + '\n')
     draw(rows, args.output, args.crop)
     print(f'picture: {args.output}')
 

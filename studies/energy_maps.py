@@ -39,11 +39,12 @@ from torch import nn
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
+from ext_core.networks.files import GeneratorFile
 from ext_core.networks.weight_files import load_checkpoint
 from ext_core.registration import register_quietly
+from ext_core.use import evaluation
 from ext_core.use.evaluation import (
     Folders,
-    Method,
     image_pairs,
     load_experiment,
     named_folders,
@@ -149,7 +150,7 @@ def renditions(real: np.ndarray, generated: np.ndarray, bicubic: np.ndarray, num
         'real': real,
         'generated': generated,
         'bicubic': bicubic,
-        'bicubic x2': upscale(Method('bicubic', 2), halved),
+        'bicubic x2': evaluation.bicubic(halved, 2),
         f'real + noise {NOISE}': eight_bits(real + random.normal(0, NOISE, real.shape)),
         f'bicubic + noise {BICUBIC_NOISE}': eight_bits(bicubic + random.normal(0, BICUBIC_NOISE, bicubic.shape)),
         'over-sharpened': eight_bits(sharp + SHARPEN_AMOUNT * (sharp - cv2.GaussianBlur(sharp, (0, 0), SHARPEN_SIGMA))),
@@ -171,31 +172,31 @@ def window(size: tuple[int, int], crop: int | None, name: str) -> tuple[slice, s
 
 
 def load_images(
-    method: Method, low_path: Path, gt_path: Path, crop: int | None
+    opened: GeneratorFile, low_path: Path, gt_path: Path, crop: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Real, generated and bicubic image, uint8 BGR, the same part of each."""
     low, gt = read(low_path), read(gt_path)
-    enlarged = [side * method.scale for side in low.shape[:2]]
-    if any(abs(side - large) >= method.scale for side, large in zip(gt.shape[:2], enlarged, strict=True)):
+    enlarged = [side * opened.scale for side in low.shape[:2]]
+    if any(abs(side - large) >= opened.scale for side, large in zip(gt.shape[:2], enlarged, strict=True)):
         raise UserError(
-            f'{gt_path} is not {method.scale} times as large as {low_path}. The experiment has scale {method.scale}: '
+            f'{gt_path} is not {opened.scale} times as large as {low_path}. The experiment has scale {opened.scale}: '
             'give LR images of that scale.'
         )
     rows, columns = window((min(len(gt), enlarged[0]), min(gt.shape[1], enlarged[1])), crop, str(gt_path))
-    images = (gt, upscale(method, low), upscale(Method('bicubic', method.scale), low))
+    images = (gt, upscale(opened.net, low), evaluation.bicubic(low, opened.scale))
     real, generated, bicubic = (np.ascontiguousarray(image[rows, columns]) for image in images)
     return real, generated, bicubic
 
 
 # ---------------------------------------------------------------------- figures
 def measure(
-    net: nn.Module, method: Method, folders: Folders, crop: int | None, drawn: int
+    net: nn.Module, opened: GeneratorFile, folders: Folders, crop: int | None, drawn: int
 ) -> tuple[dict[str, dict[str, float]], list[Drawn]]:
     """Energies of a set, row of the table, then file name; and its first ``drawn`` images, to be drawn."""
     energies: dict[str, dict[str, float]] = {}
     shown: list[Drawn] = []
     for number, (low_path, gt_path) in enumerate(image_pairs([folders])):
-        rows = renditions(*load_images(method, low_path, gt_path, crop), number)
+        rows = renditions(*load_images(opened, low_path, gt_path, crop), number)
         judged = {row: judge(net, image) for row, image in rows.items()}
         for row, found in judged.items():
             energies.setdefault(row, {})[gt_path.name] = found.energy
@@ -255,19 +256,19 @@ def run(args: argparse.Namespace) -> None:
         raise UserError('--rows must be 1 or more.')
     if args.output and args.output.suffix.lower() != '.png':
         raise UserError(f'--output {args.output}: give the name of a .png file.')
-    method, opt = load_experiment(args.experiment)
+    opened = load_experiment(args.experiment)
+    opt = opened.options or {}
     net = load_discriminator(args.experiment, opt)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     net.to(device)
-    assert method.net is not None  # that of an experiment
-    method.net.to(device)
+    opened.net.to(device)
     results: dict[str, dict[str, dict[str, Any]]] = {}
     shown: list[Drawn] = []
     sets = dict(args.sets) if args.sets else validation_sets(opt)
     if not sets:
         raise UserError(f'{args.experiment}: its option file has no validation set with LR images. Give --set.')
     for name, folders in sets.items():
-        energies, first = measure(net, method, folders, args.crop, args.rows if args.output else 0)
+        energies, first = measure(net, opened, folders, args.crop, args.rows if args.output else 0)
         shown += first
         results[name] = summary(energies)
         part = f'the middle {args.crop} x {args.crop} px' if args.crop else 'whole'

@@ -61,10 +61,10 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 def load_images(experiment: Path, gt: Path | None, lq: Path | None) -> list[Pair]:
     """Super-resolved and true images, (1, 3, h, w) in [0, 1]."""
-    method, opt = load_experiment(experiment)
+    opened = load_experiment(experiment)
     found = []
-    for low_path, gt_path in pairs(opt, gt, lq):
-        image, high = upscale(method, read(low_path)), read(gt_path)
+    for low_path, gt_path in pairs(opened.options or {}, gt, lq):
+        image, high = upscale(opened.net, read(low_path)), read(gt_path)
         found.append((tensor_of(image), tensor_of(high[: image.shape[0], : image.shape[1]])))
     return found
 

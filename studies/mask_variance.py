@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.evaluation import Method, image_pairs, load_experiment, named_folders, read, upscale
+from ext_core.use.evaluation import bicubic, image_pairs, load_experiment, named_folders, read, upscale
 
 DRAWS = 10_000
 
@@ -57,16 +57,17 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 def run(args: argparse.Namespace) -> dict:
     """Correlations by set and method."""
-    method, _ = load_experiment(Path(args.generator))
+    generator = Path(args.generator)
+    opened = load_experiment(generator)
     results: dict = {}
     for name, folders in args.set:
         found: dict[str, list[float]] = {}
         for low_path, gt_path in image_pairs([folders]):
             low, hr = read(low_path), read(gt_path)
-            for each in (method, Method('bicubic', method.scale)):
-                sr = upscale(each, low)
-                value = correlation(sr, hr[: sr.shape[0], : sr.shape[1]], args.window, method.scale)
-                found.setdefault(each.name, []).append(value)
+            made = {generator.name: upscale(opened.net, low), 'bicubic': bicubic(low, opened.scale)}
+            for each, sr in made.items():
+                value = correlation(sr, hr[: sr.shape[0], : sr.shape[1]], args.window, opened.scale)
+                found.setdefault(each, []).append(value)
         results[name] = found
         for each_name, values in found.items():
             low_end, high_end = interval(np.array(values))

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status, refusal, whole
+from ext_core.networks.files import GeneratorFile
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.registration import register_all
@@ -234,7 +235,7 @@ def markdown(summary: Sequence[Row], metrics: Sequence[str]) -> str:
 
 # ---------------------------------------------------------------------- evaluation of one experiment
 def evaluate(
-    method: evaluation.Method, sets: Mapping[str, evaluation.Folders], metrics: Mapping[str, dict]
+    opened: GeneratorFile, sets: Mapping[str, evaluation.Folders], metrics: Mapping[str, dict]
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """Metrics of every image: set, then metric, then file name. None where an image is too small for a metric."""
     results: dict[str, dict[str, dict[str, float | None]]] = {}
@@ -242,9 +243,9 @@ def evaluate(
         values = results[set_name] = {metric: {} for metric in metrics}
         for low_path, gt_path in evaluation.image_pairs([folders]):
             low, gt = evaluation.read(low_path), evaluation.read(gt_path)
-            image = evaluation.upscale(method, low)
-            gt = gt[: low.shape[0] * method.scale, : low.shape[1] * method.scale]
-            for metric, value in evaluation.measure(image, gt, method.scale, metrics).items():
+            image = evaluation.upscale(opened.net, low)
+            gt = gt[: low.shape[0] * opened.scale, : low.shape[1] * opened.scale]
+            for metric, value in evaluation.measure(image, gt, opened.scale, metrics).items():
                 values[metric][gt_path.name] = None if math.isnan(value) else value
     return results
 
@@ -264,10 +265,10 @@ def main(argv: list[str] | None = None) -> int:
     get_root_logger().setLevel('ERROR')
 
     def job() -> None:
-        method, _ = evaluation.load_experiment(args.experiment)
-        if method.net is not None and torch.cuda.is_available():
-            method.net.cuda()
-        results = evaluate(method, dict(args.sets), args.metrics)
+        opened = evaluation.load_experiment(args.experiment)
+        if torch.cuda.is_available():
+            opened.net.cuda()
+        results = evaluate(opened, dict(args.sets), args.metrics)
         atomic_write_text(json.dumps(results, indent=1) + '\n', args.output)
 
     return exit_status(job)

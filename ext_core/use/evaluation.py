@@ -2,16 +2,14 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ext_core.box import from_box
 from ext_core.errors import UserError
-from ext_core.networks.files import open_generator
+from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import experiment_files
 from ext_data.decoding import IMAGE_SUFFIXES, ImageError, decode_file
 
@@ -24,29 +22,17 @@ METRICS: dict[str, dict[str, Any]] = {
 Folders = tuple[Path, Path]  # of a test set: HR, LR
 
 
-@dataclass
-class Method:
-    """A name, a scale, and a generator of it; None is bicubic interpolation."""
-
-    name: str
-    scale: int
-    net: torch.nn.Module | None = None
-
-
 # ---------------------------------------------------------------------- experiments
-def load_experiment(folder: Path) -> tuple[Method, dict]:
-    """The generator of a finished experiment, with its EMA weights where it has them, and its options; or one of the
-    box, which has none.
+def load_experiment(folder: Path) -> GeneratorFile:
+    """The generator of a finished experiment, with its EMA weights where it has them, or one of the box.
 
     Raises:
         UserError: If the folder lacks its option file or ``models/net_g_latest.pth``, or they do not fit together.
     """
-    if not folder.is_dir() and from_box(folder).is_file():
-        opened = open_generator(folder)
-        return Method(folder.name, opened.scale, opened.net), {}
+    if not folder.is_dir():
+        return open_generator(folder)
     option_file, weights = experiment_files(folder)
-    opened = open_generator(weights, options=option_file)
-    return Method(folder.name, opened.scale, opened.net), opened.options or {}
+    return open_generator(weights, options=option_file)
 
 
 # ---------------------------------------------------------------------- images
@@ -106,15 +92,18 @@ def tensor_of(image: np.ndarray) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def upscale(method: Method, low: np.ndarray) -> np.ndarray:
+def upscale(net: torch.nn.Module, low: np.ndarray) -> np.ndarray:
     """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3), on the device of the generator."""
     from basicsr.utils import tensor2img
+
+    return tensor2img([net(tensor_of(low).to(next(net.parameters()).device))])
+
+
+def bicubic(low: np.ndarray, scale: int) -> np.ndarray:
+    """MATLAB's bicubic enlargement as BasicSR implements it, uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3)."""
     from basicsr.utils.matlab_functions import imresize
 
-    if method.net is None:
-        return (imresize(low.astype(np.float32) / 255, method.scale).clip(0, 1) * 255).round().astype(np.uint8)
-    device = next(method.net.parameters()).device
-    return tensor2img([method.net(tensor_of(low).to(device))])
+    return (imresize(low.astype(np.float32) / 255, scale).clip(0, 1) * 255).round().astype(np.uint8)
 
 
 # ---------------------------------------------------------------------- metrics

@@ -21,7 +21,7 @@ from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
 from ext_core.options import loading as options
-from ext_core.use.evaluation import Folders, Method, image_pairs, read, tensor_of, upscale
+from ext_core.use.evaluation import Folders, bicubic, image_pairs, read, tensor_of, upscale
 from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
@@ -157,7 +157,7 @@ class Bicubic(Upscaler):
     """MATLAB's bicubic interpolation of the LR file, as BasicSR implements it."""
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
-        return upscale(Method(self.name, scale), low)
+        return bicubic(low, scale)
 
 
 class Nearest(Upscaler):
@@ -222,7 +222,7 @@ class NetworkFile(Upscaler):
         return generator(self.weights, self.options, self.param_key).net
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
-        return upscale(Method(self.name, scale, self.net()), low)
+        return upscale(self.net(), low)
 
 
 @functools.cache

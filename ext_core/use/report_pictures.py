@@ -11,7 +11,7 @@ import numpy as np
 
 from ext_core.errors import UserError
 from ext_core.use.crops import detail, png_data_uri, strongest_window
-from ext_core.use.evaluation import Method, read, upscale
+from ext_core.use.evaluation import bicubic, read
 from ext_core.use.experiments import Experiment, ways_to
 
 _TRUTH = 'true image'
@@ -176,7 +176,7 @@ def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str])
         bottom, right = (picture.top + picture.size[1]) // scale, (picture.left + picture.size[0]) // scale
         crop = image[y : bottom + margin, x : right + margin]
         if scale > 1:
-            crop = upscale(Method('bicubic', scale), crop)
+            crop = bicubic(crop, scale)
         crop = crop[picture.top - y * scale :, picture.left - x * scale :][: picture.size[1], : picture.size[0]]
         if crop.shape[:2] == picture.size[::-1]:
             picture.crops[source.label] = png_data_uri(crop)

@@ -10,7 +10,7 @@ from basicsr.archs import build_network
 from script_loader import load_script
 
 from ext_core.options import yaml_safe
-from ext_core.use.evaluation import Method, measure, read, upscale
+from ext_core.use.evaluation import bicubic, measure, read
 from ext_data.preparation.demo import ensure_demo_data
 
 report = load_script('adaptation_report')
@@ -66,7 +66,7 @@ def test_figures_of_pairs(folder, data):
     expected: dict[str, list] = {'bicubic': [], 'stage 2': []}
     for gt in sorted((data / 'val' / 'gt').iterdir()):
         low = read(data / 'val' / 'real_x4' / gt.name)
-        for name, image in (('bicubic', upscale(Method('', 4), low)), ('stage 2', interpolated(low))):
+        for name, image in (('bicubic', bicubic(low, 4)), ('stage 2', interpolated(low))):
             expected[name].append(measure(image, read(gt), 4, {'psnr': PSNR})['psnr'])
     for name, values in expected.items():
         assert found['super_resolution']['mine'][name]['psnr'] == pytest.approx(np.mean(values), abs=1e-3)

@@ -51,11 +51,11 @@ def test_folder(place, capsys):
 def test_same_picture_as_the_evaluation_has(place):
     """Beside a plain call of the network, with BasicSR's conversions."""
     from ext_core.networks.files import open_generator
-    from ext_core.use.evaluation import Method, read
+    from ext_core.use.evaluation import read
     from ext_core.use.evaluation import upscale as plain
 
     upscale('--suffix', '_x2', '--tile', '16')
-    expected = plain(Method('net', 2, open_generator('net.pth').net), read(Path('in/a.png')))
+    expected = plain(open_generator('net.pth').net, read(Path('in/a.png')))
     assert np.abs(pixels('out/a_png_x2.png').astype(int) - expected[..., ::-1]).max() <= 1
     assert (pixels('out/a_png_x2.png') == expected[..., ::-1]).mean() > 0.99
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,6 @@ from torch.nn import functional as F
 
 from ext_arch.pretrained import load_feature_weights
 from ext_core.options import yaml_safe
-from ext_core.use.evaluation import Method
 from ext_data.preparation.demo import ensure_demo_data
 from studies import energy_maps as script
 
@@ -72,7 +72,7 @@ def store(root: Path, images: dict[str, np.ndarray], scale: int = 4) -> tuple[Pa
 def test_table_in_closed_form(tmp_path):
     """Even images of 200 and of 50 levels: 10 levels more bring the first further from mid-grey, the second nearer."""
     folders = store(tmp_path, {'bright.png': even(200), 'dark.png': even(50)})
-    energies, shown = script.measure(Grey(), Method('brighter', 4, Brighter()), folders, None, 1)
+    energies, shown = script.measure(Grey(), SimpleNamespace(net=Brighter(), scale=4), folders, None, 1)
     results = script.summary(energies)
 
     def energy(*levels: int) -> float:
@@ -119,7 +119,7 @@ def test_the_same_part_of_each_image(tmp_path):
     """Of 66 x 70 px, whose LR image is as if the image were of 68 x 72 px."""
     image = np.add.outer(np.arange(66), 2 * np.arange(70)).astype(np.uint8)[..., None].repeat(3, 2)
     store(tmp_path, {'a.png': image})
-    method = Method('brighter', 4, Brighter())
+    method = SimpleNamespace(net=Brighter(), scale=4)
     real, generated, bicubic = script.load_images(method, tmp_path / 'lq' / 'a.png', tmp_path / 'gt' / 'a.png', None)
     assert np.array_equal(real, image[1:65, 3:67])
     repeated = image[::4, ::4].repeat(4, 0).repeat(4, 1)
