@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ from ext_core.networks.metadata import (
     Metadata,
     is_plain,
     looks_like_path,
-    mark_of,
     product,
     training_sets,
 )
@@ -73,7 +73,7 @@ def metadata_of(opened: GeneratorFile) -> Metadata:
     """
     arguments = bound_arguments(opened.network)
     for name, value in arguments.items():
-        if not is_plain(value) or (isinstance(value, str) and looks_like_path(value)):
+        if not is_plain(value) or looks_like_path(value):
             raise UserError(
                 f"{opened.path}: the argument '{name}' of {opened.type}, {str(value)[:60]!r}, belongs to this "
                 'machine and cannot be told to others. Set it to ~ in the option file if the network works without it.'
@@ -119,5 +119,6 @@ def save_safetensors(weights: Mapping[str, torch.Tensor], metadata: Metadata | N
     if metadata is not None:
         strings |= metadata.to_strings()
         if metadata.network['type'] not in _UNMARKED:
-            tensors[MARK] = mark_of(metadata.network)
+            text = json.dumps(metadata.network, sort_keys=True)
+            tensors[MARK] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     atomic_write_bytes(save(tensors, strings), path)

@@ -6,7 +6,6 @@ the networks of BasicSR and ours; by spandrel, for some forty more.
 """
 
 import contextlib
-import dataclasses
 import inspect
 import io
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ from ext_core.box import from_box
 from ext_core.errors import UserError
 from ext_core.networks.metadata import Metadata, is_plain, product, without_mark
 from ext_core.networks.recognise import KINDS, describe, multiple_of, reduces, with_basicsrs_names
-from ext_core.networks.weight_files import Stored, experiment_files, options_beside, read_weights
+from ext_core.networks.weight_files import experiment_files, options_beside, read_weights
 from ext_core.options import loading as option_files
 from ext_core.options.problems import section
 from ext_models.registries import look_up
@@ -43,14 +42,13 @@ class GeneratorFile:
         network (dict[str, Any]): As ``network_g`` of an option file: type and arguments. For networks that BasicSR does
             not have, the type is 'spandrel:<name>', without arguments.
         scale (int): SR size / LR size; where ``reduces``, size of the input / size of the output.
-        num_in_ch (int): Channels of its input. See ``takes_colour``.
+        num_in_ch (int): Channels of its input. See ``channels``.
         key (str | None): Under which the weights stood: 'params_ema', 'params'; None for a bare state dict.
         source (str): What told the network: 'options', 'metadata', 'weights' or 'spandrel'.
         metadata (Metadata | None): What the file says of itself.
         options (dict[str, Any] | None): The option file that told the network or lies beside.
         assumed (dict[str, Any]): Arguments that neither the file nor an option file shows, as they were assumed.
         multiple (int): Sides of the input must be multiples of this.
-        reduces (bool): Whether it makes LR of HR images.
     """
 
     path: Path
@@ -64,12 +62,16 @@ class GeneratorFile:
     options: dict[str, Any] | None = None
     assumed: dict[str, Any] = field(default_factory=dict)
     multiple: int = 1
-    reduces: bool = False
 
     @property
     def type(self) -> str:
         """Of the network."""
         return str(self.network['type'])
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it makes LR of HR images."""
+        return reduces(self.network)
 
     @property
     def doubt(self) -> str | None:
@@ -78,9 +80,9 @@ class GeneratorFile:
         return f'The weights do not show {values}: assumed. If it was trained otherwise,' if values else None
 
     @property
-    def takes_colour(self) -> bool:
-        """Whether it takes RGB images: networks for luminance do, see ``ext_arch.luma``."""
-        return self.num_in_ch == 3 or (self.num_in_ch == 1 and hasattr(self.net, 'restore'))
+    def channels(self) -> int:
+        """Of the images that it takes: 3 for networks for luminance that restore colour, see ``ext_arch.luma``."""
+        return 3 if self.num_in_ch == 1 and hasattr(self.net, 'restore') else self.num_in_ch
 
 
 def open_generator(
@@ -108,55 +110,67 @@ def open_generator(
     if path.is_dir():
         beside, path = experiment_files(path)
         option_file = option_file or beside
-    stored = read_weights(path, key)
-    if option_file is None and stored.metadata is None:
+    used, weights, metadata = read_weights(path, key)
+    if option_file is None and metadata is None:
         option_file = options_beside(path)
     if options is not None:  # one that lies beside, perhaps of somebody else, runs nothing
         option_files.import_customs(option_files.load(Path(options)))
+    opt: dict[str, Any] | None = None
+    network, size, assumed = None, None, {}
     with contextlib.redirect_stdout(io.StringIO()):  # BasicSR's registry prints when it finds its own networks
         if option_file is not None:
-            opt = option_files.load(option_file)
+            opt, source = option_files.load(option_file), 'options'
             size, network = opt.get('scale'), opt.get('network_g')
             if not isinstance(size, int) or not isinstance(network, dict):
                 raise UserError(
                     f'{option_file} does not describe a generator: it needs scale, a number, and network_g.'
                 )
-            opened = _opened(stored, network, size, 'options', options=opt)
-        elif stored.metadata is not None:
-            opened = _opened(stored, stored.metadata.network, stored.metadata.scale, 'metadata')
+        elif metadata is not None:
+            network, size, source = metadata.network, metadata.scale, 'metadata'
         else:
-            weights = with_basicsrs_names(stored.weights)
-            described = describe(weights, scale)
-            if described is None:
-                opened = _by_spandrel(stored)
-            elif described.scale is None:
+            renamed, source = with_basicsrs_names(weights), 'weights'
+            network, size, assumed = describe(renamed, scale) or (None, None, {})
+            if network and size is None:
                 raise UserError(
-                    f'{path} holds the weights of {described.network["type"]}, which do not show the scale, and no '
-                    'option file lies beside. Name the option file, or give the scale.'
+                    f'{path} holds the weights of {network["type"]}, which do not show the scale, and no option file '
+                    'lies beside. Name the option file, or give the scale.'
                 )
-            else:
-                stored = dataclasses.replace(stored, weights=weights)
-                opened = _opened(stored, described.network, described.scale, 'weights', assumed=described.assumed)
+            weights = renamed if network else weights
+        if network is None or size is None:
+            opened = _by_spandrel(path, weights)
+        else:
+            weights = without_mark(weights)
+            if source == 'metadata':  # first without memory: the file may ask for a network of any size
+                # networks that compute what they build cannot
+                with torch.device('meta'), contextlib.suppress(RuntimeError):
+                    _built(network, weights, path, opt)
+            net = _built(network, weights, path, opt).eval()
+            net.load_state_dict(weights)
+            arguments = bound_arguments(network)
+            channels = next((int(arguments[name]) for name in INPUTS if name in arguments), 3)
+            opened = GeneratorFile(path, net, network, size, channels, None, source, metadata, opt, assumed)
+            opened.multiple = multiple_of(network, size)
+    opened.key = used
     if scale not in (None, opened.scale):
         raise UserError(f'{path} is a {opened.type} of scale {opened.scale}, not {scale}. Correct the scale.')
     return opened
 
 
-def _by_spandrel(stored: Stored) -> GeneratorFile:
+def _by_spandrel(path: Path, weights: Mapping[str, Any]) -> GeneratorFile:
     """Of a network that neither BasicSR nor this project has."""
     try:
         import spandrel
 
-        model = spandrel.MAIN_REGISTRY.load(dict(stored.weights))
+        model = spandrel.MAIN_REGISTRY.load(dict(weights))
     except Exception as error:  # weights of a network that only begins like one that spandrel knows fail in many ways
         if isinstance(error, ImportError):
             why = 'which knows forty more: not installed. Install it with: pip install spandrel'
         else:
             unknown = isinstance(error, spandrel.UnsupportedModelError)
             why = 'unknown to it' if unknown else f'{type(error).__name__}: {error}'.splitlines()[0]
-        names = [str(name) for name in stored.weights]
+        names = list(weights)
         lines = [
-            f'{stored.path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
+            f'{path}: it was not recognised what network these weights belong to.{_suspicion(names)} Tried:',
             '  an option file: none is given, and none lies beside',
             f"  the file's metadata: none of {product().split()[0]}",
             f'  names and shapes of the weights: none of {", ".join(KINDS)}',
@@ -164,80 +178,44 @@ def _by_spandrel(stored: Stored) -> GeneratorFile:
             f'Its first weights are {", ".join(names[:4])}. Name its option file, or another file.',
         ]
         raise UserError('\n'.join(lines)) from error
-    name = model.architecture.name
-    if not isinstance(model, spandrel.ImageModelDescriptor) or model.purpose not in ('SR', 'Restoration'):
-        raise UserError(f'{stored.path} is a {name} for {model.purpose}, no generator of super-resolution.')
-    return GeneratorFile(
-        stored.path,
-        model.model.float().eval(),
-        {'type': f'{SPANDREL}{name}'},
-        model.scale,
-        model.input_channels,
-        stored.key,
-        'spandrel',
-        multiple=model.size_requirements.multiple_of,
-    )
+    name, purpose, net = model.architecture.name, model.purpose, model.model
+    if not isinstance(model, spandrel.ImageModelDescriptor) or purpose not in ('SR', 'Restoration'):
+        raise UserError(f'{path} is a {name} for {purpose}, no generator of super-resolution.')
+    network, multiple = {'type': f'{SPANDREL}{name}'}, model.size_requirements.multiple_of
+    channels, net = model.input_channels, net.float().eval()
+    return GeneratorFile(path, net, network, model.scale, channels, None, 'spandrel', multiple=multiple)
 
 
 def _suspicion(names: Iterable[str]) -> str:
     return ' It looks like a discriminator.' if any(name.endswith(_DISCRIMINATORS) for name in names) else ''
 
 
-def _opened(
-    stored: Stored,
-    network: dict[str, Any],
-    scale: int,
-    source: str,
-    options: dict[str, Any] | None = None,
-    assumed: dict[str, Any] | None = None,
-) -> GeneratorFile:
-    """Build the network and load the weights.
+def _built(
+    network: dict[str, Any], weights: Mapping[str, Any], path: Path, options: dict[str, Any] | None
+) -> nn.Module:
+    """The network, which the weights fit.
 
     Raises:
-        UserError: If the network cannot be built, or the weights are those of another.
+        UserError: If it cannot be built, or the weights are those of another.
     """
-    weights = {str(name).removeprefix('module.'): value for name, value in without_mark(stored.weights).items()}
+    from basicsr.archs import build_network
+    from basicsr.utils.registry import ARCH_REGISTRY
 
-    def built() -> nn.Module:
-        from basicsr.archs import build_network
-        from basicsr.utils.registry import ARCH_REGISTRY
-
-        try:
-            net = build_network(dict(network))
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
-            remedy = 'Correct the option file.'
-            if look_up(ARCH_REGISTRY, network.get('type')) is None:
-                known = section(options or {}, 'custom_imports').get('imports', 'MODULE')
-                modules = known if isinstance(known, str) else ' '.join(map(str, known))
-                register = f'Correct the type, or import what registers it: scripts/upscale.py --import {modules}'
-                remedy = how_to_get(network.get('type')) or register
-            raise UserError(f'network_g {network} cannot be built: {error}. {remedy}') from error
-        remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
-        problem = weights_problem(net, weights, str(stored.path), 'g', remedy)
-        if problem:
-            raise UserError(problem)
-        return net
-
-    if source == 'metadata':  # first without memory: the file may ask for a network of any size
-        with torch.device('meta'), contextlib.suppress(RuntimeError):  # networks that compute what they build cannot
-            built()
-    net = built()
-    net.load_state_dict(weights)
-    arguments = bound_arguments(network)
-    return GeneratorFile(
-        stored.path,
-        net.eval(),
-        network,
-        scale,
-        next((int(arguments[name]) for name in INPUTS if name in arguments), 3),
-        stored.key,
-        source,
-        stored.metadata,
-        options,
-        assumed or {},
-        multiple=multiple_of(network, scale),
-        reduces=reduces(network),
-    )
+    try:
+        net = build_network(dict(network))
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        remedy = 'Correct the option file.'
+        if look_up(ARCH_REGISTRY, network.get('type')) is None:
+            known = section(options or {}, 'custom_imports').get('imports', 'MODULE')
+            modules = known if isinstance(known, str) else ' '.join(map(str, known))
+            register = f'Correct the type, or import what registers it: scripts/upscale.py --import {modules}'
+            remedy = how_to_get(network.get('type')) or register
+        raise UserError(f'network_g {network} cannot be built: {error}. {remedy}') from error
+    remedy = f'Name another file, or the option file of this one.{_suspicion(weights)}'
+    problem = weights_problem(net, weights, str(path), 'g', remedy)
+    if problem:
+        raise UserError(problem)
+    return net
 
 
 def bound_arguments(network: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,11 +144,6 @@ def said_of(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if isinstance(name, str) and is_plain(value)}
 
 
-def mark_of(network: Mapping[str, Any]) -> torch.Tensor:
-    """The value of :data:`MARK`: type and arguments of a network as bytes of JSON."""
-    return torch.tensor(list(json.dumps(network, sort_keys=True).encode()), dtype=torch.uint8)
-
-
 def without_mark(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights alone."""
     return {name: value for name, value in state.items() if name != MARK} if MARK in state else state

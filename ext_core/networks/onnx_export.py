@@ -69,7 +69,7 @@ def export(
         UserError: If a package is missing, the network takes no images, or has an operator that ONNX lacks.
     """
     onnx = _package('onnx')
-    refused, channels = None, channels_of(opened)
+    refused, channels = None, opened.channels
     for multiple in (opened.multiple * factor for factor in MULTIPLES):  # also of a window that only a trial shows
         odd = -(-_TRACED // multiple) // 2 * 2 + 1  # of which no larger multiple divides the sides
         try:
@@ -111,11 +111,6 @@ def export(
         onnx.helper.set_model_props(model, metadata.to_strings())
     model.producer_version = torch.__version__.partition('+')[0]
     return model.SerializeToString()
-
-
-def channels_of(opened: GeneratorFile) -> int:
-    """Channels of the images that an exported model takes."""
-    return 3 if opened.takes_colour else opened.num_in_ch
 
 
 @contextlib.contextmanager
@@ -189,8 +184,8 @@ def differences(opened: GeneratorFile, model: bytes, images: Sequence[tuple[str,
         height, width = (side // opened.multiple * opened.multiple for side in image.shape[:2])
         if not height or not width:
             raise UserError(f'{name} is smaller than {opened.multiple} x {opened.multiple}. Give larger images.')
-        cut = np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)[None], dtype=np.float32)
-        cut = cut[:, : channels_of(opened)]
+        cut = image[:height, :width, : opened.channels].transpose(2, 0, 1)[None]
+        cut = np.ascontiguousarray(cut, dtype=np.float32)
         try:
             with torch.inference_mode():
                 expected = opened.net(torch.from_numpy(cut)).numpy()

@@ -9,7 +9,6 @@ and reported as such.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,19 +21,6 @@ SCALES = (2, 3, 4)  # of the networks whose shapes do not show it
 # by type: what reads the arguments that shapes show, and those that they do not; and which of them is the scale
 KINDS: dict[str, tuple[Callable[[Shapes], tuple[Arguments, Arguments]], str]] = {}
 _MEAN = {'img_range': 255.0, 'rgb_mean': [0.4488, 0.4371, 0.4040]}
-
-
-@dataclass(frozen=True)
-class Described:
-    """A network as ``network_g`` of an option file has it: type and arguments.
-
-    ``scale`` is None, and missing in ``network``, where neither the file nor the caller tells it. ``assumed`` are the
-    arguments that the file does not show.
-    """
-
-    network: dict[str, Any]
-    scale: int | None
-    assumed: Arguments = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------- what shapes show, and what they do not
@@ -190,12 +176,16 @@ def arguments_of(kind: str, state: Mapping[str, Any]) -> tuple[Arguments, Argume
     return None
 
 
-def describe(state: Mapping[str, Any], scale: int | None = None) -> Described | None:
+def describe(state: Mapping[str, Any], scale: int | None = None) -> tuple[dict[str, Any], int | None, Arguments] | None:
     """The network of a state dict, or None where it is none of :data:`KINDS`.
 
     Args:
         state (Mapping[str, Any]): Names and tensors, perhaps with a mark.
         scale (int | None): Where neither the shapes nor the file tell it.
+
+    Returns:
+        tuple | None: The network as ``network_g`` of an option file has it, type and arguments; its scale, None where
+        nothing tells it; and the arguments that were assumed.
     """
     for kind, (_, scale_name) in KINDS.items():
         found = arguments_of(kind, state)
@@ -209,7 +199,7 @@ def describe(state: Mapping[str, Any], scale: int | None = None) -> Described | 
             said[scale_name] = scale
         assumed = {name: value for name, value in hidden.items() if name not in said and value is not None}
         network = {'type': kind, **seen, **assumed, **said}
-        return Described(network, network.get(scale_name) if scale_name else 1, assumed)
+        return network, network.get(scale_name) if scale_name else 1, assumed
     return None
 
 

@@ -54,20 +54,19 @@ def install(registry: Any = None, scale: int | None = None) -> None:
             return found is not None and found[0].get('num_grow_ch') != _SPANDRELS_GROWTH
 
         def load(self, state_dict: Mapping[str, Any]) -> Any:
-            described = describe(state_dict, _told['scale'])
-            if described is None or described.scale is None:
+            network, told, _ = describe(state_dict, _told['scale']) or ({}, None, {})
+            if told is None:
                 raise ValueError(
                     f'these weights of {self.name} do not show the scale. Convert the checkpoint with its option file '
                     '(scripts/convert_weights.py --options), or call '
                     'ext_core.networks.spandrel_archs.install(scale=...).'
                 )
-            network = described.network
             net = build_network(network).eval()
             luminance = network['num_in_ch'] == 1 and hasattr(net, 'restore')
             tags = [f'{network[name]}{short}' for name, short in _TAGS.items() if name in network]
-            scale = described.scale
+            scale = told
             if reduces(network):
-                tags, scale = [*tags, f'reduces by {scale}'], 1
+                tags, scale = [*tags, f'reduces by {told}'], 1
             return spandrel.ImageModelDescriptor(
                 net,
                 dict(without_mark(state_dict)),
@@ -79,9 +78,7 @@ def install(registry: Any = None, scale: int | None = None) -> None:
                 scale=scale,
                 input_channels=3 if luminance else network['num_in_ch'],
                 output_channels=3 if luminance else network['num_out_ch'],
-                size_requirements=spandrel.SizeRequirements(
-                    minimum=2, multiple_of=multiple_of(network, described.scale)
-                ),
+                size_requirements=spandrel.SizeRequirements(minimum=2, multiple_of=multiple_of(network, told)),
             )
 
     _told['scale'] = scale

@@ -1,7 +1,6 @@
 """Files with weights, and where they and their option files lie; without building a network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,6 @@ from ext_models import weights
 load_checkpoint = with_user_errors(weights.load_checkpoint)
 select_weights = with_user_errors(weights.select_weights)
 SUFFIXES = ('.pth', '.pt', '.safetensors')
-
-
-@dataclass
-class Stored:
-    """Weights as a file has them: names without the prefix of DistributedDataParallel."""
-
-    path: Path
-    weights: Mapping[str, Any]
-    key: str | None = None
-    metadata: Metadata | None = None
 
 
 def experiment_files(folder: Path) -> tuple[Path, Path]:
@@ -59,29 +48,30 @@ def option_file_in(folder: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_weights(path: Path, key: str = 'params_ema') -> Stored:
-    """The weights of a file, without building a network.
+def read_weights(path: Path, key: str = 'params_ema') -> tuple[str | None, Mapping[str, Any], Metadata | None]:
+    """The weights of a file, without building a network, and without the prefix of DistributedDataParallel.
+
+    Returns:
+        tuple: The key under which they stood, None for a bare state dict; the weights, with what torch notes beside
+        them; what the file says of itself.
 
     Raises:
         UserError: If the file is missing, damaged, of another kind, or holds no weights.
     """
-    suffix = path.suffix.lower()
+    suffix, used, metadata = path.suffix.lower(), None, None
     if not path.is_file():
         raise UserError(f'{path} does not exist. Name a {" or ".join(SUFFIXES)} file, or the folder of an experiment.')
-    if suffix == '.safetensors':
-        tensors, strings = with_user_errors(weights.load_safetensors)(path)
-        return Stored(path, _bare(tensors), metadata=from_strings(strings, str(path)))
     if suffix not in SUFFIXES:
         raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
-    content = load_checkpoint(path)
-    if {'optimizers', 'schedulers'} <= content.keys():
-        raise UserError(f'{path} is a training state, which holds no network. Name a file in the folder models.')
-    used, found = select_weights(content, key, str(path))
-    return Stored(path, _bare(found), used)
-
-
-def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without the prefix of DistributedDataParallel; what torch notes beside the weights is kept."""
-    if not any(str(name).startswith('module.') for name in weights):
-        return weights
-    return {str(name).removeprefix('module.'): value for name, value in weights.items()}
+    found: Mapping[str, Any]
+    if suffix == '.safetensors':
+        found, strings = with_user_errors(weights.load_safetensors)(path)
+        metadata = from_strings(strings, str(path))
+    else:
+        content = load_checkpoint(path)
+        if {'optimizers', 'schedulers'} <= content.keys():
+            raise UserError(f'{path} is a training state, which holds no network. Name a file in the folder models.')
+        used, found = select_weights(content, key, str(path))
+    if any(name.startswith('module.') for name in found):
+        found = {name.removeprefix('module.'): value for name, value in found.items()}
+    return used, found, metadata

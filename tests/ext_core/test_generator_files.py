@@ -36,7 +36,7 @@ def test_checkpoint_alone_tells_network_and_arguments(network, tmp_path):
     opened = open_generator(tmp_path / 'net.pth')
     assert (opened.key, opened.source, opened.scale) == ('params_ema', 'weights', scale_of(network))
     assert {name: opened.network[name] for name in network} == network
-    assert opened.takes_colour
+    assert opened.channels == 3
     assert opened.reduces == (network['type'] == 'DegradationNet')
     assert not opened.net.training
     assert torch.equal(output(opened.net), output(net))
@@ -149,7 +149,7 @@ def test_names_of_distributed_training_and_halves_are_read(tmp_path):
 def test_luminance_network_of_basicsr_does_not_take_colour(tmp_path):
     saved({**first('MSRResNet'), 'num_in_ch': 1, 'num_out_ch': 1}, tmp_path / 'net.pth')
     opened = open_generator(tmp_path / 'net.pth')
-    assert (opened.num_in_ch, opened.takes_colour) == (1, False)
+    assert (opened.num_in_ch, opened.channels) == (1, 1)
 
 
 # ---------------------------------------------------------------------- by spandrel

@@ -14,7 +14,7 @@ from ext_core.networks.export import metadata_of
 from ext_core.networks.files import GeneratorFile
 from ext_core.networks.metadata import from_strings
 from ext_core.networks.onnx_export import OPSETS, differences, export, session_of
-from ext_core.networks.recognise import multiple_of, reduces
+from ext_core.networks.recognise import multiple_of
 
 PHOTOGRAPHS = [('cat', data.chelsea()[60:96, 96:156] / 255), ('face', data.astronaut()[40:89, 200:225] / 255)]
 
@@ -22,7 +22,7 @@ PHOTOGRAPHS = [('cat', data.chelsea()[60:96, 96:156] / 255), ('face', data.astro
 def opened(network: dict, tmp_path) -> GeneratorFile:
     scale, channels = scale_of(network), network.get('num_in_ch', 1)
     made = GeneratorFile(tmp_path / 'net.pth', tiny(network), network, scale, channels, None, 'weights')
-    made.multiple, made.reduces = multiple_of(network, scale), reduces(network)
+    made.multiple = multiple_of(network, scale)
     return made
 
 
