@@ -22,14 +22,6 @@ from ext_core.networks.export import add_arguments, metadata_of, opened_input, s
 from ext_core.registration import register_quietly
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, '.pth or .safetensors')
-    parser.add_argument('--half', action='store_true', help='write float16')
-    parser.add_argument('--note', metavar='TEXT', help='what it is, and what may be done with it; for .safetensors')
-    return parser.parse_args(argv)
-
-
 def convert(args: argparse.Namespace) -> None:
     opened = opened_input(args, ('.pth', '.safetensors'))
     weights = weights_of(opened, args.half)
@@ -50,7 +42,11 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, '.pth or .safetensors')
+    parser.add_argument('--half', action='store_true', help='write float16')
+    parser.add_argument('--note', metavar='TEXT', help='what it is, and what may be done with it; for .safetensors')
+    args = parser.parse_args(argv)
     register_quietly()
     return exit_status(lambda: convert(args))
 

@@ -45,26 +45,6 @@ def rounds_of(text: str) -> int:
     return int(text)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    processes, threads = default_processes()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--set', nargs='+', type=named_folders, required=True, metavar='NAME=GT:LQ', dest='sets')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--method', nargs='+', default=[], metavar='[NAME=]SOURCE', dest='methods')
-    parser.add_argument('--metrics', nargs='+', default=list(OUR_METRICS), metavar='NAME', help=' '.join(OUR_METRICS))
-    parser.add_argument('--rgb', action='store_true', help='PSNR and SSIM on RGB instead of luminance')
-    parser.add_argument('--border', type=int, metavar='N', help='pixels left out at each side; default: the scale')
-    parser.add_argument(
-        '--literature', action='store_true', help='add the bicubic row of papers, see docs/evaluation.md'
-    )
-    parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
-    parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
-    parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
-    parser.add_argument('--processes', type=whole(1), default=processes, help=f'images at a time, here: {processes}')
-    parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
-    return parser.parse_args(argv)
-
-
 def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     import torch
 
@@ -108,7 +88,23 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+    processes, threads = default_processes()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--set', nargs='+', type=named_folders, required=True, metavar='NAME=GT:LQ', dest='sets')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--method', nargs='+', default=[], metavar='[NAME=]SOURCE', dest='methods')
+    parser.add_argument('--metrics', nargs='+', default=list(OUR_METRICS), metavar='NAME', help=' '.join(OUR_METRICS))
+    parser.add_argument('--rgb', action='store_true', help='PSNR and SSIM on RGB instead of luminance')
+    parser.add_argument('--border', type=int, metavar='N', help='pixels left out at each side; default: the scale')
+    parser.add_argument(
+        '--literature', action='store_true', help='add the bicubic row of papers, see docs/evaluation.md'
+    )
+    parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
+    parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
+    parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
+    parser.add_argument('--processes', type=whole(1), default=processes, help=f'images at a time, here: {processes}')
+    parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
+    args = parser.parse_args(argv)
     register_quietly()
     command = ['python', 'scripts/evaluate.py', *(sys.argv[1:] if argv is None else argv)]
     return exit_status(lambda: evaluate(args, command), 'stopped; repeat the command to continue')

@@ -27,18 +27,6 @@ TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 gre
 REGIONS = {'astronaut': (0, 160, 96, 132), 'chelsea': (60, 96, 60, 84), 'coffee': (100, 204, 120, 48)}  # y, x, h, w
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, '.onnx')
-    parser.add_argument('--half', action='store_true', help='weights and computation in float16')
-    parser.add_argument(
-        '--opset', type=int, choices=onnx_export.OPSETS, default=17, help='of the operators; default: 17'
-    )
-    parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='default: parts of three photographs')
-    parser.add_argument('--tolerance', type=float, metavar='X', help='default: 1e-4, with --half 0.01')
-    return parser.parse_args(argv)
-
-
 def photographs(files: list[Path] | None) -> list:
     """Names and images, RGB in [0, 1]: the files, or parts of photographs that scikit-image carries."""
     if files:
@@ -74,7 +62,15 @@ def export(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, '.onnx')
+    parser.add_argument('--half', action='store_true', help='weights and computation in float16')
+    parser.add_argument(
+        '--opset', type=int, choices=onnx_export.OPSETS, default=17, help='of the operators; default: 17'
+    )
+    parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='default: parts of three photographs')
+    parser.add_argument('--tolerance', type=float, metavar='X', help='default: 1e-4, with --half 0.01')
+    args = parser.parse_args(argv)
     register_quietly()
     return exit_status(lambda: export(args))
 

@@ -22,29 +22,6 @@ from ext_core.use.experiments import plots_of, read_experiments
 from ext_core.use.report_pictures import Limits, pictures, sources
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('experiments', nargs='+', type=Path, metavar='FOLDER', help='experiments/NAME or results/NAME')
-    parser.add_argument('--output', type=Path, default=Path('report.html'), help='the page, default: report.html')
-    parser.add_argument('--plots', type=Path, metavar='FOLDER', help='write the curves as PNG files too')
-    parser.add_argument('--title', help="the page's heading")
-    parser.add_argument('--images', type=whole(0), default=8, help='images to compare at most, default: 8; 0 for none')
-    parser.add_argument('--crop', type=whole(1), default=192, help='side of their crops in pixels, default: 192')
-    parser.add_argument(
-        '--iterations',
-        type=whole(1),
-        default=4,
-        help='versions of an image from one training at most, default: 4',
-    )
-    parser.add_argument(
-        '--megabytes',
-        type=whole(1),
-        default=20,
-        help='size of the page above which images are left out, default: 20',
-    )
-    return parser.parse_args(argv)
-
-
 def report(args: argparse.Namespace) -> None:
     from ext_core.use.report_page import page, write_plots
 
@@ -68,7 +45,26 @@ def report(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('experiments', nargs='+', type=Path, metavar='FOLDER', help='experiments/NAME or results/NAME')
+    parser.add_argument('--output', type=Path, default=Path('report.html'), help='the page, default: report.html')
+    parser.add_argument('--plots', type=Path, metavar='FOLDER', help='write the curves as PNG files too')
+    parser.add_argument('--title', help="the page's heading")
+    parser.add_argument('--images', type=whole(0), default=8, help='images to compare at most, default: 8; 0 for none')
+    parser.add_argument('--crop', type=whole(1), default=192, help='side of their crops in pixels, default: 192')
+    parser.add_argument(
+        '--iterations',
+        type=whole(1),
+        default=4,
+        help='versions of an image from one training at most, default: 4',
+    )
+    parser.add_argument(
+        '--megabytes',
+        type=whole(1),
+        default=20,
+        help='size of the page above which images are left out, default: 20',
+    )
+    args = parser.parse_args(argv)
     register_quietly()
     return exit_status(lambda: report(args))
 

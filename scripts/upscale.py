@@ -63,7 +63,42 @@ class Models(argparse.Action):
         parser.exit()
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def upscale(args: argparse.Namespace) -> None:
+    from ext_core.use.batch import enlarge_files, failures, summary
+    from ext_core.use.enlarge import Enlarger
+    from ext_core.use.image_names import left_out, plan
+    from ext_core.use.network import open_network
+
+    import_modules(args.imports, '--import')
+    if Path(args.suffix).name != args.suffix:
+        raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
+    network = open_network(args.model or Path(DEFAULT), args.opt, args.scale, args.device, args.half, args.key)
+    if args.output is None:
+        args.output = Path()
+        args.suffix = args.suffix or f'_x{args.outscale or network.scale:g}'
+        args.ext = 'png' if args.ext == 'auto' else args.ext
+    jobs = plan(args.input, args.output, args.suffix, args.ext, args.recursive)
+    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'-o {args.output} cannot be made: {error.strerror}. Name another folder.') from error
+    if network.doubt:
+        print(network.doubt, 'repeat with -opt.')
+    print(f'{args.model or DEFAULT}: {network.name} on {network.device.type}, {len(jobs)} images')
+    enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
+    outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
+    print(summary(outcomes, left_out(args.input, args.output, args.recursive)))
+    if args.json:
+        record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
+        images = [asdict(outcome) for outcome in outcomes]
+        atomic_write_text(json.dumps(record | {'images': images}, indent=1) + '\n', args.json)
+    failures(outcomes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         '-m', '--model', type=Path, metavar='FILE', help=f'file, experiment, or name of the network; default: {DEFAULT}'
@@ -112,46 +147,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     result.add_argument('--overwrite', action='store_true', help='make results again that are there')
     result.add_argument('--jobs', type=whole(0, 64), default=2, metavar='N', help='threads that read; as many write')
     result.add_argument('--json', type=Path, metavar='FILE', help='write times and sizes there')
-    return parser.parse_args(argv)
-
-
-def upscale(args: argparse.Namespace) -> None:
-    from ext_core.use.batch import enlarge_files, failures, summary
-    from ext_core.use.enlarge import Enlarger
-    from ext_core.use.image_names import Naming, left_out, plan
-    from ext_core.use.network import open_network
-
-    import_modules(args.imports, '--import')
-    if Path(args.suffix).name != args.suffix:
-        raise UserError(f'--suffix {args.suffix} becomes part of file names, and cannot hold a path.')
-    network = open_network(args.model or Path(DEFAULT), args.opt, args.scale, args.device, args.half, args.key)
-    if args.output is None:
-        args.output = Path()
-        args.suffix = args.suffix or f'_x{args.outscale or network.scale:g}'
-        args.ext = 'png' if args.ext == 'auto' else args.ext
-    jobs = plan(args.input, Naming(args.output, args.suffix, args.ext), args.recursive)
-    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
-        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'-o {args.output} cannot be made: {error.strerror}. Name another folder.') from error
-    if network.doubt:
-        print(network.doubt, 'repeat with -opt.')
-    print(f'{args.model or DEFAULT}: {network.name} on {network.device.type}, {len(jobs)} images')
-    enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
-    outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
-    print(summary(outcomes, left_out(args.input, args.output, args.recursive)))
-    if args.json:
-        record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
-        images = [asdict(outcome) for outcome in outcomes]
-        atomic_write_text(json.dumps(record | {'images': images}, indent=1) + '\n', args.json)
-    failures(outcomes)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse(argv)
+    args = parser.parse_args(argv)
     register_quietly()
     stopped = 'Stopped. Finished results are complete; the same command makes the others.'
     return exit_status(lambda: upscale(args), stopped)

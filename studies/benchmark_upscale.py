@@ -49,7 +49,7 @@ def variants(model: Path, files: list[Path], output: Path) -> dict[str, Callable
     from ext_core.networks.files import open_generator
     from ext_core.use.batch import enlarge_files, failures
     from ext_core.use.enlarge import Enlarger
-    from ext_core.use.image_names import Naming, plan
+    from ext_core.use.image_names import plan
     from ext_core.use.network import open_network
     from ext_core.use.photographs import read_photograph
 
@@ -60,7 +60,7 @@ def variants(model: Path, files: list[Path], output: Path) -> dict[str, Callable
     images = [read_photograph(file) for file in files]
     tensors = [torch.from_numpy(image.pixels.copy()).permute(2, 0, 1)[None].float() / 255 for image in images]
     tensors = [tensor.contiguous().to(full.network.device) for tensor in tensors]
-    jobs = plan([str(file) for file in files], Naming(output))
+    jobs = plan([str(file) for file in files], output)
 
     @torch.inference_mode()
     def plain() -> None:

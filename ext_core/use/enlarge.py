@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class Enlarger:
     Args:
         network (Network): From :func:`ext_core.use.network.open_network`.
         tile (int | None): Longest side of a tile in LR pixels, 0 for whole images, None for what fits into half of the
-            free memory. Default: None.
-        overlap (int | None): Frame of a tile in LR pixels; None for the reach of the network, at most ``MAX_OVERLAP``.
-            Default: None.
+            free memory; smaller once that was exhausted. Default: None.
+        overlap (int | None): Frame of a tile in LR pixels; None for the reach of the network, at most ``MAX_OVERLAP``,
+            which is measured once. Default: None.
         ensemble (bool): Mean over eight rotations and reflections. Default: False.
         outscale (float | None): Size of the result / size of the image; None for the network's. Default: None.
         alpha (str): 'network' or 'bicubic', by which transparency is enlarged. Default: 'network'.
@@ -53,8 +53,6 @@ class Enlarger:
     alpha: str = 'network'
     say: Callable[[str], object] = print
     tell: Callable[[int, int], object] = lambda done, total: None
-    _limit: float = field(default=math.inf, init=False)  # of tiles, since the memory was exhausted once
-    _reach: int | None = field(default=None, init=False)
 
     def __call__(self, photograph: Photograph, deep: bool) -> Photograph:
         """Enlarge one photograph.
@@ -114,9 +112,13 @@ class Enlarger:
             fits = math.prod(image.shape[-2:]) <= pixels
             wanted = math.inf if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
         while True:
-            limited = min(wanted, self._limit)
-            tile = int(limited) if limited < math.inf else 0
-            overlap = self._frame() if tile and longest > tile else 0
+            tile = int(wanted) if wanted < math.inf else 0
+            if self.overlap is None and tile and longest > tile:
+                reach = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, (1, network.scale), network.multiple)
+                self.overlap = reach or MAX_OVERLAP
+                if network.pools:
+                    self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
+            overlap = self.overlap or 0 if tile and longest > tile else 0
             total = math.prod(sum(1 for _ in spans(side, tile, overlap, align)) for side in image.shape[-2:])
             done = 0
 
@@ -135,21 +137,10 @@ class Enlarger:
                     raise
                 if side < LEAST_TILE:
                     raise UserError('the memory does not suffice. End other programs, or use --device cpu.') from error
-            self._limit = side
+            self.tile = wanted = int(side)
             if network.device.type == 'cuda':
                 torch.cuda.empty_cache()
-            self.say(f'The memory does not suffice: going on with tiles of {int(side)} pixels.')
-
-    def _frame(self) -> int:
-        """Width of the frame of tiles; the reach of a network is measured once."""
-        network = self.network
-        if self.overlap is None and self._reach is None:
-            cells = (1, network.scale)
-            found = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, cells, network.multiple)
-            self._reach = found or MAX_OVERLAP
-            if network.pools:
-                self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
-        return self._reach or 0 if self.overlap is None else self.overlap
+            self.say(f'The memory does not suffice: going on with tiles of {wanted} pixels.')
 
 
 # ---------------------------------------------------------------------- memory

@@ -3,9 +3,9 @@
 import contextlib
 import glob
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ext_core.errors import UserError
 from ext_core.options.problems import examples
@@ -15,59 +15,34 @@ from ext_data.decoding import IMAGE_SUFFIXES, ImageError, read_header
 _KEPT_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')  # that are written as they were read
 
 
-@dataclass(frozen=True)
-class Source:
-    """An image that is to be enlarged.
-
-    Args:
-        path (Path): The file.
-        folder (Path): Of its result, below the output folder.
-        named (bool): Whether the command line names the file itself.
-    """
-
-    path: Path
-    folder: Path
-    named: bool
-
-
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """An image and its result."""
 
     source: Path
     target: Path
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How results are called.
-
-    Args:
-        output (Path): Folder.
-        suffix (str): What stands behind the name.
-        ext (str): 'auto', 'png', 'jpg' or 'webp'.
-    """
-
-    output: Path
-    suffix: str = ''
-    ext: str = 'auto'
-
-
-def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list[Job]:
+def plan(
+    inputs: Sequence[str], output: Path, suffix: str = '', ext: str = 'auto', recursive: bool = False
+) -> list[Job]:
     """Find the images and name the results, each differently.
 
     Args:
         inputs (Sequence[str]): Files, folders and patterns.
-        naming (Naming): How results are called.
+        output (Path): Folder of the results.
+        suffix (str): What stands behind their names.
+        ext (str): 'auto', 'png', 'jpg' or 'webp'.
         recursive (bool): Look into folders of folders, whose structure the results get.
 
     Raises:
         UserError: If an input is not there, or a result would overwrite an image.
     """
-    unique: dict[Path, Source] = {}  # each file once: as it was found first, and named if it was ever named
+    # each file once, as it was found first, or as it is named: with the folder of its result below the output
+    unique: dict[Path, tuple[Path, Path]] = {}
+    meant = set()  # files that the command line itself names
     for text in inputs:
         place = Path(text)
-        images, others = ([place], []) if place.is_file() else _inside(text, naming.output, recursive)
+        images, others = ([place], []) if place.is_file() else _inside(text, output, recursive)
         if not images and place.is_dir():
             hint = 'Name another folder' if recursive else 'Add --recursive for its folders'
             there = f' There is: {named(others)}.' if others else ''
@@ -78,15 +53,14 @@ def plan(inputs: Sequence[str], naming: Naming, recursive: bool = False) -> list
         for image in images:
             folder = image.parent.relative_to(place) if place.is_dir() else Path()
             if place.is_file() or _real(image) not in unique:
-                unique[_real(image)] = Source(image, folder, place.is_file())
-    sources = list(unique.values())
-    made_of = {_real(job.target): job.source for job in _jobs(sources, naming)}
-    # results of the run before, where they lie beside their images
-    sources = [
-        source for source in sources if source.named or made_of.get(_real(source.path), source.path) == source.path
-    ]
-    jobs = _jobs(sources, naming)
-    originals = {_real(source.path) for source in sources}
+                unique[_real(image)] = image, folder
+            if place.is_file():
+                meant.add(image)
+    made_of = {_real(job.target): job.source for job in _jobs(unique.values(), output, suffix, ext)}
+    # without results of the run before, where they lie beside their images
+    kept = [pair for real, pair in unique.items() if pair[0] in meant or made_of.get(real, pair[0]) == pair[0]]
+    jobs = _jobs(kept, output, suffix, ext)
+    originals = {_real(source) for source, _ in kept}
     for job in jobs:
         if _real(job.target) in originals:
             raise UserError(
@@ -138,39 +112,36 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _jobs(sources: Sequence[Source], naming: Naming) -> list[Job]:
-    """Where two results had one name, all of these get more of their image's name and place into it.
+def _jobs(sources: Iterable[tuple[Path, Path]], output: Path, suffix: str, ext: str) -> list[Job]:
+    """Images, with the folders of their results below the output, as jobs.
 
-    All, and not all but one: so a name means the same image whichever others are there.
+    Where two results had one name, all of these get more of their image's name and place into it: all, and not all but
+    one, so that a name means the same image whichever others are there.
     """
-    suffixes = {}
-    for source in sources:
-        suffix = source.path.suffix.lower()
-        if naming.ext == 'auto':
-            suffix = suffix if suffix in _KEPT_SUFFIXES else '.png'
-        else:
-            suffix = f'.{naming.ext}'
-        if naming.ext == 'jpg':  # which has no transparency, so PNG is written instead
+    folders, endings = dict(sources), {}
+    for source in folders:
+        own = source.suffix.lower() if source.suffix.lower() in _KEPT_SUFFIXES else '.png'
+        endings[source] = own if ext == 'auto' else f'.{ext}'
+        if ext == 'jpg':  # which has no transparency, so PNG is written instead
             with contextlib.suppress(ImageError):  # it will be named when its turn comes
-                header = read_header(source.path, str(source.path), formats_of(source.path))
-                suffix = '.png' if header is not None and header.alpha else suffix
-        suffixes[source] = suffix
-    detail = dict.fromkeys(sources, 0)
+                header = read_header(source, str(source), formats_of(source))
+                if header is not None and header.alpha:
+                    endings[source] = '.png'
+    detail = dict.fromkeys(folders, 0)
     for _ in range(64):
-        targets: dict[Path, list[Source]] = {}
-        for source in sources:
-            stem, more = source.path.stem, detail[source]
+        targets: dict[Path, list[Path]] = {}
+        for source, folder in folders.items():
+            stem, more = source.stem, detail[source]
             if more:  # a, then a_png, then folder_a_png, then folders_folder_a_png, ...
-                folders = _real(source.path).parts[1:-1]
-                stem = '_'.join([*folders[max(len(folders) - more + 1, 0) :], stem, source.path.suffix[1:]])
-            name = f'{stem}{naming.suffix}{suffixes[source]}'
-            targets.setdefault(naming.output / source.folder / name, []).append(source)
+                above = _real(source).parts[1:-1]
+                stem = '_'.join([*above[max(len(above) - more + 1, 0) :], stem, source.suffix[1:]])
+            targets.setdefault(output / folder / f'{stem}{suffix}{endings[source]}', []).append(source)
         alike = [source for group in targets.values() if len(group) > 1 for source in group]
         if not alike:
-            return [Job(group[0].path, target) for target, group in targets.items()]
+            return [Job(group[0], target) for target, group in targets.items()]
         for source in alike:
             detail[source] += 1
-    names = ', '.join(str(source.path) for source in alike[:2])
     raise UserError(
-        f'{names}: their results would have one name. Run the command once for each, with two folders for -o.'
+        f'{alike[0]}, {alike[1]}: their results would have one name. Run the command once for each, with two folders '
+        'for -o.'
     )

@@ -13,7 +13,7 @@ from ext_core.errors import UserError
 from ext_core.use import batch as inference
 from ext_core.use.batch import enlarge_files, failures, summary
 from ext_core.use.enlarge import Enlarger
-from ext_core.use.image_names import Naming, plan
+from ext_core.use.image_names import plan
 from ext_core.use.photographs import read_photograph
 from ext_data.decoding import ImageError
 
@@ -23,7 +23,7 @@ def jobs(tmp_path):
     (tmp_path / 'in').mkdir()
     for index in range(5):
         Image.fromarray(noise(6 + index, 8, 3)).save(tmp_path / 'in' / f'{index}.png')
-    return plan([str(tmp_path / 'in')], Naming(tmp_path / 'out'))
+    return plan([str(tmp_path / 'in')], tmp_path / 'out')
 
 
 def pixels(path) -> np.ndarray:
