@@ -36,7 +36,6 @@ import torch
 from torch import Tensor
 
 from ext_core.errors import UserError, exit_status
-from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
 from ext_models.degrading import degraded, in_levels, noisy
 
@@ -89,12 +88,11 @@ def degrade(hr: Tensor, scale: int, degrader: 'GeneratorFile | None') -> Tensor:
 
 def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
     """The sets to compare with the real one, by the names of their rows."""
-    from ext_core.use.synthesis import load_degrader
+    from ext_core.use.evaluation import load_experiment
 
     sets: dict[str, list[Tensor]] = {}
     if args.hr:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        degraders = {str(folder): load_degrader(*experiment_files(folder), device) for folder in args.experiment}
+        degraders = {str(folder): load_experiment(folder) for folder in args.experiment}
         scales = {degrader.scale for degrader in degraders.values()} | ({args.scale} if args.scale else set())
         if len(scales) > 1:
             raise UserError(f'--experiment, --scale: scales {sorted(scales)} cannot be mixed: give those of one scale.')
@@ -103,6 +101,8 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
         (scale,) = scales
         rows = {'bicubic': None, **degraders}
         sets = {name: [] for name in rows}
+        for degrader in degraders.values():
+            degrader.net.to('cuda' if torch.cuda.is_available() else 'cpu')
         torch.manual_seed(0)
         for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
             for name, degrader in rows.items():

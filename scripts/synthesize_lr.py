@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> None:
     import torch
     import torch.distributed as dist
 
+    from ext_core.networks.files import open_generator
     from ext_core.networks.weight_files import experiment_files
-    from ext_core.use.synthesis import Outputs, load_degrader, synthesize
+    from ext_core.use.synthesis import Outputs, synthesize
 
     if args.tile < 0:
         raise UserError(f'--tile {args.tile}: must be a size in LR pixels, or 0 for whole images.')
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
         if int(os.environ.get('WORLD_SIZE', '1')) > 1:
             # only lists of names are exchanged, which gloo does on any device
             dist.init_process_group('gloo', timeout=timedelta(hours=12))
-        synthesize(load_degrader(option_file, weights, device), args.hr, outputs, args.tile)
+        degrader = open_generator(weights, options=option_file)
+        degrader.net.to(device)
+        synthesize(degrader, args.hr, outputs, args.tile)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

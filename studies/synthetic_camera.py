@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import torch
 
-from ext_core.networks.weight_files import experiment_files
 from ext_core.registration import register_quietly
 from ext_models.degrading import degraded, in_levels, noisy
 from studies.adaptation_bounds import filtered, pixels, radial_transfer, reduced
@@ -71,9 +70,9 @@ def make(hr: Path, val: Path, output: Path, scale: int) -> None:
 
 
 def measure(experiment: Path, val: Path, noise: list[float]) -> None:
-    from ext_core.use.synthesis import load_degrader
+    from ext_core.use.evaluation import load_experiment
 
-    degrader = load_degrader(*experiment_files(experiment), 'cpu')
+    degrader = load_experiment(experiment)
     scale = degrader.scale
     pairs = []
     for _, hr in pictures(val, scale)[:VALIDATION]:

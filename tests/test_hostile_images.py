@@ -144,7 +144,7 @@ def by_evaluation(root: Path, file: Hostile) -> np.ndarray:
 def by_synthesis(root: Path, file: Hostile) -> np.ndarray:
     from ext_core.use.hr_sources import Picture, read_picture
 
-    return read_picture(Picture('key', in_folder(root / 'x', file), False, None, 0))
+    return read_picture(Picture('key', in_folder(root / 'x', file), None, 0))
 
 
 READERS = [

@@ -38,7 +38,7 @@ class GeneratorFile:
 
     Args:
         path (Path): The file of its weights.
-        net (Module): On the CPU, in evaluation mode, in float32.
+        net (Module): On the CPU, in evaluation mode, in float32, frozen.
         network (dict[str, Any]): As ``network_g`` of an option file: type and arguments. For networks that BasicSR does
             not have, the type is 'spandrel:<name>', without arguments.
         scale (int): SR size / LR size; where ``reduces``, size of the input / size of the output.
@@ -144,7 +144,7 @@ def open_generator(
                 # networks that compute what they build cannot
                 with torch.device('meta'), contextlib.suppress(RuntimeError):
                     _built(network, weights, path, opt)
-            net = _built(network, weights, path, opt).eval()
+            net = _built(network, weights, path, opt).eval().requires_grad_(False)
             net.load_state_dict(weights)
             arguments = bound_arguments(network)
             channels = next((int(arguments[name]) for name in INPUTS if name in arguments), 3)
@@ -182,7 +182,7 @@ def _by_spandrel(path: Path, weights: Mapping[str, Any]) -> GeneratorFile:
     if not isinstance(model, spandrel.ImageModelDescriptor) or purpose not in ('SR', 'Restoration'):
         raise UserError(f'{path} is a {name} for {purpose}, no generator of super-resolution.')
     network, multiple = {'type': f'{SPANDREL}{name}'}, model.size_requirements.multiple_of
-    channels, net = model.input_channels, net.float().eval()
+    channels, net = model.input_channels, net.float().eval().requires_grad_(False)
     return GeneratorFile(path, net, network, model.scale, channels, None, 'spandrel', multiple=multiple)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ext_core.compat.lmdb_backend import shared_environment
 from ext_core.errors import UserError
 from ext_core.options import image_files as images
 from ext_data.decoding import decode, read_bytes
@@ -19,21 +18,19 @@ class Picture:
     Args:
         key (str): Name of its outputs, and its key in an LMDB.
         place (Path): The file, or the LMDB's folder.
-        in_lmdb (bool): Which of the two.
         size (tuple[int, int] | None): (width, height) from its header, None where that cannot be read.
         changed (int): Time of change in nanoseconds, of the file or of the whole LMDB.
     """
 
     key: str
     place: Path
-    in_lmdb: bool
     size: tuple[int, int] | None
     changed: int
 
     @property
     def name(self) -> str:
         """For messages."""
-        return f'{self.key} in {self.place}' if self.in_lmdb else str(self.place)
+        return f'{self.key} in {self.place}' if self.place.is_dir() else str(self.place)
 
 
 def pictures_of(root: Path) -> list[Picture]:
@@ -54,13 +51,13 @@ def pictures_of(root: Path) -> list[Picture]:
                 f"{root}: the key '{bad}' in its meta_info.txt is a path, but files are named after keys. Use plain "
                 'names.'
             )
-        return [Picture(key, root, True, size, changed) for key, size in sorted(sizes.items())]
+        return [Picture(key, root, size, changed) for key, size in sorted(sizes.items())]
     if not root.is_dir():
         raise UserError(f'{root}: there is no such folder.')
     found = match_pairs(find_images(root, '{name}', 1), {}, 1)
     if not found:
         raise UserError(f'{root} holds no images. Name a folder of images, or an LMDB.')
-    return [Picture(pair.key, pair.hr, False, images.file_size(pair.hr), pair.hr.stat().st_mtime_ns) for pair in found]
+    return [Picture(pair.key, pair.hr, images.file_size(pair.hr), pair.hr.stat().st_mtime_ns) for pair in found]
 
 
 def read_picture(picture: Picture) -> np.ndarray:
@@ -69,10 +66,8 @@ def read_picture(picture: Picture) -> np.ndarray:
     Raises:
         ImageError: If it does not decode.
     """
-    if picture.in_lmdb:
-        environment = shared_environment(str(picture.place), readonly=True, lock=False, readahead=False)
-        with environment.begin() as transaction:
-            content = transaction.get(picture.key.encode('ascii'))
+    if picture.place.is_dir():
+        (content,) = images.lmdb_values(picture.place, [picture.key])
     else:
         content = read_bytes(picture.place)
     return decode(content or b'', picture.name)

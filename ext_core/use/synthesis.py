@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
-from ext_core.networks.files import GeneratorFile, open_generator
+from ext_core.networks.files import GeneratorFile
 from ext_core.options.image_files import file_size
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_data.decoding import ImageError
@@ -33,36 +33,6 @@ from ext_models.degrading import degraded, low_resolution
 
 MAX_REACH = 64  # LR pixels; of networks that see further, images are taken whole
 T = TypeVar('T')
-
-
-# ---------------------------------------------------------------------- the network
-def load_degrader(option_file: Path, weights: Path, device: torch.device | str = 'cpu') -> GeneratorFile:
-    """The degradation network ``network_g`` of an option file, with its EMA weights where the file has them.
-
-    Args:
-        option_file (Path): That of stage 1.
-        weights (Path): Checkpoint of its generator. :func:`ext_core.networks.weight_files.experiment_files` finds
-            both in an experiment.
-        device (torch.device | str): Where to put it. Default: 'cpu'.
-
-    Raises:
-        UserError: If a file is missing or the weights belong to another network.
-    """
-    opened = open_generator(weights, options=option_file)
-    opened.net.requires_grad_(False).to(device)
-    return opened
-
-
-def low_resolution_in_tiles(net: nn.Module, gt: Tensor, scale: int, tile: int, reach: int) -> Tensor:
-    """As :func:`ext_models.degrading.low_resolution`, with the memory of one tile: see
-    :func:`ext_models.tiles.in_tiles`.
-
-    Args:
-        net, gt, scale: See :func:`ext_models.degrading.low_resolution`.
-        tile (int): Side of a tile in LR pixels, without its frame; 0 takes the image whole.
-        reach (int): From :func:`reach_of`, in LR pixels.
-    """
-    return tiles.in_tiles(lambda piece: low_resolution(net, piece, scale), gt, tile, reach, (scale, 1))
 
 
 def reach_of(net: nn.Module, scale: int) -> int:
@@ -85,13 +55,6 @@ def reach_of(net: nn.Module, scale: int) -> int:
     return reach
 
 
-def identity_of(degrader: GeneratorFile) -> dict[str, Any]:
-    """What its images depend on: the weights' hash, the network's options, the scale."""
-    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
-    return {'weights_sha256': digest, 'network': degrader.network, 'scale': degrader.scale}
-
-
-# ---------------------------------------------------------------------- the images
 @dataclass(frozen=True)
 class Outputs:
     """What to write; ``NAME.json`` with the provenance goes beside each.
@@ -117,7 +80,7 @@ class Outputs:
 
     @property
     def places(self) -> list[Path]:
-        """Everything that is written."""
+        """Everything that is written; the record of where it comes from stands beside each, ``NAME.json``."""
         return [path for path in (self.lmdb, self.folder, self.hr_lmdb) if path is not None]
 
 
@@ -129,7 +92,7 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
     from the same weights and the same HR images, stay as they are.
 
     Args:
-        degrader (GeneratorFile): From :func:`load_degrader`.
+        degrader (GeneratorFile): The degradation network; on any device.
         hr (Path): Folder of HR images, or an LMDB.
         outputs (Outputs): What to write.
         tile (int): Side of a tile in LR pixels, 0 for whole images: bounds the memory, changes nothing. Default: 128.
@@ -151,7 +114,7 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
     anchor = outputs.places[0]
     work = anchor.parent / f'.{anchor.name}.work'
     folders = [work / 'lr', work / 'hr'] if outputs.hr_lmdb else [work / 'lr']
-    pictures, todo = _on_first_rank(lambda: _plan(degrader, hr, outputs, folders))
+    pictures, todo, record = _on_first_rank(lambda: _plan(degrader, hr, outputs, folders))
     if not pictures:
         say(f'{places}: complete, nothing to do.')
         return 0
@@ -170,7 +133,10 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
                     f'{picture.name}: smaller than {2 * scale} pixels, too small to be reduced {scale} times'
                 )
             tensor = img2tensor(gt.astype(np.float32) / 255.0)[None].to(device)
-            made = [tensor2img(low_resolution_in_tiles(degrader.net, tensor, scale, tile, reach)), gt]
+            low = tiles.in_tiles(
+                lambda piece: low_resolution(degrader.net, piece, scale), tensor, tile, reach, (scale, 1)
+            )
+            made = [tensor2img(low), gt]
         except ImageError as error:
             problems.append(str(error))
             continue
@@ -187,7 +153,7 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
             f'{len(problems)} of {len(pictures)} images cannot be used; nothing was packed:\n{listing(problems)}\n'
             'Replace or remove these files and run the same command again; finished images are kept.'
         )
-    _on_first_rank(lambda: _finish(degrader, hr, outputs, work, pictures))
+    _on_first_rank(lambda: _finish(outputs, work, pictures, record))
     say(f'{len(pictures)} LR images, {made_now} of them made now: {places}')
     return made_now
 
@@ -210,9 +176,9 @@ def _on_first_rank(job: Callable[[], T]) -> T:
 
 def _plan(
     degrader: GeneratorFile, hr: Path, outputs: Outputs, folders: Sequence[Path]
-) -> tuple[list[Picture], list[Picture]]:
-    """All HR images, none if everything is there, and those that are to be degraded into the folders. Nothing is
-    overwritten that this module did not write."""
+) -> tuple[list[Picture], list[Picture], dict[str, Any]]:
+    """All HR images, none if everything is there; those that are to be degraded into the folders; and the record of
+    where the outputs come from. Nothing is overwritten that this module did not write."""
     pictures, scale = pictures_of(hr), degrader.scale
     uneven = [f'{p.name} is {p.size[0]} x {p.size[1]}' for p in pictures if p.size and any(n % scale for n in p.size)]
     if uneven and outputs.hr_lmdb is None:
@@ -222,10 +188,14 @@ def _plan(
             'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
             f'--scale {scale}'
         )
-    settings, complete = identity_of(degrader) | _content(pictures), True
+    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
+    network = {'weights_sha256': digest, 'network': degrader.network, 'scale': scale}
+    names = json.dumps([[picture.key, picture.changed] for picture in pictures])
+    settings = {**network, 'images': len(pictures), 'hr_sha256': hashlib.sha256(names.encode()).hexdigest()}
+    complete = True
     files = {f'{picture.key}.png' for picture in pictures}
     for place in outputs.places:
-        record = provenance_file(place)
+        record = place.with_name(f'{place.name}.json')
         there = set(os.listdir(place)) if place.is_dir() else set()
         if place.resolve() == hr.resolve():
             raise UserError(f'{place} holds the HR images and would be overwritten. Choose another output.')
@@ -244,8 +214,8 @@ def _plan(
         wanted = files if place == outputs.folder else {'data.mdb', 'meta_info.txt'}
         complete &= wanted <= there and {**written, **settings, 'complete': True} == written
     if complete:
-        return [], []
-    of_work = folders[0].parent / f'{hashlib.sha256(json.dumps(identity_of(degrader)).encode()).hexdigest()[:16]}.id'
+        return [], [], {}
+    of_work = folders[0].parent / f'{hashlib.sha256(json.dumps(network).encode()).hexdigest()[:16]}.id'
     if not of_work.is_file():  # of other weights
         shutil.rmtree(of_work.parent, ignore_errors=True)
     for folder in folders:
@@ -257,29 +227,11 @@ def _plan(
             return all((folder / f'{picture.key}.png').stat().st_mtime_ns == picture.changed for folder in folders)
         return False
 
-    return pictures, [picture for picture in pictures if not done(picture)]
-
-
-def provenance_file(place: Path) -> Path:
-    """Where the record of an LMDB or folder stands."""
-    return place.with_name(f'{place.name}.json')
-
-
-def _content(pictures: Sequence[Picture]) -> dict[str, Any]:
-    """For the record: how many HR images, and a hash of their names and times of change."""
-    text = json.dumps([[picture.key, picture.changed] for picture in pictures])
-    return {'images': len(pictures), 'hr_sha256': hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _finish(degrader: GeneratorFile, hr: Path, outputs: Outputs, work: Path, pictures: Sequence[Picture]) -> None:
-    """Pack, record, tidy up."""
     versions: dict[str, str | None] = dict.fromkeys(('torch', 'basicsr', 'numpy', 'opencv-python', 'lmdb'))
     for name in versions:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-    record = {
-        **identity_of(degrader),
-        **_content(pictures),
+    settings |= {
         'hr': str(hr),
         'weights': str(degrader.path),
         'options': degrader.options,
@@ -287,8 +239,18 @@ def _finish(degrader: GeneratorFile, hr: Path, outputs: Outputs, work: Path, pic
         'versions': versions,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
     }
-    for place in outputs.places:  # what has no record would be taken for somebody else's: the record goes first
-        atomic_write_text(json.dumps(record | {'complete': False}, indent=2) + '\n', provenance_file(place))
+    return pictures, [picture for picture in pictures if not done(picture)], settings
+
+
+def _finish(outputs: Outputs, work: Path, pictures: Sequence[Picture], record: dict[str, Any]) -> None:
+    """Pack, record, tidy up."""
+
+    def write_records(complete: bool) -> None:
+        for place in outputs.places:
+            text = json.dumps(record | {'complete': complete}, indent=2) + '\n'
+            atomic_write_text(text, place.with_name(f'{place.name}.json'))
+
+    write_records(False)  # what has no record would be taken for somebody else's: the record goes first
     for target, folder in ((outputs.lmdb, work / 'lr'), (outputs.hr_lmdb, work / 'hr')):
         if target is not None:
             entries = []
@@ -301,6 +263,5 @@ def _finish(degrader: GeneratorFile, hr: Path, outputs: Outputs, work: Path, pic
         outputs.folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             shutil.move(work / 'lr' / f'{picture.key}.png', outputs.folder / f'{picture.key}.png')
-    for place in outputs.places:
-        atomic_write_text(json.dumps(record | {'complete': True}, indent=2) + '\n', provenance_file(place))
+    write_records(True)
     shutil.rmtree(work)

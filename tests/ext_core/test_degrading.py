@@ -7,9 +7,10 @@ from finished_experiments import finished_experiment
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.networks.weight_files import experiment_files
-from ext_core.use.synthesis import load_degrader, low_resolution_in_tiles, reach_of
+from ext_core.use.evaluation import load_experiment
+from ext_core.use.synthesis import reach_of
 from ext_models.degrading import low_resolution
+from ext_models.tiles import in_tiles
 
 
 class AtLRSize(nn.Module):
@@ -58,8 +59,9 @@ def test_tiles_equal_the_whole(net, scale, tile):
     gt = torch.rand(1, 3, 37 * scale, 50 * scale, generator=torch.Generator().manual_seed(0))
     whole = low_resolution(net, gt, scale)
     assert whole.shape == (1, 3, 37, 50)
-    assert torch.equal(low_resolution_in_tiles(net, gt, scale, tile, reach_of(net, scale)), whole)
-    assert torch.equal(low_resolution_in_tiles(net, gt, scale, 0, 0), whole)
+    for side, reach in ((tile, reach_of(net, scale)), (0, 0)):
+        made = in_tiles(lambda piece: low_resolution(net, piece, scale), gt, side, reach, (scale, 1))
+        assert torch.equal(made, whole)
 
 
 def test_autocast_is_kept_out():
@@ -84,7 +86,7 @@ def _weights(folder):
 
 def test_loads_the_averaged_weights(experiment):
     folder, net = experiment
-    degrader = load_degrader(*experiment_files(folder))
+    degrader = load_experiment(folder)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), degrader.net.parameters(), strict=True))
     assert degrader.scale == 4
     assert not degrader.net.training
@@ -95,10 +97,10 @@ def test_unusable_files_are_named(experiment):
     folder, _ = experiment
     torch.save({'params': nn.Conv2d(3, 3, 1).state_dict()}, _weights(folder))
     with pytest.raises(UserError, match='holds weights for another network than this DegradationNet'):
-        load_degrader(*experiment_files(folder))
+        load_experiment(folder)
     (folder / 'stage1.yml').write_text('name: stage1\n')
     with pytest.raises(UserError, match='needs scale, a number, and network_g'):
-        load_degrader(folder / 'stage1.yml', _weights(folder))
+        load_experiment(folder)
     _weights(folder).unlink()
     with pytest.raises(UserError, match=r'not a finished experiment: .* models/net_g_latest\.pth is missing'):
-        experiment_files(folder)
+        load_experiment(folder)

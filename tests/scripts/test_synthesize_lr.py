@@ -3,12 +3,12 @@
 import contextlib
 import io
 import json
-import pickle
-import subprocess
-import sys
+import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -18,9 +18,9 @@ from finished_experiments import finished_experiment
 from processes import on_processes
 from script_loader import load_script
 
-from ext_core.networks.weight_files import experiment_files
+from ext_core.atomic import sum_of
 from ext_core.use import synthesis
-from ext_core.use.synthesis import identity_of, load_degrader
+from ext_core.use.evaluation import load_experiment
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_models.degrading import low_resolution
 
@@ -63,23 +63,18 @@ def run(stage1: Path, hr: Path, *arguments: object) -> int:
     )
 
 
-READ_LMDB = """
-import lmdb, pickle, sys
-with lmdb.open(sys.argv[1], readonly=True, lock=False) as environment, environment.begin() as transaction:
-    pickle.dump(dict(transaction.cursor()), sys.stdout.buffer)
-"""
-
-
 def stored(folder: Path) -> dict[str, np.ndarray]:
-    """Images of an LMDB, read by another process: this one may have it open, or one that was in its place."""
-    output = subprocess.run([sys.executable, '-c', READ_LMDB, folder], check=True, capture_output=True).stdout
-    found = pickle.loads(output)
-    return {key.decode(): cv2.imdecode(np.frombuffer(value, np.uint8), -1) for key, value in found.items()}
+    """Images of an LMDB, read from a copy: this process may have it open, or one that was in its place."""
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        with lmdb.open(copy, readonly=True, lock=False) as environment, environment.begin() as transaction:
+            found = {key.decode(): np.frombuffer(value, np.uint8) for key, value in transaction.cursor()}
+    return {key: cv2.imdecode(value, -1) for key, value in found.items()}
 
 
 def expected(stage1: Path, path: Path) -> np.ndarray:
     """The LR image of an HR file, uint8 BGR, by the plain path."""
-    degrader = load_degrader(*experiment_files(stage1))
+    degrader = load_experiment(stage1)
     image = cv2.imread(str(path))
     image = image[: image.shape[0] // 4 * 4, : image.shape[1] // 4 * 4]
     gt = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -128,7 +123,7 @@ def test_lmdbs_are_pairs_for_training(stage1, hr, tmp_path):
 def test_provenance(stage1, hr, tmp_path):
     assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 0
     record = json.loads((tmp_path / 'LR.lmdb.json').read_text())
-    assert record['weights_sha256'] == identity_of(load_degrader(*experiment_files(stage1)))['weights_sha256']
+    assert record['weights_sha256'] == sum_of(stage1 / 'models' / 'net_g_latest.pth').sha256
     assert record['complete'] is True
     assert record['images'] == 3
     assert record['options']['network_g'] == NETWORK
@@ -160,7 +155,8 @@ def test_an_interrupted_run_continues(stage1, hr, tmp_path, monkeypatch):
     assert run(stage1, hr, '--output', target) == 0
     assert sorted(made) == ['a.png', 'b.png', 'c_1.png']
     assert made[:2] == first
-    assert all(np.array_equal(stored(target)[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
+    images = stored(target)
+    assert all(np.array_equal(images[p.stem.replace('.', '_')], expected(stage1, p)) for p in hr.iterdir())
 
 
 @pytest.mark.parametrize('changed', ['image', 'weights'])
