@@ -101,8 +101,8 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
         (scale,) = scales
         rows = {'bicubic': None, **degraders}
         sets = {name: [] for name in rows}
-        for degrader in degraders.values():
-            degrader.net.to('cuda' if torch.cuda.is_available() else 'cpu')
+        for opened in degraders.values():
+            opened.net.to('cuda' if torch.cuda.is_available() else 'cpu')
         torch.manual_seed(0)
         for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
             for name, degrader in rows.items():

@@ -83,7 +83,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
         atomic_write_bytes(gallery(pieces), args.output / 'results.png')
         names.append('results.png')
     print(', '.join(str(args.output / name) for name in names))
-    if failed := benchmark.failure_lines():
+    if failed := benchmark.failures:
         raise UserError('\n'.join([f'{len(failed)} values are missing; repeat the command to try again.', *failed]))
 
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -57,8 +57,6 @@ def metrics_of(names: Sequence[str], rgb: bool) -> tuple[Metrics, dict[str, str]
         if metrics[name]['type'] not in METRIC_REGISTRY:
             known = ', '.join(sorted(key.removeprefix('calculate_') for key, _ in METRIC_REGISTRY))
             raise UserError(how_to_get(name) or f"there is no metric '{name}'. There are: {known}.")
-        better = getattr(METRIC_REGISTRY.get(metrics[name]['type']), 'better', None)
-        metrics[name] |= {'better': better} if better else {}
         if rgb and 'test_y_channel' in metrics[name]:
             metrics[name]['test_y_channel'] = False
     return usable_metrics(metrics)
@@ -121,13 +119,13 @@ class Task:
         image = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if upscaler.kept and record.get('picture') == self.source:
+            if upscaler.timed and record.get('picture') == self.source:
                 image = cv2.imread(str(picture))
             if image is None:
                 image = upscaler.render(self.place)
                 if image.shape[:2] != (height, width):
                     raise ValueError(f'the image is {image.shape[1]} x {image.shape[0]} instead of {width} x {height}')
-                if upscaler.kept:
+                if upscaler.timed:
                     self.record_file.unlink(missing_ok=True)  # it is another picture's, should this run be stopped now
                     atomic_write_bytes(cv2.imencode('.png', image)[1].tobytes(), picture)
                     record['picture'] = self.source
@@ -155,7 +153,7 @@ def _reason(error: Exception) -> str:
 class Benchmark:
     """Methods, sets and metrics, and where the results go.
 
-    ``failures`` says, after :meth:`run`, what went wrong: method, set and image to metric to the reason.
+    ``failures`` says, after :meth:`run`, what went wrong: a line for each value.
     """
 
     sets: Sequence[TestSet]
@@ -163,7 +161,7 @@ class Benchmark:
     metrics: Metrics
     output: Path
     border: int | None = None  # pixels left out at each side; None: the scale
-    failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
     def tasks(self) -> dict[tuple[str, str], list[Task]]:
         """By method and set, of those that fit."""
@@ -198,37 +196,34 @@ class Benchmark:
         groups = self.tasks().values()
         todo = [task for tasks in groups for task in tasks if len(task.values()) < len(task.wanted)]
         say(f'{sum(map(len, groups))} images in {len(groups)} pairs of method and set, {len(todo)} to measure')
-        for task, failed in _performed(todo, processes, threads):
-            if failed:
-                self.failures[task.label] = failed
-                say(f'{task.label}: ' + '; '.join(f'{metric}: {reason}' for metric, reason in failed.items()))
 
-    def failure_lines(self) -> list[str]:
-        """What went wrong, a line each."""
-        failures = self.failures.items()
-        return [f'{what}, {metric}: {reason}' for what, failed in failures for metric, reason in failed.items()]
+        def note(task: Task, failed: dict[str, str]) -> None:
+            lines = [f'{task.label}, {metric}: {reason}' for metric, reason in failed.items()]
+            self.failures += lines
+            for line in lines:
+                say(line)
+
+        if processes == 1 or len(todo) < 2:
+            for task in todo:
+                note(task, task.perform())
+            return
+        context = multiprocessing.get_context('spawn')  # CUDA and the threads of torch do not survive a fork
+        started = context.Value('i', 0)
+        pool = ProcessPoolExecutor(min(processes, len(todo)), context, _prepare, (threads, started))
+        try:
+            futures = {pool.submit(Task.perform, task): task for task in todo}
+            for future in as_completed(futures):
+                note(futures[future], future.result())
+        except BrokenProcessPool as error:
+            raise UserError(
+                'a process died, perhaps for want of memory. Repeat the command with --processes 1.'
+            ) from error
+        finally:  # also where the run is stopped: nothing more is started
+            pool.shutdown(cancel_futures=True)
 
     def results(self) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
         """Method and set to image to the values that there are."""
         return {key: {task.place.name: task.values() for task in tasks} for key, tasks in self.tasks().items()}
-
-
-def _performed(tasks: Sequence[Task], processes: int, threads: int) -> Iterator[tuple[Task, dict[str, str]]]:
-    """Tasks as they end, with what went wrong."""
-    if processes == 1 or len(tasks) < 2:
-        yield from ((task, task.perform()) for task in tasks)
-        return
-    context = multiprocessing.get_context('spawn')  # CUDA and the threads of torch do not survive a fork
-    started = context.Value('i', 0)
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare, (threads, started))
-    try:
-        futures = {pool.submit(Task.perform, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise UserError('a process died, perhaps for want of memory. Repeat the command with --processes 1.') from error
-    finally:  # also where the run is stopped: nothing more is started
-        pool.shutdown(cancel_futures=True)
 
 
 def _prepare(threads: int, started: Synchronized) -> None:

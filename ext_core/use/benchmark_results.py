@@ -88,7 +88,7 @@ class Report:
                 'alternated; the ratio is to the first method with a time that was named, else to bicubic.'
             )
         self.missing = [f'{name} is left out: {reason}' for name, reason in self.left_out.items()]
-        self.missing += [f'missing: {line}' for line in self.benchmark.failure_lines()]
+        self.missing += [f'missing: {line}' for line in self.benchmark.failures]
 
 
 def shown(key: str, value: Any) -> str:
@@ -198,10 +198,10 @@ def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
         for place in filter(crop.fits, test_set.places):
             files, compared = {}, []
             for upscaler in benchmark.upscalers:
-                if not (upscaler.pictured and upscaler.takes(test_set)):
+                if upscaler.only is not None or not upscaler.takes(test_set):
                     continue
                 kept = benchmark.output / 'runs' / upscaler.name / test_set.name / f'{place.name}.png'
-                path = kept if upscaler.kept else next(iter(upscaler.sources(place)))
+                path = kept if upscaler.timed else next(iter(upscaler.sources(place)))
                 if path.is_file():
                     files[upscaler.name] = path
                     if not isinstance(upscaler, Nearest):  # which differs everywhere

@@ -47,7 +47,7 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
             if isinstance(upscaler, NetworkFile):
                 key = fingerprint('complexity', upscaler.identity(), scale)
                 if not known.get(key):
-                    net = upscaler.net()
+                    net = upscaler.opened().net
                     known[key] = {'parameters': parameter_count(net)}
                     try:
                         of_probe = multiply_adds(net, (3, _SIDE, _SIDE))
@@ -70,7 +70,7 @@ def costs(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = print)
                     try:
                         upscaler.enlarge(low, scale)
                     except Exception as error:  # the others are still worth timing
-                        benchmark.failures[f'{name}, {place.set_name}, {place.name}, time'] = {'seconds': str(error)}
+                        benchmark.failures.append(f'{name}, {place.set_name}, {place.name}, time, seconds: {error}')
                         say(f'{name}: not timed, {type(error).__name__}: {error}')
                         continue
                     variants[name] = partial(upscaler.enlarge, low, scale)

@@ -116,16 +116,14 @@ def hash_of(path: Path) -> str:
 class Upscaler:
     """A method by its name.
 
-    ``timed``: it has :meth:`enlarge`. ``kept``: its images are stored with the results. ``pictured``: they may be shown
-    beside others. ``only``: the metrics that have a meaning for it; None for all.
+    ``timed``: it has :meth:`enlarge`, and its images are kept with the results. ``only``: the metrics that have a
+    meaning for it, whose images are not shown beside others; None for all.
     """
 
     name: str
     scale: int | None = None  # None: any
 
     timed: ClassVar[bool] = True
-    kept: ClassVar[bool] = True
-    pictured: ClassVar[bool] = True
     only: ClassVar[Collection[str] | None] = None
 
     def takes(self, test_set: TestSet) -> bool:
@@ -175,8 +173,6 @@ class LiteratureBicubic(Upscaler):
     """
 
     timed = False
-    kept = False
-    pictured = False
     only = ('psnr', 'ssim')
 
     def sources(self, place: Place) -> Sequence[Path]:
@@ -204,25 +200,24 @@ class NetworkFile(Upscaler):
     """A generator.
 
     Args:
-        network (str): ``network_g`` as JSON.
         weights (Path), options (Path | None), param_key (str): What :func:`ext_core.networks.files.open_generator`
             takes.
     """
 
-    network: str = ''
     weights: Path = field(default_factory=Path)
     options: Path | None = None
     param_key: str = 'params_ema'
 
     def identity(self) -> str:
-        return fingerprint(type(self).__name__, self.network, self.param_key, hash_of(self.weights))
+        network = json.dumps(self.opened().network)
+        return fingerprint(type(self).__name__, network, self.param_key, hash_of(self.weights))
 
-    def net(self) -> torch.nn.Module:
-        """The network, see :func:`generator`."""
-        return generator(self.weights, self.options, self.param_key).net
+    def opened(self) -> GeneratorFile:
+        """See :func:`generator`."""
+        return generator(self.weights, self.options, self.param_key)
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
-        return upscale(self.net(), low)
+        return upscale(self.opened().net, low)
 
 
 @functools.cache
@@ -257,7 +252,6 @@ class ImageFolder(Upscaler):
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
 
     timed = False
-    kept = False
 
     def takes(self, test_set: TestSet) -> bool:
         return test_set.name in self.files
@@ -351,7 +345,7 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
         raise UserError(f'{source} is of no kind that can be measured. {_KINDS}')
     if upscaler is None:
         opened = generator(weights, option_file, key)
-        upscaler = NetworkFile(name, opened.scale, json.dumps(opened.network), weights, option_file, key)
+        upscaler = NetworkFile(name, opened.scale, weights, option_file, key)
 
     fitting = [test_set for test_set in sets if upscaler.takes(test_set)]
     if not fitting:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ext_core.atomic import atomic_write_text
+from ext_models.registries import look_up
 
 Row = dict[str, Any]
 
@@ -21,13 +22,11 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def lower_is_better(options: Mapping[str, Any]) -> bool:
-    """Of a metric, as BasicSR's validation takes it."""
-    name = str(options.get('type'))
-    if 'better' in options or not name.startswith('pyiqa.'):
-        return options.get('better', 'higher') == 'lower'
-    from ext_losses.pyiqa_networks import PREFIX, configs  # which needs torch
+    """Of a metric of ``val:metrics``: what its options say, else the metric itself."""
+    from basicsr.utils.registry import METRIC_REGISTRY
 
-    return bool(configs().get(name.removeprefix(PREFIX), {}).get('lower_better'))
+    metric = look_up(METRIC_REGISTRY, options.get('type'))
+    return options.get('better', getattr(metric, 'better', 'higher')) == 'lower'
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

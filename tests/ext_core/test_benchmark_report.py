@@ -97,7 +97,7 @@ def test_a_mean_needs_all_images(report, plan, monkeypatch):
     images = report.images
     monkeypatch.setattr(plan, 'results', lambda: images)
     del images['net', 'tiny']['first']['psnr']
-    plan.failures['net, tiny, first'] = {'psnr': 'ValueError: no'}
+    plan.failures.append('net, tiny, first, psnr: ValueError: no')
     assert Report(plan, {}, {}).rows[3]['psnr'] is None
     images['net', 'tiny']['first']['psnr'] = None  # too small for the metric
     assert Report(plan, {}, {}).rows[3]['psnr'] == images['net', 'tiny']['second']['psnr']

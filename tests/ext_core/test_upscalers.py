@@ -74,7 +74,7 @@ def test_ema_weights_are_taken_where_there_are_some(sets, experiment):
     torch.save({'params': {name: value + 0.1 for name, value in state.items()}, 'params_ema': state}, weights)
     method = upscaler_of(str(experiment), sets)
     assert isinstance(method, NetworkFile)
-    assert all(torch.equal(value.cpu(), state[name]) for name, value in method.net().state_dict().items())
+    assert all(torch.equal(value.cpu(), state[name]) for name, value in method.opened().net.state_dict().items())
 
 
 def test_identity_changes_with_the_weights(sets, experiment):
