@@ -120,7 +120,7 @@ def test_what_is_better_is_what_pyiqa_says(stand_in):
     assert not lower_is_better({'type': 'pyiqa.near', 'better': 'higher'})
     metrics, left_out = metrics_of([f'pyiqa.{name}' for name in names], rgb=False)
     assert left_out == {}
-    assert metrics['pyiqa.near'] == {'type': 'pyiqa.near', 'crop_border': 0, 'better': 'lower'}
+    assert metrics['pyiqa.near'] == {'type': 'pyiqa.near', 'crop_border': 0}
 
 
 def test_the_check_knows_them(stand_in, data):  # noqa: F811
