@@ -16,7 +16,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
 import numpy as np
 import torch
 
@@ -25,13 +24,12 @@ from ext_core.errors import UserError, exit_status
 from ext_core.networks.files import GeneratorFile
 from ext_core.options import yaml_safe
 from ext_core.registration import register_quietly
-from ext_core.use.crops import detail, strongest_window
+from ext_core.use.crops import detail, gallery, strongest_window
 from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, upscale, usable_metrics
 from ext_core.use.tables import lower_is_better, mean, table_text
 
 ROWS = 4  # images in the picture
 CROP = 96  # px of HR
-ZOOM = 2
 LEGEND = (
     'MMD^2 of high-passed patches and its p-value; distance of the power spectra, and of their top band, dB; distance '
     'of the mean colours and contrasts, grey levels. 0 is no gap; the last row compares two halves of the real images.'
@@ -88,19 +86,6 @@ def cropped(images: Images) -> Images:
     return {name: image[top : top + size, left : left + size] for name, image in images.items()}
 
 
-def draw(rows: list[Images], output: Path) -> None:
-    """A row for each image, a column for each method, titled."""
-    lines = []
-    for row in rows:
-        tiles = [cv2.resize(image, (CROP * ZOOM,) * 2, interpolation=cv2.INTER_NEAREST) for image in row.values()]
-        for title, tile in zip(row, tiles, strict=True):
-            cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        lines.append(np.hstack(tiles))
-    widest = max(line.shape[1] for line in lines)
-    cv2.imwrite(str(output), np.vstack([np.pad(x, ((0, 0), (0, widest - x.shape[1]), (0, 0))) for x in lines]))
-
-
 # ---------------------------------------------------------------------- text
 def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> str:
     """Markdown; ``heads`` are the titles of the columns that any row has."""
@@ -129,7 +114,7 @@ def make(folder: Path) -> None:
     if torch.cuda.is_available():
         opened.net.cuda()
     results, metrics, rows = super_resolution(second, opened)
-    draw(rows, folder / 'crops.png')
+    gallery([('', images) for images in rows]).savefig(folder / 'crops.png')
     val = first['datasets']['val']
     report = {'name': folder.name, 'hr': val['dataroot_gt'], 'real': val['dataroot_real_lq'], 'gap': gap}
     report |= {'super_resolution': results, 'checkpoints': {}, 'commands': commands.splitlines()}

@@ -14,7 +14,6 @@ error.
 import argparse
 import json
 import sys
-import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,31 +23,8 @@ import numpy as np
 
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.crops import detail, strongest_window
+from ext_core.use.crops import detail, gallery, strongest_window
 from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, pairs, read, tensor_of, upscale
-
-
-def draw(rows: list[dict[str, np.ndarray]], output: Path, crop: int) -> None:
-    """One row of whole images and one of crops for each test image, columns titled."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    titles = list(rows[0])
-    figure = Figure(figsize=(2.6 * len(titles), 5.4 * len(rows)), layout='constrained')
-    axes = figure.subplots(2 * len(rows), len(titles), squeeze=False)
-    for row, images in enumerate(rows):
-        y, x, _ = strongest_window(detail(images['GT']), crop)
-        for column, title in enumerate(titles):
-            picture = images[title][..., ::-1]
-            whole, zoom = axes[2 * row][column], axes[2 * row + 1][column]
-            whole.imshow(picture)
-            whole.add_patch(Rectangle((x, y), crop, crop, fill=False, color='yellow', linewidth=1.2))
-            zoom.imshow(picture[y : y + crop, x : x + crop], interpolation='nearest')
-            whole.set_title('\n'.join(textwrap.wrap(title, 28)), fontsize=9)
-            for axis in (whole, zoom):
-                axis.set_axis_off()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -59,7 +35,7 @@ def compare(args: argparse.Namespace) -> None:
     *_, last = opened.values()
     scale, mask_opt = next(iter(opened.values())).scale, ((last.options or {}).get('train') or {}).get('mask_opt')
     figures: dict[str, dict[str, list[float]]] = {}
-    rows: list[dict[str, np.ndarray]] = []
+    blocks: list[tuple[str, dict[str, np.ndarray]]] = []
     options = next((one.options for one in opened.values() if one.options), {})
     for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
@@ -68,18 +44,23 @@ def compare(args: argparse.Namespace) -> None:
         for name, image in images.items():
             for metric, value in measure(image, gt, scale).items():
                 figures.setdefault(name, {}).setdefault(metric, []).append(value)
-        if len(rows) < args.rows:
+        if len(blocks) < 2 * args.rows:
             if mask_opt:
                 seen = build_loss(mask_opt).mask(tensor_of(list(images.values())[-1]), tensor_of(gt))
                 mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
                 images['mask'] = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
-            rows.append({**images, 'GT': gt})
+            images['GT'] = gt
+            y, x, _ = strongest_window(detail(gt), args.crop)
+            frame, cut = (x, y, args.crop, args.crop), np.s_[y : y + args.crop, x : x + args.crop]
+            blocks.append(('', {n: cv2.rectangle(image.copy(), frame, (0, 255, 255)) for n, image in images.items()}))
+            blocks.append(('', {name: image[cut] for name, image in images.items()}))
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
     for name, values in figures.items():  # means over images; NaN counts as missing
         print(f'{name:32}' + ''.join(f'{np.nanmean(found):10.4f}' for found in values.values()))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + '\n')
-    draw(rows, args.output, args.crop)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    gallery(blocks, len(blocks[0][1])).savefig(args.output, dpi=125)
     print(f'picture: {args.output}')
 
 

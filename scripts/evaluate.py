@@ -17,12 +17,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.atomic import atomic_write_bytes, atomic_write_text
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status, whole
 from ext_core.registration import register_quietly
 from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of
-from ext_core.use.benchmark_results import Crop, Report, gallery, page, pieces_of, require_crop, write
+from ext_core.use.benchmark_results import Crop, Report, page, pieces_of, require_crop, write
 from ext_core.use.cost import costs
+from ext_core.use.crops import gallery
 from ext_core.use.evaluation import named_folders
 from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, Upscaler, read_set, require_names, upscaler_of
 
@@ -80,7 +81,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     atomic_write_text(page(report, pieces, args.output.resolve().name), args.output / 'results.html')
     names = ['results.html', 'results.md', 'results.csv', 'images.csv']
     if pieces:
-        atomic_write_bytes(gallery(pieces), args.output / 'results.png')
+        gallery([(piece.title, piece.titled) for piece in pieces]).savefig(args.output / 'results.png')
         names.append('results.png')
     print(', '.join(str(args.output / name) for name in names))
     if failed := benchmark.failures:

@@ -19,7 +19,7 @@ from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status, whole
 from ext_core.registration import register_quietly
 from ext_core.use.experiments import plots_of, read_experiments
-from ext_core.use.report_pictures import Limits, pictures, sources
+from ext_core.use.report_pictures import pictures, sources
 
 
 def report(args: argparse.Namespace) -> None:
@@ -34,8 +34,8 @@ def report(args: argparse.Namespace) -> None:
     title = args.title or ', '.join(names)
     notes = [f'{entry.name}: {note}' for entry in experiments for note in entry.notes]
     used = len(page(experiments, curves, [], notes, title))
-    limits = Limits(args.images, args.crop, args.iterations, args.megabytes * 1_000_000 - used)
-    found, remarks = pictures(sources(experiments, args.iterations), limits) if args.images else ([], [])
+    versions = sources(experiments, args.iterations) if args.images else {}
+    found, remarks = pictures(versions, args.images, args.crop, args.megabytes * 1_000_000 - used)
     atomic_write_text(page(experiments, curves, found, notes + remarks, title), args.output)
     for line in notes + remarks:
         print(f'note: {line}', file=sys.stderr)

@@ -2,10 +2,8 @@
 
 import math
 import shlex
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,6 @@ COST_COLUMNS = {
 }
 _ZOOM = 3  # of crops on the page
 _OVERVIEW = 240  # px, width of the picture that shows where the crop is
-_TILE = 2.3  # inches of a crop in the PNG file
 
 
 @dataclass
@@ -182,6 +179,11 @@ class Piece:
         where = f'{self.size} × {self.size} pixels at x {self.left}, y {self.top}'
         return f'{self.place.set_name}: {self.place.name}, {where}'
 
+    @property
+    def titled(self) -> dict[str, np.ndarray]:
+        """The images by method and metrics, for documents that hold no HTML."""
+        return {f'{name}\n{self.captions[name]}': image for name, image in self.images.items()}
+
 
 def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
     """Of the images where the methods differ most: where the standard deviation over methods is largest.
@@ -229,34 +231,6 @@ def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
             cut = {name: image[top : top + size, left : left + size] for name, image in images.items()}
             pieces.append(Piece(place, left, top, size, truth, cut, captions))
     return pieces
-
-
-def gallery(pieces: Sequence[Piece], columns: int = 7) -> bytes:
-    """All pieces as one PNG, for documents that hold no HTML: below one another, the methods of each side by side.
-
-    Args:
-        pieces (Sequence[Piece]): At least one.
-        columns (int): Most methods in a row; the others follow below, in rows of about equal length. Default: 7.
-    """
-    from matplotlib.figure import Figure
-
-    most = max(len(piece.images) for piece in pieces)
-    columns = math.ceil(most / math.ceil(most / columns))
-    lines = [math.ceil(len(piece.images) / columns) for piece in pieces]
-    size = (_TILE * columns, (_TILE + 0.5) * sum(lines) + 0.3 * len(pieces))
-    figure = Figure(figsize=size, layout='constrained')
-    blocks = figure.subfigures(len(pieces), 1, squeeze=False, height_ratios=lines)[:, 0]
-    for block, piece, rows in zip(blocks, pieces, lines, strict=True):
-        block.suptitle(piece.title, fontsize=10)
-        axes = block.subplots(rows, columns, squeeze=False).ravel()
-        for axis in axes:
-            axis.set_axis_off()
-        for axis, (name, image) in zip(axes, piece.images.items(), strict=False):
-            axis.imshow(image[..., ::-1], interpolation='nearest')
-            axis.set_title('\n'.join([name, *textwrap.wrap(piece.captions[name], 34)]), fontsize=8)
-    file = BytesIO()
-    figure.savefig(file, format='png', dpi=100)
-    return file.getvalue()
 
 
 # ---------------------------------------------------------------------- page

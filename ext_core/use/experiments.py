@@ -20,6 +20,7 @@ from ext_core.use.tables import lower_is_better
 
 ABSENT = '–'
 Point = tuple[int, float]  # iteration and value
+Plots = dict[str, dict[int, Curve]]  # curves by tag, then by the number of the experiment
 _FRESH = 300  # seconds without a new line after which an unfinished training counts as stopped
 _DIGITS = 'where they have five digits'
 
@@ -203,14 +204,6 @@ def _integer(value: Any) -> int | None:
 
 
 # ---------------------------------------------------------------------- curves by heading
-@dataclass(frozen=True)
-class Plot:
-    """One tag's curves, by the number of the experiment."""
-
-    tag: str
-    curves: dict[int, Curve]
-
-
 _HEADINGS = {  # the first pattern that a tag begins with counts, after that of the MMD, which may stand anywhere
     'Validation': r'metrics/',
     'Maximum mean discrepancy': r'.*mmd',
@@ -232,13 +225,13 @@ def heading_of(tag: str) -> str:
     return next(title for title in (_MMD, *_HEADINGS) if re.match(_HEADINGS[title], tag))
 
 
-def plots_of(experiments: Sequence[Curves]) -> dict[str, list[Plot]]:
+def plots_of(experiments: Sequence[Curves]) -> dict[str, Plots]:
     """Plots by heading, in the order that a reader wants them; tags in the order in which they appear."""
-    found: dict[str, list[Plot]] = {title: [] for title in _HEADINGS}
+    found: dict[str, Plots] = {title: {} for title in _HEADINGS}
     for tag in dict.fromkeys(tag for curves in experiments for tag in curves):
         curves = {number: curves[tag] for number, curves in enumerate(experiments) if curves.get(tag)}
         if curves:
-            found[heading_of(tag)].append(Plot(tag, curves))
+            found[heading_of(tag)][tag] = curves
     return {title: plots for title, plots in found.items() if plots}
 
 

@@ -8,14 +8,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from ext_core.atomic import atomic_write_bytes
-from ext_core.use.experiments import Experiment, Plot, option_table
+from ext_core.use.experiments import Experiment, Plots, option_table
 from ext_core.use.report_pictures import Picture
 from ext_core.use.tables import template
 
@@ -28,27 +27,15 @@ _COLUMNS = 3  # of a PNG file
 _FEW = 40  # points, up to which each gets a mark
 
 
-@dataclass(frozen=True)
-class Look:
-    """How an experiment's lines are drawn.
-
-    Args:
-        colour (str): #rrggbb.
-        dash (int): 0: a full line; 1: dashed; 2: dotted.
-    """
-
-    colour: str
-    dash: int
-
-
-def looks(number: int) -> list[Look]:
-    """One for each experiment; they repeat after the thirtieth."""
-    return [Look(COLOURS[index % len(COLOURS)], index // len(COLOURS) % 3) for index in range(number)]
+def looks(number: int) -> list[dict[str, Any]]:
+    """Of the lines of each experiment, which repeat after the thirtieth: dash 0 is a full line, 1 dashed, 2 dotted."""
+    ten = len(COLOURS)
+    return [{'colour': COLOURS[index % ten], 'dash': index // ten % 3} for index in range(number)]
 
 
 def page(
     experiments: Sequence[Experiment],
-    groups: Mapping[str, Sequence[Plot]],
+    groups: Mapping[str, Plots],
     pictures: Sequence[Picture],
     notes: Sequence[str],
     title: str,
@@ -57,25 +44,25 @@ def page(
 
     Args:
         experiments (Sequence[Experiment]): In the order of the plots' numbers.
-        groups (Mapping[str, Sequence[Plot]]): By heading.
+        groups (Mapping[str, Plots]): By heading.
         pictures (Sequence[Picture]): What can be compared.
         notes (Sequence[str]): Sentences below the summary.
         title (str): Its heading.
     """
-    plots = [plot for group in groups.values() for plot in group]
+    plots = [curves for group in groups.values() for curves in group.values()]
     shown = looks(len(experiments))
     drawn = []
     for plot in plots:
         lines = []
-        for number, curve in plot.curves.items():
+        for number, curve in plot.items():
             points = list(curve.items())[::-1][:: -(-len(curve) // POINTS)][::-1]  # the last one always
             values = [value if math.isfinite(value) else _NOT_FINITE[str(value)] for _, value in points]
             lines.append({'experiment': number, 'steps': [step for step, _ in points], 'values': values})
         drawn.append(lines)
-    if any(len(curve) > POINTS for plot in plots for curve in plot.curves.values()):
+    if any(len(curve) > POINTS for plot in plots for curve in plot.values()):
         notes = [*notes, f'Curves of more than {POINTS} points are thinned evenly; tables are not.']
     data = {
-        'experiments': [{'name': e.name, **asdict(look)} for e, look in zip(experiments, shown, strict=True)],
+        'experiments': [{'name': e.name, **look} for e, look in zip(experiments, shown, strict=True)],
         'plots': drawn,
         'pictures': [list(picture.crops.values()) for picture in pictures],
     }
@@ -96,7 +83,7 @@ def page(
         looks=shown,
         metrics=list(dict.fromkeys(name for row in figures for name in row)),
         notes=notes,
-        groups={group: [(next(numbers), plot.tag) for plot in members] for group, members in groups.items()},
+        groups={group: [(next(numbers), tag) for tag in members] for group, members in groups.items()},
         optioned=list(options),
         lines=lines_of_options,
         different=[(key, values) for key, values in lines_of_options if len(set(values)) > 1],
@@ -117,11 +104,11 @@ def duration(seconds: float | None) -> str:
     return '–' if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
 
 
-def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], folder: Path) -> list[Path]:
+def write_plots(groups: Mapping[str, Plots], names: Sequence[str], folder: Path) -> list[Path]:
     """One PNG file for each group, a panel for each tag, experiments in the colours of the page; returns the files.
 
     Args:
-        groups (Mapping[str, Sequence[Plot]]): By heading.
+        groups (Mapping[str, Plots]): By heading.
         names (Sequence[str]): Of the experiments.
         folder (Path): Made where it is missing.
     """
@@ -134,7 +121,7 @@ def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], fold
 
     folder.mkdir(parents=True, exist_ok=True)
     shown: list[dict[str, Any]] = [
-        {'color': look.colour, 'linestyle': ('-', '--', ':')[look.dash]} for look in looks(len(names))
+        {'color': look['colour'], 'linestyle': ('-', '--', ':')[look['dash']]} for look in looks(len(names))
     ]
     written = []
     for title, plots in groups.items():
@@ -144,14 +131,14 @@ def write_plots(groups: Mapping[str, Sequence[Plot]], names: Sequence[str], fold
         axes = figure.subplots(height, columns, squeeze=False)
         for axis in axes.flat[len(plots) :]:
             axis.set_visible(False)
-        for axis, plot in zip(axes.flat, plots, strict=False):
-            for number, curve in plot.curves.items():
+        for axis, (tag, plot) in zip(axes.flat, plots.items(), strict=False):
+            for number, curve in plot.items():
                 marker = '.' if len(curve) <= _FEW else None
                 axis.plot([*curve], [*curve.values()], **shown[number], linewidth=1, marker=marker, markersize=4)
-            axis.set_title(plain(plot.tag), fontsize=9)
+            axis.set_title(plain(tag), fontsize=9)
             axis.set_xlabel('iteration', fontsize=8)
             axis.tick_params(labelsize=7)
-        present = sorted({number for plot in plots for number in plot.curves})
+        present = sorted({number for plot in plots.values() for number in plot})
         handles = [Line2D([], [], **shown[number], label=plain(names[number])) for number in present]
         figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), columns), fontsize=7)
         figure.suptitle(title, fontsize=11)

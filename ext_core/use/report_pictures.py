@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,7 @@ _MARGIN = 8  # LR pixels
 _TOLERANCE = 8  # pixels that images of one name may differ in size, for borders that were cut off
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One version of an image: a file, or what is interpolated from one.
 
     Args:
@@ -43,28 +43,12 @@ class Picture:
     crops: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What of the pictures goes onto a page.
-
-    Args:
-        images (int): At most.
-        crop (int): Side of a crop in pixels.
-        iterations (int): Versions of one image from one experiment, at most: first, last, and others evenly between.
-        characters (int): Of all data URIs together.
-    """
-
-    images: int = 8
-    crop: int = 192
-    iterations: int = 4
-    characters: int = 18_000_000
-
-
 # ---------------------------------------------------------------------- files
 def sources(experiments: Sequence[Experiment], iterations: int) -> dict[str, list[Source]]:
     """Versions of each image that was saved, by the image's name; those that most experiments have come first.
 
     The last iterations of all experiments come first, then the others in turn, then the true image and the bicubic one.
+    Of one experiment there are at most so many iterations: first, last, and others evenly between.
     """
     found: dict[str, list[list[Source]]] = {}
     for experiment in experiments:
@@ -122,17 +106,26 @@ def _originals(experiments: Sequence[Experiment], name: str) -> list[Source]:
 
 
 # ---------------------------------------------------------------------- crops
-def pictures(found: Mapping[str, Sequence[Source]], limits: Limits) -> tuple[list[Picture], list[str]]:
-    """Crops of images, at most as many as are allowed, and what was left out, as sentences."""
+def pictures(
+    found: Mapping[str, Sequence[Source]], images: int = 8, crop: int = 192, characters: int = 18_000_000
+) -> tuple[list[Picture], list[str]]:
+    """Crops of images, and what was left out, as sentences.
+
+    Args:
+        found (Mapping[str, Sequence[Source]]): From :func:`sources`.
+        images (int): At most. Default: 8.
+        crop (int): Side of a crop in pixels. Default: 192.
+        characters (int): Of all data URIs together, at most. Default: 18,000,000.
+    """
     made: list[Picture] = []
     notes: list[str] = []
-    room = limits.characters
+    room = characters
     for number, (name, versions) in enumerate(found.items()):
         left_out = f'{len(found) - number} of {len(found)} images are left out'
-        if len(made) == limits.images:
-            notes.append(f'{left_out}: --images {limits.images}.')
+        if len(made) == images:
+            notes.append(f'{left_out}: --images {images}.')
             break
-        picture = _picture(name, versions, limits.crop, notes)
+        picture = _picture(name, versions, crop, notes)
         if picture is None:
             continue
         room -= sum(map(len, picture.crops.values()))

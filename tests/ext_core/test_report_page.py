@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ext_core.use import report_page
 from ext_core.use.experiments import Experiment, plots_of, read_experiments
 from ext_core.use.report_page import page
-from ext_core.use.report_pictures import Limits, pictures, sources
+from ext_core.use.report_pictures import pictures, sources
 
 EVIL = '</script><img src=x onerror=alert(1)>&"'
 LOG = '2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: 0\n' + step_line(10, 10, '2e-4', '')
@@ -34,7 +34,7 @@ def trainings(root: Path) -> list[Experiment]:
 
 def made(experiments: list[Experiment], notes: tuple[str, ...] = (), title: str = 'title') -> str:
     curves = plots_of([entry.curves for entry in experiments])
-    crops, _ = pictures(sources(experiments, 4), Limits(crop=32))
+    crops, _ = pictures(sources(experiments, 4), crop=32)
     return page(experiments, curves, crops, notes, title)
 
 

@@ -8,7 +8,7 @@ from basicsr.utils.matlab_functions import imresize
 from report_experiments import make_experiment, options, save_picture
 
 from ext_core.use.experiments import read_experiments
-from ext_core.use.report_pictures import Limits, pictures, sources
+from ext_core.use.report_pictures import pictures, sources
 
 
 def decoded(address: str) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_versions_are_found_and_show_the_same_place(tmp_path):
         *('a, iteration 1,000', 'b, iteration 1,000', 'a, iteration 10', 'b, iteration 10'),
         *('a, iteration 5', 'b, iteration 5', 'true image', 'bicubic ×4'),
     ]
-    (cat, dog), notes = pictures(found, Limits(crop=20))
+    (cat, dog), notes = pictures(found, crop=20)
     assert notes == []
     assert list(dog.crops) == ['a, iteration 5', 'b, iteration 5']
     window = np.s_[cat.top : cat.top + 20, cat.left : cat.left + 20]
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path):
     save_picture(folder / 'dog' / 'dog_9.png', 1, (30, 30))
     save_picture(folder / 'alone' / 'alone_9.png', 1)
     (folder / 'cat_1' / 'cat_1_1000.png').write_bytes(b'no image')
-    (cat, dog), notes = pictures(sources(experiments, 4), Limits(crop=500))
+    (cat, dog), notes = pictures(sources(experiments, 4), crop=500)
     assert 'a, iteration 1,000' not in cat.crops
     assert cat.size == (48, 48)
     assert len(dog.crops) == 1 + 1
@@ -87,11 +87,11 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path):
 def test_number_and_size_are_capped_and_said(tmp_path):
     experiments, _ = two_trainings(tmp_path)
     found = sources(experiments, 4)
-    made, notes = pictures(found, Limits(images=1, crop=16))
+    made, notes = pictures(found, images=1, crop=16)
     assert (len(made), len(notes)) == (1, 1)
     assert '1 of 2 images are left out: --images 1.' in notes
     size = sum(map(len, made[0].crops.values()))
-    assert len(pictures(found, Limits(crop=16, characters=size))[0]) == 1
-    made, notes = pictures(found, Limits(crop=16, characters=size - 1))
+    assert len(pictures(found, crop=16, characters=size)[0]) == 1
+    made, notes = pictures(found, crop=16, characters=size - 1)
     assert made == []
     assert 'the page would exceed its size' in notes[0]

@@ -77,7 +77,7 @@ def test_figures_of_pairs(folder, data):
     assert '|  | psnr ↑ | niqe ↓ |' in text
     assert '`experiments/both_stage2/models/net_g_latest.pth`' in text
     assert 'python one.py\npython two.py\n```' in text
-    assert read(folder / 'crops.png').shape == (2 * 192, 3 * 192, 3)
+    assert read(folder / 'crops.png').shape[1] == 3 * 230
 
 
 def test_without_true_images_only_what_needs_none(folder, data):
@@ -89,7 +89,7 @@ def test_without_true_images_only_what_needs_none(folder, data):
     found = json.loads((folder / 'report.json').read_text())['super_resolution']['mine']
     assert {name: list(values) for name, values in found.items()} == {'bicubic': ['niqe'], 'stage 2': ['niqe']}
     assert '|  | niqe ↓ |' in (folder / 'report.md').read_text()
-    assert read(folder / 'crops.png').shape == (2 * 192, 2 * 192, 3)
+    assert read(folder / 'crops.png').shape[1] == 2 * 230
 
 
 def test_folder_that_is_no_chain(tmp_path, capsys):

@@ -10,6 +10,7 @@ from finished_experiments import finished_experiment
 from script_loader import load_script
 
 from ext_core.options import yaml_safe
+from ext_core.use.crops import gallery
 from ext_data.preparation.demo import ensure_demo_data
 
 compare = load_script('compare')
@@ -52,9 +53,10 @@ def test_the_mask_is_shown_where_there_was_one(experiment, tmp_path, monkeypatch
     opt['train']['mask_opt'] = mask
     file.write_text(yaml_safe.dump(opt))
     shown = []
-    monkeypatch.setattr(compare, 'draw', lambda rows, *_: shown.extend(rows))
+    monkeypatch.setattr(compare, 'gallery', lambda blocks, columns: shown.extend(blocks) or gallery(blocks, columns))
     assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 0
-    assert [*shown[0]] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
+    for _, images in shown:
+        assert [*images] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
 
 
 def test_window_finds_the_detail():
