@@ -9,24 +9,23 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
-from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from ext_core.errors import UserError
 from ext_core.options import datasets, metrics, trying
 from ext_core.options import network_sections as networks
 from ext_core.options.declared import is_undeclared, model_keys
 from ext_core.options.image_folders import nearby
-from ext_core.options.keys import SETTINGS, adam_only, belongs, call_problems, components, schedules, section_problems
+from ext_core.options.keys import belongs, component_problems, components, plain_sections, section_problems
 from ext_core.options.positions import Positions
-from ext_core.options.problems import LAUNCHER, LAUNCHER_PATHS, Problem, did_you_mean, is_number, section, unknown_type
-from ext_core.options.signatures import Parameter, parameters_of
-from ext_models.optimizers import optimizer_names, where_to_get_more
+from ext_core.options.problems import LAUNCHER, LAUNCHER_PATHS, Problem, is_number, section, unknown_type
+from ext_core.options.signatures import ANYTHING, fits, of_hint
 from ext_models.registries import look_up
 
 LARGEST = 10**9  # of any number in an option file; iterations, pixels and weights stay far below
@@ -91,33 +90,29 @@ def check_options(opt: dict, is_train: bool, positions: Positions | None = None)
 # ---------------------------------------------------------------------- sections and their keys
 def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
     model = look_up(MODEL_REGISTRY, opt.get('model_type'))
-    owner, known = model.__name__ if model else 'a run', model_keys(model)
-    if not is_train:  # a test builds the generator alone
-        known[''] = {key: p._replace(default=None) if key == 'network_d' else p for key, p in known[''].items()}
-    for name in ('', 'train') if is_undeclared(model) else ():
-        known[name] |= dict.fromkeys(_own(opt, name, known[name]), Parameter({}, None, ''))  # find_warnings names them
-    sections = {'': {key: value for key, value in opt.items() if key not in LAUNCHER}}
-    for name in ('train', 'val', 'logger', 'path', 'dist_params', 'custom_imports', 'logger:wandb', *SETTINGS):
+    owner = model.__name__ if model else 'a run'
+    for name, known in plain_sections(model).items():
         *above, last = name.split(':')
-        values = section(opt, *above).get(last)
-        if isinstance(values, dict):
-            sections[name] = {k: v for k, v in values.items() if name != 'path' or k not in LAUNCHER_PATHS}
-        elif values is None and is_train and name in ('train', 'logger'):
+        values = section(opt, *above).get(last) if name else opt
+        if values is None and is_train and name in ('train', 'logger'):
             yield Problem(name, "is missing. Add it to the option file, as in BasicSR's option files.")
-    for name, values in sections.items():
-        if name in SETTINGS:
-            if name.removeprefix('train:') in known['train']:
-                yield from section_problems(opt, name, values, SETTINGS[name], owner)
+        if not isinstance(values, dict):
             continue
-        if model is None:  # which is reported; without it nothing is known about keys
-            values = {key: value for key, value in values.items() if key in known[name]}
-        for key in list(values):
+        ours = {'': LAUNCHER, 'path': LAUNCHER_PATHS}.get(name, frozenset())
+        values = {key: value for key, value in values.items() if key not in ours}
+        for key in values if name == 'path' else ():
             stem, _, network = key.partition('_network_')
-            if name == 'path' and stem == 'pretrain' and values[key] is not None and not opt.get(f'network_{network}'):
+            if stem == 'pretrain' and values[key] is not None and not opt.get(f'network_{network}'):
                 text = f'there is no network_{network} to load it into. Remove it, or add the network.'
                 yield Problem(f'path:{key}', text)
-                del values[key]
-        yield from section_problems(opt, name, values, known[name], owner, needs=is_train or not name)
+                known = {**known, key: ANYTHING}
+        if name == '' and not is_train and 'network_d' in known:  # a test builds the generator alone
+            known = {**known, 'network_d': known['network_d']._replace(default=None)}
+        if model is None:  # which is reported; without it nothing is known about keys
+            known = {**dict.fromkeys(values, ANYTHING), **known}
+        elif is_undeclared(model) and name in ('', 'train'):  # find_warnings names them
+            known = {**known, **dict.fromkeys(_own(opt, name, known), ANYTHING)}
+        yield from section_problems(opt, name, values, known, owner, needs=is_train or not name)
     if opt.get('val') is None and (not is_train or any(p.split('_')[0] == 'val' for p in section(opt, 'datasets'))):
         yield Problem('val', "is missing. Add it to the option file, as in BasicSR's option files.")
     elif is_train and isinstance(opt.get('val'), dict) and opt['val'].get('val_freq') is None:
@@ -143,27 +138,29 @@ def _values(opt: dict, is_train: bool) -> Iterator[Problem]:
                 yield Problem(path, f"must lie within {LARGEST:,} of 0, but is '{value}'.")
             elif path.startswith('train:') and path.endswith('_weight') and not 0 <= value <= HEAVIEST:
                 yield Problem(path, f"must be a number from 0 to {HEAVIEST:,}, but is '{value}'.")
-    milestones = section(opt, 'train', 'scheduler').get('milestones')
-    if is_train and isinstance(milestones, list):
-        wrong = [value for value in milestones if not isinstance(value, int) or isinstance(value, bool) or value < 1]
-        if wrong:
-            text = f"must be iterations, whole numbers from 1 on, but one is '{wrong[0]}'."
-            yield Problem('train:scheduler:milestones', text)
-        elif milestones != sorted(set(milestones)):
-            yield Problem('train:scheduler:milestones', f'must ascend, but are {milestones}.')
+    milestones: Any = section(opt, 'train', 'scheduler').get('milestones')
+    if is_train and fits(milestones, of_hint(list[int])) and milestones != sorted(set(milestones)):
+        yield Problem('train:scheduler:milestones', f'must ascend, but are {milestones}.')
 
 
 # ---------------------------------------------------------------------- models, losses, optimizers, schedules
 def _components(opt: dict, is_train: bool) -> Iterator[Problem]:
     model = look_up(MODEL_REGISTRY, opt.get('model_type'))
     if model is None and opt.get('model_type') is not None:
-        yield unknown_type('', opt['model_type'], 'model', MODEL_REGISTRY)._replace(path='model_type')
-    yield from metrics.problems(opt)
+        names = [name for name, _ in MODEL_REGISTRY]
+        yield unknown_type('', opt['model_type'], 'model', names)._replace(path='model_type')
+    for part in components(opt):
+        if part.kind in ('loss', 'optimizer', 'schedule') and is_train and model is not None:
+            faults = list(component_problems(opt, part))
+            yield from faults or trying.trial(opt, part)
+        elif part.kind == 'metric':
+            faults = list(component_problems(opt, part))
+            if part.target:
+                faults = faults or ([] if part.options.get('optional') else list(trying.trial(opt, part)))
+                faults += metrics.without_ground_truth(opt, part)
+            yield from faults
     if is_train:
         yield from metrics.save_best(opt, model)
-        for where, arguments, target, given in components(opt):
-            if where.startswith('train:') and model is not None and arguments is not None:
-                yield from _component(opt, model, where, arguments, target, given)
         train = section(opt, 'train')
         plain = getattr(model, 'init_training_settings', None) is SRModel.init_training_settings
         if plain and train and not train.get('pixel_opt') and not train.get('perceptual_opt'):
@@ -171,55 +168,6 @@ def _components(opt: dict, is_train: bool) -> Iterator[Problem]:
             yield Problem('train', text)
     for path, text in model.option_problems(opt) if hasattr(model, 'option_problems') else ():
         yield Problem(path, text)
-
-
-def _component(opt: dict, model: type, where: str, arguments: Any, target: Any, given: tuple) -> Iterator[Problem]:
-    """One section of ``train`` that names a loss, optimizer or schedule."""
-    if not isinstance(arguments, dict):
-        yield Problem(where, f"must be a section with a type, but is '{arguments}'.")
-        return
-    name = arguments.get('type')
-    if where.startswith('train:optim_'):
-        stock = adam_only(model)
-        known = ['Adam'] if stock else optimizer_names()
-        if target is None or (stock and name != 'Adam'):
-            more = did_you_mean(name, known) or f' {model.__name__} takes: {", ".join(known)}.'
-            more += '' if stock else where_to_get_more()
-            yield Problem(f'{where}:type', f"there is no optimizer '{name}' for {model.__name__}.{more}")
-            return
-        arguments = arguments if stock else {key: value for key, value in arguments.items() if key != 'lr_mult'}
-        faults = list(call_problems(opt, where, target, arguments, given))
-        rate = arguments.get('lr')
-        if not is_number(rate) or not 0 <= rate <= 1:
-            faults.append(
-                Problem(f'{where}:lr', f"must be a number from 0 to 1, but is '{rate}'. Write for instance 1e-4.")
-            )
-        yield from faults or trying.trial(where, trying.optimizer_steps(target), arguments)
-    elif where == 'train:scheduler':
-        known_schedules = schedules(model)
-        if target is None:
-            hint = (
-                did_you_mean(name, known_schedules) or f' {model.__name__} takes: {", ".join(sorted(known_schedules))}.'
-            )
-            yield Problem(f'{where}:type', f"there is no schedule '{name}' for {model.__name__}.{hint}")
-            return
-        total = section(opt, 'train').get('total_iter')
-        arguments = dict(arguments)
-        if 'total_iter' in parameters_of(target):
-            arguments.setdefault('total_iter', total)  # as the model does
-        faults = list(call_problems(opt, where, target, arguments, given))
-        periods, weights = arguments.get('periods'), arguments.get('restart_weights', (1,))
-        if isinstance(periods, list) and isinstance(weights, list | tuple) and len(periods) != len(weights):
-            text = f'{len(periods)} periods but {len(weights)} restart_weights. Give one weight for each period.'
-            faults.append(Problem(where, text))
-        yield from faults
-        if not faults and is_number(total):
-            yield from trying.trial(where, trying.schedule_steps(target, total), arguments)
-    elif target is None:
-        yield unknown_type(where, name, 'loss', LOSS_REGISTRY)
-    else:
-        faults = list(call_problems(opt, where, target, arguments))
-        yield from faults or trying.trial(where, trying.loss_maker(target), arguments)
 
 
 # ---------------------------------------------------------------------- files and folders
@@ -336,7 +284,7 @@ def _unread(opt: dict) -> Iterator[Problem]:
             yield Problem(f'path:{key}', f'has no effect: there is no path:pretrain_network_{match[1]} to load.')
 
 
-def _own(opt: dict, name: str, keys: dict) -> list[str]:
+def _own(opt: dict, name: str, keys: Mapping) -> list[str]:
     """Keys of a section that nobody declares, which a model without a declaration may read."""
     values = section(opt, name) if name else opt
     return [k for k in values if k not in keys and k not in LAUNCHER and not belongs(opt, name, k)]

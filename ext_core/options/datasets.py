@@ -65,7 +65,7 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
 def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     dataset = look_up(DATASET_REGISTRY, data_opt.get('type'))
     if dataset is None:
-        yield unknown_type(where, data_opt.get('type'), 'dataset', DATASET_REGISTRY)
+        yield unknown_type(where, data_opt.get('type'), 'dataset', [name for name, _ in DATASET_REGISTRY])
         return
     known, unused = dataset_keys(dataset, where == 'datasets:train')
     values = {key: value for key, value in data_opt.items() if key not in {'phase', 'scale'} - known.keys()}

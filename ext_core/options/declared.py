@@ -89,6 +89,26 @@ class Metric:
 
 
 @dataclass(kw_only=True)
+class Optimizer:
+    """What the section of an optimizer takes beside the optimizer's arguments."""
+
+    lr: Annotated[float, {'minimum': 0, 'maximum': 1, 'title': 'a number from 0 to 1, such as 1e-4'}, 'Learning rate.']
+    lr_mult: Annotated[dict[str, Annotated[float, WHOLE]] | None, 'Factors on the learning rate by layer.'] = None
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """Arguments of several schedules."""
+
+    milestones: Annotated[
+        list[Annotated[int, COUNT]],
+        {'uniqueItems': True, 'title': 'iterations, whole numbers from 1 on'},
+        'Where the learning rate falls, in ascending order.',
+    ]
+    total_iter: Annotated[float | None, ITERATIONS, 'Default: train:total_iter.'] = None
+
+
+@dataclass(kw_only=True)
 class Wandb:
     """``logger:wandb``."""
 

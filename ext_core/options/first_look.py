@@ -12,6 +12,8 @@ from ext_core.options.problems import Problem, did_you_mean
 from ext_core.options.signatures import fits, words
 from ext_core.project import OPTIONS
 
+NONE = {'type': 'null'}  # of keys that a section does not read
+
 
 def first_look(path: Path, overridden: Sequence[str] = ()) -> list[str]:
     """Keys that no section of an option file takes there, and values of another kind. The check, which needs torch and
@@ -53,17 +55,16 @@ def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> I
         yield Problem(':'.join(path), f"must be {words(own)}, but is '{value}'.")
     if not isinstance(value, dict):
         return
-    names = schema.get('propertyNames', {}).get('enum')
+    properties, further = schema.get('properties', {}), schema.get('additionalProperties', True)
     for key, element in value.items():
         if element is None or key in ('type', 'model_type'):
             continue
-        inner = schema.get('properties', {}).get(key)
+        inner = properties.get(key)
         patterns = [part for pattern, part in schema.get('patternProperties', {}).items() if re.search(pattern, key)]
-        further = schema.get('additionalProperties', True)
-        if (names and key not in names) or (inner is None and not patterns and further is False):
-            known = names or schema.get('properties', {})
+        if inner is None and not patterns and further in (False, NONE):
+            known = [name for name, part in properties.items() if part != NONE]
             yield Problem(':'.join((*path, key)), f'unknown key.{did_you_mean(key, known)}')
-        elif inner == {'type': 'null'}:
+        elif inner == NONE:
             yield Problem(':'.join((*path, key)), 'is a key of other models, which this one does not read.')
         elif inner is not None or patterns or isinstance(further, dict):
             for part in [inner] if inner is not None else patterns or [further]:

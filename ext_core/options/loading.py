@@ -11,7 +11,7 @@ from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, leaves, merge
 from ext_core.options.positions import Positions
-from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem
+from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem, is_number
 from ext_core.project import OPTIONS, OURS, PROJECT, as_called, file_of
 from ext_core.registration import import_modules, register_all
 
@@ -128,7 +128,8 @@ def override(options: dict, entries: list[str]) -> None:
     if not entries:
         return
     register_all()
-    from ext_core.options.keys import belongs, takes
+    from ext_core.options.keys import belongs
+    from ext_core.options.keys import sections as known_sections
 
     for entry in entries:
         path, equals, text = entry.partition('=')
@@ -140,8 +141,9 @@ def override(options: dict, entries: list[str]) -> None:
             place = place.get(key) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
             where, known = ':'.join(sections), [*leaves(options)]
-            hint = '' if takes(options, where, last) else belongs(options, where, last)
-            if not hint and not takes(options, where, last):
+            taken = last in known_sections(options).get(where, {})
+            hint = '' if taken else belongs(options, where, last)
+            if not hint and not taken:
                 same = [leaf for leaf in known if leaf.rpartition(':')[2] == last]
                 close = same or difflib.get_close_matches(path.strip(), known, 1)
                 hint = f" Did you mean '{close[0]}'?" if close else ''
@@ -291,7 +293,7 @@ def _set_devices(opt: dict) -> None:
 
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = opt.get('num_gpu', 'auto')
-    known = wanted == 'auto' or (isinstance(wanted, int) and wanted >= 0)  # else the check refuses it
+    known = wanted == 'auto' or (is_number(wanted) and wanted >= 0)  # else the check refuses it
     opt['num_gpu'] = available if known and (wanted == 'auto' or not available) else wanted
     for dataset in _sections(opt, 'datasets'):
         if not opt['num_gpu']:

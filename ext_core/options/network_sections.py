@@ -10,14 +10,11 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
-from ext_arch.spandrel_networks import NETWORKS, SCALES, how_to_get
+from ext_arch.spandrel_networks import SCALES
 from ext_core.errors import UserError
 from ext_core.options import trying
-from ext_core.options.keys import call_problems
-from ext_core.options.problems import Problem, is_number, section, unknown_type
-from ext_core.options.signatures import Parameter, parameters_of
-from ext_models.degradations import DEGRADATION_REGISTRY, Mixture, degradation_class
-from ext_models.degrader import Degrader
+from ext_core.options.keys import component_problems, components
+from ext_core.options.problems import Problem, is_number, section
 from ext_models.optimizers import parameter_groups
 from ext_models.registries import look_up
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
@@ -27,22 +24,10 @@ SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 o
 
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     """Check every ``network_*`` section and ``path:pretrain_network_*``."""
-    for key in [key for key in opt if key.startswith('network_')]:
-        arguments = opt[key]
-        if not isinstance(arguments, dict):
-            if arguments is not None:
-                yield Problem(key, f"must be a section with a type, but is '{arguments}'.")
-            continue
-        network = look_up(ARCH_REGISTRY, arguments.get('type'))
-        if network is None:
-            name = arguments.get('type')
-            if remedy := how_to_get(name):
-                yield Problem(f'{key}:type', remedy)
-            else:
-                yield unknown_type(key, name, 'network', ARCH_REGISTRY, NETWORKS.items())
-            continue
-        faults = list(call_problems(opt, key, network, arguments))
-        for name in SCALES:
+    for part in [part for part in components(opt) if part.kind == 'network']:
+        key, network, arguments = part.where, part.target, part.options
+        faults = list(component_problems(opt, part))
+        for name in SCALES if network else ():
             factor = _argument(network, name, arguments)
             known = is_number(factor) and is_number(opt.get('scale'))
             if key in ('network_g', 'network_degrade') and known and factor != opt['scale']:
@@ -50,37 +35,15 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
                 scale = opt['scale']
                 text = f'{source} {factor}, but scale is {scale}. Set {key}:{name}: {scale}, or correct scale.'
                 faults.append(Problem(f'{key}:{name}', text))
-        span = arguments.get('img_range')
+        span = arguments.get('img_range') if network else None
         if is_number(span) and not span >= SMALLEST_RANGE:
             faults.append(Problem(f'{key}:img_range', f"must be {SMALLEST_RANGE} or more, but is '{span}'."))
         yield from faults or _build(opt, key, network, is_train)
     if is_train:
         yield from _discriminator(opt)
-        if opt.get('degrade') is not None:
-            yield from _degradation(opt)
-
-
-def _degradation(opt: dict) -> Iterator[Problem]:
-    """The section degrade, built."""
-    faults = list(_called(opt, 'degrade', opt['degrade'], parameters_of(Degrader.Options)))
-    yield from faults or trying.trial('degrade', lambda **_: trying.degrader(opt), opt['degrade'])
-
-
-def _called(opt: dict, where: str, arguments: Any, more: Mapping) -> Iterator[Problem]:
-    """The keys of a degradation, and of those that it mixes."""
-    if not isinstance(arguments, dict):
-        yield Problem(where, f"must be a section with a type, but is '{arguments}'.")
-        return
-    kind = degradation_class(arguments.get('type'))
-    if kind is None:
-        yield unknown_type(where, arguments.get('type'), 'degradation', DEGRADATION_REGISTRY)
-        return
-    own = kind.__name__ in DEGRADATION_REGISTRY
-    weights = {} if own else {'weights': Parameter({'type': 'string'}, None, '')}
-    yield from call_problems(opt, where, kind, arguments, ('scale',) if own else (), {**more, **weights})
-    parts = arguments.get('of') if kind is Mixture else None
-    for number, part in enumerate(parts if isinstance(parts, list) else ()):
-        yield from _called(opt, f'{where}:of:{number}', part, {})
+        degradations = [part for part in components(opt) if part.kind == 'degradation']
+        faults = [fault for part in degradations for fault in component_problems(opt, part)]
+        yield from faults or (fault for part in degradations[:1] for fault in trying.trial(opt, part))
 
 
 def _argument(target: Any, name: str, arguments: dict) -> Any:
@@ -134,10 +97,7 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
         yield Problem(key, f'{opt[key]["type"]} cannot be built from these arguments: {name}{error}')
         return
     factors = section(opt, 'train', f'optim_{suffix}').get('lr_mult')
-    if factors is not None and not isinstance(factors, dict):
-        text = f"must be a section of layers and factors, but is '{factors}'."
-        yield Problem(f'train:optim_{suffix}:lr_mult', text)
-    else:
+    if isinstance(factors, dict):  # else the check of the optimizer refuses it
         try:
             parameter_groups(net, 1.0, factors)
         except ValueError as error:

@@ -58,15 +58,15 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def unknown_type(where: str, name: Any, kind: str, *registries: Any) -> Problem:
-    """A ``type`` that no registry holds."""
+def unknown_type(where: str, name: Any, kind: str, names: Iterable[str], of: str = '', more: str = '') -> Problem:
+    """A ``type`` that is not among ``names``."""
     if name is None:
         return Problem(f'{where}:type', f'is missing. Name the {kind} there.')
     from ext_losses.pyiqa_networks import PREFIX, how_to_get  # which needs torch; others need problems without it
 
     if remedy := how_to_get(name):
         return Problem(f'{where}:type', remedy)
-    names = {key.removesuffix(SUFFIX) for registry in registries for key, _ in registry}
-    shown = sorted(key for key in names if not key.startswith(PREFIX))
+    names = {known.removesuffix(SUFFIX) for known in names}
+    shown = sorted(known for known in names if not known.startswith(PREFIX))
     hint = did_you_mean(name, names) or f' Registered: {", ".join(shown)}.'
-    return Problem(f'{where}:type', f"there is no {kind} '{name}'.{hint}")
+    return Problem(f'{where}:type', f"there is no {kind} '{name}'{of}.{hint}{more}")

@@ -4,7 +4,7 @@ It says what the declarations and signatures say. The check knows more (folders,
 the schema refuses, the check refuses too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,24 +13,17 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from ext_arch.spandrel_networks import NETWORKS
 from ext_core.options import declared
-from ext_core.options.keys import METRIC_GIVEN, schedules
+from ext_core.options.keys import degradation_keys, metric_keys, optimizer_keys, schedule_keys, schedules
 from ext_core.options.problems import LAUNCHER_DATASETS
-from ext_core.options.signatures import Parameter, parameters_of, summary_of
+from ext_core.options.signatures import ANYTHING, Parameter, parameters_of, summary_of
 from ext_losses.pyiqa_loss import PyIQALoss
 from ext_metrics.pyiqa_metric import pyiqa_metric
 from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degradations import DEGRADATION_REGISTRY
-from ext_models.degrader import Degrader
 
 DELETE: dict[str, dict] = {'_delete_': {'type': 'boolean'}}
+NONE = {'type': 'null'}  # of keys that a section does not read: ~ takes out what the file of another model has
 _OURS = ('basicsr', 'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')
-_LR_MULT = {
-    'description': 'Factors on the learning rate by layer.',
-    'type': ['object', 'null'],
-    'additionalProperties': {'type': 'number', 'minimum': 0},
-}
-_NUMBER = {'type': 'number', 'minimum': 0, 'maximum': 1, 'description': 'Learning rate.'}
-_MILESTONES = {'type': 'array', 'items': {'type': 'integer', 'minimum': 1}, 'uniqueItems': True}
 
 
 def registered(registry: Any) -> dict[str, Any]:
@@ -47,7 +40,7 @@ def option_schema() -> dict:
     for sections in every.values():
         for name, keys in sections.items():
             merged.setdefault(name, {}).update({key: p for key, p in keys.items() if key not in merged.get(name, {})})
-    train = _section(merged['train'])
+    train = _read(merged['train'])
     for key in train['properties']:
         if key.endswith('_opt'):
             train['properties'][key] |= {'$ref': '#/$defs/loss'}
@@ -55,15 +48,15 @@ def option_schema() -> dict:
             train['properties'][key] |= {'$ref': '#/$defs/optimizer'}
     train['properties']['losses']['additionalProperties'] = {'$ref': '#/$defs/loss'}
     train['properties']['scheduler'] |= {'$ref': '#/$defs/scheduler'}
-    train['properties']['augment'] |= _called(BatchAugmentation)
-    train['properties']['nonfinite'] |= _called(declared.NonFinite)
-    val, logger = _section(merged['val']), _section(merged['logger'])
+    train['properties']['augment'] |= _read(parameters_of(BatchAugmentation), NONE)
+    train['properties']['nonfinite'] |= _read(parameters_of(declared.NonFinite), NONE)
+    val, logger = _read(merged['val']), _read(merged['logger'])
     val['properties']['metrics'] |= {
         'anyOf': [{'type': 'object'}, {'type': 'null'}],
         'properties': DELETE,
         'additionalProperties': {'$ref': '#/$defs/metric'},
     }
-    logger['properties']['wandb'] |= _called(declared.Wandb)
+    logger['properties']['wandb'] |= _read(parameters_of(declared.Wandb), NONE)
     datasets = {
         'properties': DELETE,
         'patternProperties': {r'^(train|(val|test)(_.*)?)$': {'$ref': '#/$defs/dataset'}},
@@ -77,9 +70,9 @@ def option_schema() -> dict:
     top['model_type'] = {'description': 'The training procedure.', 'enum': list(models)}
     top['datasets'] |= datasets
     top |= {'train': top['train'] | train, 'val': top['val'] | val, 'logger': top['logger'] | logger}
-    top['path'] |= _section(merged['path'])
-    top['dist_params'] |= _called(declared.DistParams)
-    top['custom_imports'] |= _called(declared.CustomImports)
+    top['path'] |= _read(merged['path'])
+    top['dist_params'] |= _read(parameters_of(declared.DistParams), NONE)
+    top['custom_imports'] |= _read(parameters_of(declared.CustomImports), NONE)
     top['_base_'] = {
         'description': 'Option files that this one inherits, relative to it. Sections are merged key by key.',
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
@@ -102,16 +95,17 @@ def option_schema() -> dict:
             },
         ],
         '$defs': {
-            'network': _networks(networks),
-            'loss': _or_pyiqa(_kind('loss', {name: _called(v) for name, v in losses.items()}), _called(PyIQALoss)),
-            'degradation': _degradations(networks),
-            'dataset': _kind('dataset', {name: _dataset(value) for name, value in kinds.items()}),
+            # of spandrel's networks, of networks as degradations and of pyiqa's metrics the check says the rest
+            'network': _kind('network', networks, also=NETWORKS),
+            'degradation': _kind('degradation', registered(DEGRADATION_REGISTRY), degradation_keys, also=networks),
+            'loss': _or_pyiqa(_kind('loss', losses), _called(PyIQALoss)),
             'metric': _or_pyiqa(
-                _kind('metric', {name: _metric(value) for name, value in registered(METRIC_REGISTRY).items()}),
-                _metric(pyiqa_metric, 'name'),
+                _kind('metric', registered(METRIC_REGISTRY), metric_keys),
+                _called(pyiqa_metric, lambda target: {k: p for k, p in metric_keys(target).items() if k != 'name'}),
             ),
-            'optimizer': _kind('optimizer', {name: _optimizer(value) for name, value in optimizers.items()}, True),
-            'scheduler': _kind('schedule', {name: _schedule(value) for name, value in sorted(plans.items())}),
+            'dataset': _kind('dataset', kinds, _dataset_keys),
+            'optimizer': _kind('optimizer', optimizers, optimizer_keys),
+            'scheduler': _kind('schedule', dict(sorted(plans.items())), schedule_keys),
             'whole_network': _complete({name: parameters_of(value) for name, value in networks.items()}),
             'whole_loss': _complete({name: parameters_of(value) for name, value in losses.items()}),
             'whole_dataset': _complete({name: declared.dataset_keys(value, False)[0] for name, value in kinds.items()}),
@@ -127,28 +121,20 @@ def _property(parameter: Parameter) -> dict:
     return found
 
 
-def _section(keys: Mapping[str, Parameter]) -> dict:
-    return {'properties': {**{key: _property(parameter) for key, parameter in keys.items()}, **DELETE}}
+def _read(keys: Mapping[str, Parameter], others: bool | dict = True) -> dict:
+    """A section of these keys."""
+    properties = {**{key: _property(parameter) for key, parameter in keys.items()}, **DELETE}
+    return {'properties': properties, **({} if others is True else {'additionalProperties': others})}
 
 
-def _closed(keys: Mapping[str, dict], text: str = '') -> dict:
-    described = {'description': text} if text else {}
-    return {**described, 'properties': {'type': {}, **DELETE, **keys}, 'additionalProperties': False}
-
-
-def _called(target: Callable, given: tuple = (), more: dict | None = None) -> dict:
+def _called(target: Callable, keys_of: Callable = parameters_of, others: bool | dict = False) -> dict:
     """The section of a class or function that gets it as arguments."""
-    keys = {name: _property(parameter) for name, parameter in parameters_of(target).items() if name not in given}
-    return _closed({**keys, **(more or {})}, summary_of(target))
-
-
-def _metric(target: Callable, *given: str) -> dict:
-    runners = {key: _property(parameter) for key, parameter in parameters_of(declared.Metric).items()}
-    return _called(target, (*METRIC_GIVEN, *given), runners)
+    said = {'description': summary_of(target)} if summary_of(target) else {}
+    return said | _read({'type': ANYTHING, **keys_of(target)}, others)
 
 
 def _or_pyiqa(found: dict, then: dict) -> dict:
-    """Also the names of pyiqa, about which the check says the rest."""
+    """Also the names of pyiqa."""
     theirs = {'type': 'string', 'pattern': r'^pyiqa\.'}
     said, names = (found['properties']['type'].pop(key) for key in ('description', 'enum'))
     found['properties']['type'] = {'description': said, 'anyOf': [{'enum': names}, theirs]}
@@ -156,42 +142,14 @@ def _or_pyiqa(found: dict, then: dict) -> dict:
     return found
 
 
-def _networks(networks: Mapping[str, Callable]) -> dict:
-    """Those of BasicSR and ours with their arguments; spandrel's by name, about which the check says the rest."""
-    found = _kind('network', {name: _called(value) for name, value in networks.items()})
-    found['properties']['type']['enum'] += NETWORKS
-    return found
-
-
-def _degradations(networks: Mapping[str, Callable]) -> dict:
-    """A degradation with the degrader's keys, or a network, about which the check says the rest."""
-    more = {key: _property(parameter) for key, parameter in parameters_of(Degrader.Options).items()}
-    own = {name: _called(value, ('scale',), more) for name, value in registered(DEGRADATION_REGISTRY).items()}
-    found = _kind('degradation', own)
-    found['properties']['type']['enum'] += networks
-    return found
-
-
-def _optimizer(target: Callable) -> dict:
-    return _called(target, ('params',), {'lr': _NUMBER, 'lr_mult': _LR_MULT})
-
-
-def _schedule(target: Callable) -> dict:
-    more = {'milestones': _MILESTONES} if 'milestones' in parameters_of(target) else None
-    return _called(target, ('optimizer',), more)
-
-
-def _dataset(kind: type) -> dict:
+def _dataset_keys(kind: type) -> dict[str, Parameter]:
     known, _ = declared.dataset_keys(kind, True)
+    if 'io_backend' in known:
+        backends = {'properties': {'type': {'enum': sorted(FileClient._backends)}}}
+        known['io_backend'] = known['io_backend']._replace(schema=known['io_backend'].schema | backends)
     unread = {} if kind.__module__.startswith('basicsr.') else {'enum': [None, '{}']}
     known = {**{key: Parameter(unread, None, '') for key in sorted(declared.UNREAD_IN_DATASETS)}, **known}
-    keys = {key: _property(parameter) for key, parameter in known.items() if key not in LAUNCHER_DATASETS}
-    if 'io_backend' in keys:
-        keys['io_backend'] |= {'properties': {'type': {'enum': sorted(FileClient._backends)}}}
-    closed = _closed({**keys, 'use_shuffle': {}}, summary_of(kind))
-    if declared.is_open(kind):
-        del closed['additionalProperties']
-    return closed
+    return {key: p for key, p in known.items() if key not in LAUNCHER_DATASETS} | {'use_shuffle': ANYTHING}
 
 
 # ---------------------------------------------------------------------- conditions
@@ -199,13 +157,17 @@ def _if(key: str, value: str, then: dict) -> dict:
     return {'if': {'properties': {key: {'const': value}}, 'required': [key]}, 'then': then}
 
 
-def _kind(what: str, parts: Mapping[str, dict], is_open: bool = False) -> dict:
+def _kind(what: str, parts: Mapping[str, Any], keys_of: Callable = parameters_of, also: Iterable = ()) -> dict:
     """A section with a type: if the type is this, then its keys are these."""
-    names: dict = {'type': 'string', 'examples': list(parts)} if is_open else {'enum': list(parts)}
+    names: dict = {'enum': [*parts, *also]}
+    if what == 'optimizer':  # a package may have others
+        names = {'type': 'string', 'examples': list(parts)}
+    others = {name: declared.is_open(kind) or NONE for name, kind in parts.items()} if what == 'dataset' else {}
+    then = {name: _called(target, keys_of, others.get(name, False)) for name, target in parts.items()}
     return {
         'type': ['object', 'null'],
         'properties': {'type': {'description': f'The {what}.', **names}},
-        'allOf': [_if('type', name, then) for name, then in parts.items()],
+        'allOf': [_if('type', name, part) for name, part in then.items()],
     }
 
 
@@ -221,12 +183,12 @@ def _complete(parts: Mapping[str, Mapping[str, Parameter]]) -> dict:
 
 
 def _allowed(sections: Mapping[str, Mapping[str, Parameter]], merged: Mapping[str, Mapping[str, Parameter]]) -> dict:
-    """The keys of a model's file; those of other models may be ~."""
+    """The keys of a model's file; others may be ~, and those of other models are known."""
 
     def keys_of(name: str) -> dict:
-        others = {key: {'type': 'null'} for key in sorted(merged[name].keys() - sections[name].keys())}
-        names = sorted({*merged[name], *DELETE, *(['_base_'] if not name else [])})
-        return {'propertyNames': {'enum': names}, 'properties': others}
+        own = {*sections[name], *DELETE, *(['_base_'] if not name else [])}
+        known = {key: {} if key in own else NONE for key in sorted({*merged[name], *own})}
+        return {'properties': known, 'additionalProperties': NONE}
 
     top = keys_of('')
     top['properties'] |= {name: keys_of(name) for name in ('train', 'val', 'logger', 'path')}

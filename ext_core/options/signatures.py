@@ -50,6 +50,9 @@ class Parameter(NamedTuple):
         return self.default is NEEDED
 
 
+ANYTHING = Parameter({}, None, '')
+
+
 @cache
 def parameters_of(target: Callable) -> dict[str, Parameter]:
     """The parameters of a class or function; where a class takes ``**kwargs``, those of its bases too."""
@@ -102,7 +105,7 @@ def of_hint(hint: Any) -> dict:
                 choices = [c | part if c.get('type') in ('integer', 'number') else c for c in schema.get('anyOf', ())]
                 schema = {'anyOf': choices} if choices else schema | part
         return schema
-    if hint in _BASIC:
+    if origin is None and hint in _BASIC:
         return {'type': _BASIC[hint]}
     if origin is typing.Literal:
         return {'enum': list(arguments)}

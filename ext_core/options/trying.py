@@ -31,7 +31,8 @@ from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
 from ext_core.options import datasets
 from ext_core.options.image_folders import lq_sizes
-from ext_core.options.problems import Problem, section
+from ext_core.options.keys import Component
+from ext_core.options.problems import Problem, is_number, section
 from ext_models.degrader import Degrader
 from ext_models.registries import look_up
 from ext_models.sides import MULTIPLES
@@ -58,27 +59,39 @@ def undisturbed() -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------- alone
-def trial(where: str, make: Callable | None, arguments: dict) -> Iterator[Problem]:
-    """What a component says against its arguments, or lacks (such as weights), when it is built; None is not tried."""
-    if make is None:
-        return
+def trial(opt: dict, part: Component) -> Iterator[Problem]:
+    """What a component says against its arguments, or lacks (such as weights), when it is built.
+
+    BasicSR's PerceptualLoss is not tried: it would download weights.
+    """
+    target, arguments = part.target, part.arguments
     try:
-        make(**{name: value for name, value in arguments.items() if name != 'type'})
+        if part.kind == 'loss' and not issubclass(target, PerceptualLoss):
+            build(target, arguments)
+        elif part.kind == 'optimizer':  # over one number, for two steps: some need what a training does not give them
+            with torch.device('cpu'):
+                built = target([nn.Parameter(torch.zeros(1))], **arguments)
+                for _ in range(2):
+                    built.param_groups[0]['params'][0].grad = torch.zeros(1)
+                    built.step()
+        elif part.kind == 'schedule':
+            total = section(opt, 'train').get('total_iter')
+            defaults = {'total_iter': total} if 'total_iter' in part.known else {}  # as the model has it
+            _walk_schedule(target, defaults | arguments, total)
+        elif part.kind == 'metric' and hasattr(target, 'check_ready'):
+            target.check_ready(**{key: value for key, value in arguments.items() if key != 'better'})
+        elif part.kind == 'degradation':
+            degrader(opt)
     except UserError as error:
-        yield Problem(where, str(error))
+        yield Problem(part.where, str(error))
     except Exception as error:  # whatever it raises, it would raise again after the folders are made
-        yield Problem(where, refusal(arguments.get('type'), error))
+        yield Problem(part.where, refusal(part.options.get('type'), error))
 
 
 def refusal(name: Any, error: Exception) -> str:
     """The message of a component: its own refusal, or an error that it did not foresee."""
     own = isinstance(error, ValueError | AssertionError | OSError)
     return f'{name}: {error}' if own else f'{name} fails with these options: {type(error).__name__}: {error}'
-
-
-def loss_maker(loss: type) -> Callable | None:
-    """What builds a loss; None for BasicSR's PerceptualLoss, which would download weights."""
-    return None if issubclass(loss, PerceptualLoss) else lambda **arguments: build(loss, arguments)
 
 
 def build(make: Callable, arguments: dict) -> Any:
@@ -150,38 +163,23 @@ def _bounded() -> Iterator[None]:
         hook.remove()
 
 
-def optimizer_steps(optimizer: Callable) -> Callable[..., None]:
-    """Build an optimizer over one number and step twice: some need what a training loop does not give them."""
-
-    def steps(**arguments: Any) -> None:
-        with torch.device('cpu'):
-            built = optimizer([nn.Parameter(torch.zeros(1))], **arguments)
-            for _ in range(2):
-                built.param_groups[0]['params'][0].grad = torch.zeros(1)
-                built.step()
-
-    return steps
-
-
-def schedule_steps(schedule: Callable, total_iter: float) -> Callable[..., None]:
-    """Build a schedule and take its first steps and, by a jump, its last ones: some end before the training does."""
-
-    def steps(**arguments: Any) -> None:
+def _walk_schedule(schedule: Callable, arguments: dict, total_iter: Any) -> None:
+    """Take a schedule's first steps and, by a jump, its last ones: some end before the training does."""
+    if not is_number(total_iter):
+        return
+    with torch.device('cpu'):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        built = schedule(optimizer, **arguments)
         if schedule.__name__ == 'CosineAnnealingRestartLR' and sum(arguments['periods']) < total_iter:
             raise UserError(
                 f'its periods {arguments["periods"]} end before train:total_iter {total_iter}. Lengthen the last one.'
             )
-        with torch.device('cpu'):
-            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-            built = schedule(optimizer, **arguments)
-            optimizer.step()
+        optimizer.step()
+        built.step()
+        built.step()
+        if total_iter > 4:
+            built.last_epoch = int(total_iter) - 2  # the loop steps before every iteration but the first
             built.step()
-            built.step()
-            if total_iter > 4:
-                built.last_epoch = int(total_iter) - 2  # the loop steps before every iteration but the first
-                built.step()
-
-    return steps
 
 
 def degrader(opt: dict) -> Degrader:

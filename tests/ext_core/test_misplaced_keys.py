@@ -51,12 +51,7 @@ def sections(opt: dict) -> dict[str, set[str]]:
     for phase in opt['datasets']:
         dataset = look_up(DATASET_REGISTRY, opt['datasets'][phase]['type'])
         found[f'datasets:{phase}'] = {*dataset_keys(dataset, phase == 'train')[0]} - LAUNCHER_DATASETS
-    for where, _, target, given in keys.components(opt):
-        found[where] = {'type', *parameters_of(target)} - {*given}
-        if where.startswith('val:metrics:'):
-            found[where] |= {*parameters_of(Metric)}
-        if where.startswith('train:optim_') and model.__name__ == 'GANSRModel':
-            found[where].add('lr_mult')
+    found |= {part.where: {'type', *part.known} for part in keys.components(opt)}
     if model.__name__ == 'GANSRModel':
         found['train:augment'] = {*parameters_of(BatchAugmentation)}
         found['train:nonfinite'] = {*parameters_of(NonFinite)}
@@ -70,7 +65,7 @@ def values(opt: dict) -> dict[str, object]:
     forms = [*model_keys(model).values(), *map(parameters_of, (Metric, BatchAugmentation, NonFinite))]
     for data_opt in opt['datasets'].values():
         forms.append(dataset_keys(look_up(DATASET_REGISTRY, data_opt['type']), True)[0])
-    forms += [parameters_of(target) for _, _, target, _ in keys.components(opt)]
+    forms += [part.known for part in keys.components(opt)]
     forms.append(parameters_of(torch.compile))
     found: dict[str, object] = {'type': 'Adam', 'lr_mult': {'x': 0.1}}
     kinds = (1, 32, 0.5, True, 'x', [1], ['x'], {'type': 'x'}, {'x': {'type': 'x'}})

@@ -53,7 +53,7 @@ def test_only_the_optional_one_is_no_problem_where_it_cannot_run(data, picky):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'optional': 'yes'}, "val:metrics:picky:optional must be true or false, but is 'yes'."),
+        ({'optional': 'yes'}, "val:metrics:picky:optional must be true or false, but is the text 'yes'."),
         ({'crop_boder': 4}, 'val:metrics:picky:crop_boder: calculate_picky has no such argument.'),
         ({'type': 'calculate_piky'}, "val:metrics:picky:type: there is no metric 'calculate_piky'."),
     ],

@@ -152,13 +152,14 @@ def test_without_cuda_what_needs_it_is_switched_off(monkeypatch):
     assert opt['datasets']['train']['prefetch_mode'] is None
 
 
-@pytest.mark.parametrize('value', [-1, 'gpu', None])
+@pytest.mark.parametrize('value', [-1, 'gpu', None, False])
 def test_without_cuda_nonsense_is_left_to_the_check(monkeypatch, value):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     _, opt = resolve(
         ROOT / 'options' / 'train_rrdb_psnr.yml', '--force_yml', f'num_gpu={"~" if value is None else value}'
     )
     assert opt['num_gpu'] == value
+    assert type(opt['num_gpu']) is type(value)
 
 
 def test_with_cuda_the_file_is_taken_as_it_is(monkeypatch):

@@ -127,6 +127,16 @@ def test_a_first_look_says_nothing_of_what_the_check_takes(tmp_path, text):
     assert first_look_at(tmp_path, text) == []
 
 
+@pytest.mark.parametrize(
+    'text', ['suffix: ~', 'val_freq: ~', 'train: {val_freq: ~}', 'datasets: {train: {dataroot_real_lq: ~}}']
+)
+def test_null_takes_out_what_another_file_has_here_as_in_the_check(validator, text):
+    opt = options.load(ROOT / 'options' / 'train_mask_esrgan.yml')
+    merged = options.merge(opt, yaml_safe.parse(text))
+    assert faults(validator, merged) == []
+    assert not any('unknown key' in str(problem) for problem in find_problems(merged | OF_A_RUN, True))
+
+
 def test_a_first_look_leaves_out_what_the_command_line_sets(tmp_path):
     text = 'train: {total_iter: lots, total_itre: 3}'
     assert len(first_look_at(tmp_path, text, ('train:total',))) == 2
