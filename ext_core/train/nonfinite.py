@@ -15,6 +15,7 @@ from torch import Tensor
 from ext_core.atomic import atomic_save, atomic_write_text
 from ext_core.errors import UserError
 from ext_core.options.declared import NonFinite
+from ext_core.train.checkpoint import on_cpu
 from ext_core.train.models import networks_of
 from ext_core.train.undo import UndoCopy
 from ext_models.precision import StepGradients
@@ -254,7 +255,7 @@ def write_batch(root: Path, rank: int, number: int, batch: Mapping[str, Any], re
     try:
         folder.mkdir(parents=True)
         atomic_write_text(json.dumps(_readable(report), indent=1), folder / 'report.json')
-        atomic_save({'batch': _plain(batch), 'report': _plain(report)}, folder / 'batch.pt')
+        atomic_save(on_cpu({'batch': batch, 'report': report}), folder / 'batch.pt')
         for key, images in batch.items():
             if isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3):
                 for index, image in enumerate(images.detach().float().cpu().nan_to_num(0.0, 1.0, 0.0)):
@@ -265,23 +266,8 @@ def write_batch(root: Path, rank: int, number: int, batch: Mapping[str, Any], re
     return folder
 
 
-def _plain(value: Any) -> Any:
-    """What a safe load accepts, the tensors exact."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _readable(value: Any) -> Any:
     """JSON has no NaN: as text."""
     if isinstance(value, Mapping):
-        return {str(key): _readable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_readable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
+        return {key: _readable(item) for key, item in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,6 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,18 @@ class Trainer:
             if self.validation_due:  # of the run that ended while it validated
                 self.validate()
                 self.save()
-            with self._progress() as bar, contextlib.closing(self):
+            # a progress line where a person is watching; in a pipe or a file BasicSR's log lines do
+            shown = sys.stderr.isatty() and self.opt['rank'] == 0
+            bar = tqdm(
+                total=self.total_iter,
+                initial=self.iteration,
+                unit='it',
+                dynamic_ncols=True,
+                smoothing=0.05,
+                desc=str(self.opt['name'])[:24],
+                disable=not shown,
+            )
+            with logging_redirect_tqdm(loggers=[self.logger] if shown else []), bar, contextlib.closing(self):
                 received = self._loop(stop, bar) if trained else None
             if received is not None:
                 if self.saved_at != self.iteration:
@@ -130,22 +140,6 @@ class Trainer:
             if trained:
                 self.save()  # once more, now that the state can say that this is done and how good it was
         return 0
-
-    @contextlib.contextmanager
-    def _progress(self) -> Iterator[tqdm]:
-        """A progress line with the time left where a person is watching; in a pipe or a file BasicSR's log lines do."""
-        shown = sys.stderr.isatty() and self.opt['rank'] == 0
-        bar = tqdm(
-            total=self.total_iter,
-            initial=self.iteration,
-            unit='it',
-            dynamic_ncols=True,
-            smoothing=0.05,
-            desc=str(self.opt['name'])[:24],
-            disable=not shown,
-        )
-        with logging_redirect_tqdm(loggers=[self.logger] if shown else []), bar:
-            yield bar
 
     def _loop(self, stop: StopSignal, bar: tqdm) -> int | None:
         ahead = self.iteration > self.begun_at  # by first_step
@@ -309,13 +303,48 @@ class Trainer:
         self._write(self._state(validation_due))
 
     def _state(self, validation_due: bool) -> dict:
-        """What a training state holds, as it is now. Called on all ranks."""
+        """What a training state holds, as it is now: BasicSR's entries, and what they lack in ``ext``. Called on all
+        ranks."""
+        own = rng_state(), self.batches.samples.bad
+        ranks: list = [own]
+        step_states: list = []  # what the next step depends on, on the CPU: of each process, on the first one
+        if hasattr(self.model, 'step_state'):
+            step_states = [on_cpu(self.model.step_state())]
+        if self.opt['dist']:
+            ranks = [None] * self.opt['world_size']
+            torch.distributed.all_gather_object(ranks, own)
+            if step_states:
+                (mine,) = step_states
+                step_states = [None] * self.opt['world_size']
+                # not to all, as the pool of a RealESRGANModel is large
+                torch.distributed.gather_object(mine, step_states if self.opt['rank'] == 0 else None)
+        bad = sorted({index for _, indices in ranks for index in indices})
+        self.batches.samples.expect_bad(bad)  # one budget for all processes
+        precision = getattr(self.model, 'precision', None)
+        best = {  # without NumPy's numbers, which a safe load of the state would refuse
+            dataset: {
+                metric: {'better': result['better'], 'val': float(result['val']), 'iter': int(result['iter'])}
+                for metric, result in results.items()
+            }
+            for dataset, results in getattr(self.model, 'best_metric_results', {}).items()
+        }
+        extra = {
+            'manual_seed': self.opt['manual_seed'],
+            'batches_in_epoch': self.batches.batches_in_epoch,
+            'bad_samples': bad,
+            'validated_at': self.validated_at,
+            'nonfinite': self.finite.state_dict(),
+            'rng': [generators for generators, _ in ranks],
+            'scaler': precision.scaler.state_dict() if precision else {},
+            'model': step_states,
+            'best': best,
+        }
         return {
             'epoch': self.batches.epoch,
             'iter': self.iteration,
             'optimizers': [optimizer.state_dict() for optimizer in self.model.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.model.schedulers],
-            'ext': self._extra_state() | ({'validation_due': True} if validation_due else {}),
+            'ext': extra | ({'validation_due': True} if validation_due else {}),
         }
 
     def _write(self, state: dict) -> None:
@@ -343,43 +372,6 @@ class Trainer:
                 file = self.models / f'{label}_{name}.pth'
                 written[file] = atomic_save({key: on_cpu(net.state_dict()) for key, net in nets.items()}, file)
         return written
-
-    def _extra_state(self) -> dict:
-        """What BasicSR's training state lacks, as it is now. Called on all ranks when a state is saved."""
-        own = rng_state(), self.batches.samples.bad
-        ranks: list = [own]
-        step_states: list = []  # what the next step depends on, on the CPU: of each process, on the first one
-        if hasattr(self.model, 'step_state'):
-            step_states = [on_cpu(self.model.step_state())]
-        if self.opt['dist']:
-            ranks = [None] * self.opt['world_size']
-            torch.distributed.all_gather_object(ranks, own)
-            if step_states:
-                (mine,) = step_states
-                step_states = [None] * self.opt['world_size']
-                # not to all, as the pool of a RealESRGANModel is large
-                torch.distributed.gather_object(mine, step_states if self.opt['rank'] == 0 else None)
-        bad = sorted({index for _, indices in ranks for index in indices})
-        self.batches.samples.expect_bad(bad)  # one budget for all processes
-        precision = getattr(self.model, 'precision', None)
-        best = {  # without NumPy's numbers, which a safe load of the state would refuse
-            dataset: {
-                metric: {'better': result['better'], 'val': float(result['val']), 'iter': int(result['iter'])}
-                for metric, result in results.items()
-            }
-            for dataset, results in getattr(self.model, 'best_metric_results', {}).items()
-        }
-        return {
-            'manual_seed': self.opt['manual_seed'],
-            'batches_in_epoch': self.batches.batches_in_epoch,
-            'bad_samples': bad,
-            'validated_at': self.validated_at,
-            'nonfinite': self.finite.state_dict(),
-            'rng': [generators for generators, _ in ranks],
-            'scaler': precision.scaler.state_dict() if precision else {},
-            'model': step_states,
-            'best': best,
-        }
 
     def resume(self, state: dict) -> None:
         """Continue from a training state.
