@@ -48,7 +48,7 @@ def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> I
         yield from _mistakes(value, parts[schema['$ref'].rpartition('/')[2]], parts, path)
     for part in schema.get('allOf', ()):
         yield from _mistakes(value, part, parts, path)
-    if 'if' in schema and _is(value, schema['if']):
+    if 'if' in schema and fits(value, schema['if']):
         yield from _mistakes(value, schema.get('then', {}), parts, path)
     own = {k: v for k, v in schema.items() if k in ('type', 'anyOf', 'enum') or not isinstance(value, dict)}
     if not fits(value, own):
@@ -69,17 +69,3 @@ def _mistakes(value: Any, schema: dict, parts: dict, path: tuple[str, ...]) -> I
         elif inner is not None or patterns or isinstance(further, dict):
             for part in [inner] if inner is not None else patterns or [further]:
                 yield from _mistakes(element, part, parts, (*path, key))
-
-
-def _is(value: Any, condition: dict) -> bool:
-    """Whether a value meets a condition of ``schema.py``: of a kind, with keys, of these values."""
-    if 'not' in condition:
-        return not _is(value, condition['not'])
-    if 'const' in condition and value != condition['const']:
-        return False
-    if 'required' in condition and not (isinstance(value, dict) and value.keys() >= set(condition['required'])):
-        return False
-    properties = condition.get('properties', {}) if isinstance(value, dict) else {}
-    return fits(value, {k: v for k, v in condition.items() if k in ('type', 'pattern')}) and all(
-        _is(value[key], part) for key, part in properties.items() if key in value
-    )

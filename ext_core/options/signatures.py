@@ -132,9 +132,12 @@ def of_hint(hint: Any) -> dict:
 
 # ---------------------------------------------------------------------- values
 def fits(value: Any, schema: dict) -> bool:
-    """Whether a value is what a schema of this module describes."""
-    if 'enum' in schema:
-        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in schema['enum'])
+    """Whether a value is what a schema of this module describes, or a condition of ``schema.py``."""
+    if 'not' in schema:
+        return not fits(value, schema['not'])
+    choices = [schema['const']] if 'const' in schema else schema.get('enum')
+    if choices is not None:
+        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
     if 'anyOf' in schema:
         return any(fits(value, part) for part in schema['anyOf'])
     if schema.get('type') is not None and not _kinds_of(value) & _names(schema):
@@ -143,7 +146,9 @@ def fits(value: Any, schema: dict) -> bool:
         parts = schema.get('prefixItems') or [schema.get('items', {})] * len(value)
         return len(value) == len(parts) and all(fits(one, part) for one, part in zip(value, parts, strict=True))
     if isinstance(value, dict):
-        return all(fits(one, schema.get('additionalProperties', {})) for one in value.values())
+        own, others = schema.get('properties', {}), schema.get('additionalProperties', {})
+        complete = value.keys() >= set(schema.get('required', ()))
+        return complete and all(fits(one, own.get(key, others)) for key, one in value.items())
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (
             value >= schema.get('minimum', value)

@@ -388,31 +388,19 @@ def _refused_for_size(opt: dict, phase: str, shape: tuple) -> Problem | None:
 def _passed(opt: dict, key: str, phase: str, kind: str, shape: tuple) -> tuple[Problem | None, tuple | None]:
     """What a network says against images; and the shape that it makes of them."""
     options = opt[key]
+    kind_of_net, training = look_up(ARCH_REGISTRY, options['type']), phase == 'train'
     try:
-        return None, _shape_made(options, shape, phase == 'train')
-    except Exception as error:
-        where = f'images of datasets:{phase} ({kind}, {" x ".join(map(str, shape))})'
-        return Problem(key, f'{options["type"]} cannot take the {where}: {type(error).__name__}: {error}'), None
-
-
-_shapes: dict[tuple[str, tuple], tuple | None] = {}  # section and images: what was made of them
-
-
-def _shape_made(options: dict, shape: tuple, training: bool) -> tuple | None:
-    key = repr(options), (training, *shape)
-    if key not in _shapes:
-        kind = look_up(ARCH_REGISTRY, options['type'])
-        net = network(kind, options).train(training)
+        net = network(kind_of_net, options).train(training)
         try:
             made = _forward(net, shape, 'meta' if _is_light(net) else 'cpu')
         except Exception:  # not every operation can do without numbers
             with torch.device('cpu'):
-                net = kind(**{k: v for k, v in options.items() if k != 'type'}).train(training)
+                net = kind_of_net(**{k: v for k, v in options.items() if k != 'type'}).train(training)
             made = _forward(net, shape, 'cpu')
-        if len(_shapes) >= _KEPT:
-            _shapes.clear()
-        _shapes[key] = tuple(made.shape[1:]) if torch.is_tensor(made) else None
-    return _shapes[key]
+        return None, tuple(made.shape[1:]) if torch.is_tensor(made) else None
+    except Exception as error:
+        where = f'images of datasets:{phase} ({kind}, {" x ".join(map(str, shape))})'
+        return Problem(key, f'{options["type"]} cannot take the {where}: {type(error).__name__}: {error}'), None
 
 
 def _forward(net: nn.Module, shape: tuple, device: str) -> Any:
