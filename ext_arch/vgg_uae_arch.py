@@ -144,7 +144,7 @@ class VGGUAE(nn.Module):
         for level, tap in zip(self.levels, reversed(self.taps), strict=True):
             x = level(x, features[tap])
         with torch.autocast(x.device.type, enabled=False):
-            return self.last(x.to(self.last[0].weight.dtype))
+            return self.last(x.to(torch.promote_types(x.dtype, torch.float32)))
 
     def _load_from_state_dict(self, state_dict, prefix, *args: Any) -> None:
         saved = state_dict.get(f'{prefix}encoder_sha256')
