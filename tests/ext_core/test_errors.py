@@ -56,7 +56,7 @@ def test_a_component_that_calls_with_nonsense_is_a_mistake():
 
 
 def test_of_a_workers_error_its_own_words_are_told():
-    error = raised(lambda: list(DataLoader(NamedErrorDataset(Broken()), num_workers=1)))
+    error = raised(lambda: list(DataLoader(NamedErrorDataset(Broken()), num_workers=1, multiprocessing_context='fork')))
     told = 'Evaluation images sample 0 cannot be used: ValueError: torn. Replace or delete them.'
     assert 'Traceback' in str(error)
     assert refusal(error) == told
