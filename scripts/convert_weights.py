@@ -4,32 +4,42 @@ Examples:
     python scripts/convert_weights.py experiments/train_esrgan esrgan.safetensors
     python scripts/convert_weights.py RRDB_ESRGAN_x4_old_arch.pth esrgan_for_basicsr.pth
     python scripts/convert_weights.py net_g_latest.pth small.safetensors --half --options options/test_edsr.yml
+    python scripts/convert_weights.py experiments/train_esrgan softer.pth --mix experiments/train_rrdb_psnr 0.2
 
 The input is a .pth or .safetensors file, or the folder of an experiment. A .pth output holds the weights under
 'params', where BasicSR finds them. A .safetensors output also tells the network, its scale and how it was trained; it
 names no paths. docs/export.md says which tools open what.
+
+--mix is ESRGAN's network interpolation: between a GAN and the network that it started from, artefacts and detail fade
+together.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.atomic import atomic_save
-from ext_core.errors import exit_status
+from ext_core.errors import UserError, exit_status
 from ext_core.networks.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
+from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.registration import register_quietly
 
 
 def convert(args: argparse.Namespace) -> None:
     opened = opened_input(args, ('.pth', '.safetensors'))
+    if args.mix:
+        mix(opened, args)
     weights = weights_of(opened, args.half)
     foreign = opened.source == 'spandrel'
     if args.output.suffix.lower() == '.pth':
         atomic_save({'params': weights}, args.output)  # where BasicSR looks first
     else:
         metadata = None if foreign else metadata_of(opened)
+        if metadata and args.mix:  # what was measured was another network
+            metadata = dataclasses.replace(metadata, iteration=None, metrics={})
         if metadata and args.note:
             metadata.extra['note'] = args.note
         save_safetensors(weights, metadata, args.output)
@@ -41,10 +51,36 @@ def convert(args: argparse.Namespace) -> None:
         print('network of BasicSR name an option file with its network_g and scale: --options.')
 
 
+def mix(opened: GeneratorFile, args: argparse.Namespace) -> None:
+    """Move the weights towards those of the generator that ``--mix`` names.
+
+    Raises:
+        UserError: If the share is not in [0, 1], or the generator cannot be opened or is another network.
+    """
+    name, text = args.mix
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise UserError(f'--mix: the share of {name} must be a number from 0 to 1, but is {text}.')
+    other = open_generator(Path(name), options=args.options, scale=args.scale, key=args.key)
+    ours, theirs = opened.net.state_dict(), other.net.state_dict()
+    if {key: value.shape for key, value in ours.items()} != {key: value.shape for key, value in theirs.items()}:
+        raise UserError(
+            f'--mix: {other.path} is another network ({other.type}) than {opened.path} ({opened.type}), or has other '
+            'sizes. Mix a network with the one it started from.'
+        )
+    for key, value in ours.items():
+        if value.is_floating_point():
+            value.lerp_(theirs[key], share)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, '.pth or .safetensors')
     parser.add_argument('--half', action='store_true', help='write float16')
+    parser.add_argument('--mix', nargs=2, metavar=('OTHER', 'SHARE'), help='that share of the weights of OTHER instead')
     parser.add_argument('--note', metavar='TEXT', help='what it is, and what may be done with it; for .safetensors')
     args = parser.parse_args(argv)
     register_quietly()

@@ -155,3 +155,23 @@ def test_weights_that_float16_cannot_hold_are_refused(experiment, tmp_path, caps
     assert 'conv_last.bias has values that float16 cannot hold' in capsys.readouterr().err
     assert not (tmp_path / 'half.pth').exists()
     assert run(experiment, tmp_path / 'half.pth') == 0
+
+
+def test_mix_is_between_both_networks(experiment, tmp_path, capsys):
+    start = saved(first('EDSR') | {'res_scale': 0.5}, tmp_path / 'start.pth', ('params_ema',))
+    mixed = tmp_path / 'mixed.safetensors'
+    options = ('--options', experiment / 'exp.yml')
+    assert run(experiment, mixed, *options, '--mix', tmp_path / 'start.pth', 0.25) == 0
+    weights = [open_generator(path).net.state_dict() for path in (experiment, mixed)]
+    for key, value in start.state_dict().items():
+        assert not torch.equal(weights[0][key], value)
+        assert torch.allclose(weights[1][key], 0.75 * weights[0][key] + 0.25 * value, atol=1e-6)
+    with safe_open(mixed, 'pt') as file:
+        assert 'basicsr_ext.metrics' not in file.metadata(), 'they were those of another network'
+    saved(first('SRCNN'), tmp_path / 'srcnn.pth')
+    for other, share, words in (('start.pth', '1.2', 'from 0 to 1'), ('start.pth', 'x', 'from 0 to 1'),
+                                ('srcnn.pth', '0.5', 'another network')):  # fmt: skip
+        target = tmp_path / 'refused.pth'
+        assert run(experiment, target, '--mix', tmp_path / other, share) == 1
+        assert words in capsys.readouterr().err
+        assert not target.exists()
