@@ -51,11 +51,12 @@ def gallery(blocks: Sequence[tuple[str, Mapping[str, np.ndarray]]], columns: int
     most = max(len(images) for _, images in blocks)
     columns = math.ceil(most / math.ceil(most / columns))
     lines = [math.ceil(len(images) / columns) for _, images in blocks]
-    size = (_TILE * columns, (_TILE + 0.5) * sum(lines) + 0.3 * len(blocks))
+    size = (_TILE * columns, (_TILE + 0.3) * sum(lines) + 0.3 * sum(title != '' for title, _ in blocks))
     figure = Figure(figsize=size, layout='constrained')
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=lines)[:, 0]
     for part, (title, images), rows in zip(parts, blocks, lines, strict=True):
-        part.suptitle(title, fontsize=10)
+        if title:
+            part.suptitle(title, fontsize=10)
         axes = part.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes:
             axis.set_axis_off()
