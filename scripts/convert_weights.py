@@ -26,6 +26,7 @@ from ext_core.errors import UserError, exit_status
 from ext_core.networks.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.registration import register_quietly
+from ext_models.weights import weights_problem
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -65,13 +66,13 @@ def mix(opened: GeneratorFile, args: argparse.Namespace) -> None:
     if not 0 <= share <= 1:
         raise UserError(f'--mix: the share of {name} must be a number from 0 to 1, but is {text}.')
     other = open_generator(Path(name), options=args.options, scale=args.scale, key=args.key)
-    ours, theirs = opened.net.state_dict(), other.net.state_dict()
-    if {key: value.shape for key, value in ours.items()} != {key: value.shape for key, value in theirs.items()}:
-        raise UserError(
-            f'--mix: {other.path} is another network ({other.type}) than {opened.path} ({opened.type}), or has other '
-            'sizes. Mix a network with the one it started from.'
-        )
-    for key, value in ours.items():
+    theirs = other.net.state_dict()
+    problem = weights_problem(
+        opened.net, theirs, str(other.path), 'g', '--mix: mix a network with the one it started from.'
+    )
+    if problem:
+        raise UserError(problem)
+    for key, value in opened.net.state_dict().items():
         if value.is_floating_point():
             value.lerp_(theirs[key], share)
 
