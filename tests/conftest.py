@@ -18,6 +18,8 @@ if multiprocessing.get_start_method() == 'forkserver':  # Python 3.14; the train
     multiprocessing.set_start_method('fork', force=True)
 register_all()
 
+from processes import narrow_vgg  # noqa: E402, which imports BasicSR
+
 
 @pytest.fixture(scope='session')
 def shared_data() -> Path:
@@ -25,6 +27,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip('needs the photographs in ../shared/data, which are not part of the project')
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def no_wide_vgg(request, monkeypatch) -> None:
+    """Except for tests marked ``wide_vgg``."""
+    if request.node.get_closest_marker('wide_vgg') is None:
+        narrow_vgg(monkeypatch)
 
 
 @pytest.fixture

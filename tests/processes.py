@@ -1,7 +1,7 @@
-"""Functions on several processes at once, joined by gloo as ``--launcher pytorch`` joins them.
+"""Functions on several processes at once: joined by gloo as ``--launcher pytorch`` joins them, or under torchrun's agent.
 
-The processes are forked from one that has imported everything once, which is quicker than torchrun by the imports of
-each. tests/test_launch.py and tests/test_elastic.py use torchrun itself.
+The processes are forked from one that has imported everything once, which is quicker than the command torchrun by the
+imports of each. tests/test_launch.py has the command itself.
 """
 
 import multiprocessing
@@ -10,21 +10,45 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher import LaunchConfig, elastic_launch
 
 from ext_core.registration import register_all
 
 register_all()
+
+from ext_arch import pretrained, vgg_uae_arch  # noqa: E402, which import BasicSR
+
 PLACES = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
+
+
+def narrow_vgg(patch: pytest.MonkeyPatch) -> None:
+    """VGG has a sixteenth of its channels, and VGGUAE a decoder that fits, so that tests are quicker."""
+    shapes = pretrained.expected_shapes
+
+    def narrow_shapes(name: str) -> dict[str, torch.Size]:
+        divisor = 1 if name == 'alexnet' else 16
+        return {
+            key: torch.Size(size if size == 3 else size // divisor for size in shape)
+            for key, shape in shapes(name).items()
+        }
+
+    patch.setattr(pretrained, 'expected_shapes', narrow_shapes)
+    patch.setattr(vgg_uae_arch, '_CHANNELS', tuple(width // 16 for width in vgg_uae_arch._CHANNELS))
 
 
 def _work(rank: int, count: int, port: int, join: bool, file: str, function: Callable, arguments: tuple) -> None:
     os.environ.update({'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count)})
     os.environ.update({'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'CUDA_VISIBLE_DEVICES': ''})
     torch.set_num_threads(1)
+    narrow_vgg(pytest.MonkeyPatch())
     try:
         if join:
             from basicsr.utils.dist_util import init_dist
@@ -39,15 +63,54 @@ def _work(rank: int, count: int, port: int, join: bool, file: str, function: Cal
     os._exit(0)
 
 
+def _server() -> Any:
+    """Where processes are forked from."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['processes'])
+    before, os.environ['PYTHONPATH'] = os.environ.get('PYTHONPATH'), os.pathsep.join(PLACES)
+    forkserver.ensure_running()
+    os.environ.pop('PYTHONPATH') if before is None else os.environ.update(PYTHONPATH=before)
+    return context
+
+
+def _agent(function: Callable, arguments: tuple, output: Path, restarts: int) -> None:
+    os.environ.update({'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'})
+    with output.open('w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    config = LaunchConfig(1, 1, 2, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=restarts,
+                          start_method='fork')  # fmt: skip
+    try:
+        elastic_launch(config, function)(*arguments)
+    except ChildFailedError as error:
+        print(error, flush=True)
+        os._exit(1)
+
+
+def under_torchrun(function: Callable[..., Any], *arguments: Any, output: Path, restarts: int = 0) -> BaseProcess:
+    """Start two processes as ``torchrun --standalone --nproc_per_node=2`` does.
+
+    Args:
+        function (Callable): A function of a module, which each of them calls with ``arguments``.
+        output (Path): File that gets what they and torchrun's agent say.
+        restarts (int): ``--max-restarts``. Default: 0.
+
+    Returns:
+        BaseProcess: The agent; ``join`` it for its ``exitcode``.
+    """
+    agent = _server().Process(target=_agent, args=(function, arguments, output, restarts))
+    output.touch()
+    agent.start()
+    return agent
+
+
 def on_processes(function: Callable[..., Any], *arguments: Any, count: int = 2, join: bool = True) -> list[Any]:
     """What ``function(rank, *arguments)``, a function of a module, gives on each of ``count`` processes.
 
     Args:
         join (bool): Let them form a group first. Default: True.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['processes'])
-    before, os.environ['PYTHONPATH'] = os.environ.get('PYTHONPATH'), os.pathsep.join(PLACES)  # for the server
+    context = _server()
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -59,7 +122,6 @@ def on_processes(function: Callable[..., Any], *arguments: Any, count: int = 2, 
         ]
         for rank in ranks:
             rank.start()
-        os.environ.pop('PYTHONPATH') if before is None else os.environ.update(PYTHONPATH=before)
         for rank in ranks:
             rank.join(timeout=240)
             rank.kill()

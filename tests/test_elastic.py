@@ -6,17 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from processes import under_torchrun
 
+from ext_core import launch
 from studies.sameness import difference
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = 'demo_train_rrdb_psnr'
-COMMAND = [
-    *(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', '--max-restarts=3'),
-    *('basicsr/train.py', '-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo'),
+ARGUMENTS = [
+    *('-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo'),
     *('--launcher', 'pytorch', '--auto_resume', '--force_yml'),
     *('network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch=4', 'datasets:train:gt_size=64'),
     *('datasets:train:num_worker_per_gpu=1', 'train:total_iter=40', 'logger:print_freq=1', 'val:val_freq=15'),
@@ -24,21 +26,17 @@ COMMAND = [
 ]
 
 
-def start(folder: Path) -> subprocess.Popen:
-    (folder / 'basicsr').mkdir(parents=True)
-    (folder / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
-    (folder / 'datasets').symlink_to(PROJECT / 'datasets')
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(PROJECT)}
-    with (folder / 'output.txt').open('w') as output:
-        return subprocess.Popen(COMMAND, cwd=folder, env=environment, stdout=output, stderr=output)
+def train(folder: Path) -> None:
+    os.chdir(PROJECT)
+    sys.exit(launch.train(folder, ARGUMENTS))
 
 
-def kill_a_process(run: subprocess.Popen, seen: Callable[[], bool]) -> None:
+def kill_a_process(run: BaseProcess, seen: Callable[[], bool]) -> None:
     """SIGKILL the second rank as soon as ``seen`` says so, on a busy machine some iterations later. The other one ends
     within 30 seconds."""
-    deadline = time.time() + 240  # on a busy machine the imports alone take a minute
+    deadline = time.time() + 240
     while not seen():
-        assert run.poll() is None
+        assert run.is_alive()
         assert time.time() < deadline
         time.sleep(0.01)
     ranks = [
@@ -57,14 +55,16 @@ def load(folder: Path, file: str) -> dict:
 
 
 def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
-    whole, disturbed = tmp_path / 'whole', tmp_path / 'disturbed'
-    calm, run = start(whole), start(disturbed)
-    output, states = disturbed / 'output.txt', disturbed / 'experiments' / NAME / 'training_states'
+    whole, disturbed, output = tmp_path / 'whole', tmp_path / 'disturbed', tmp_path / 'disturbed.txt'
+    calm = under_torchrun(train, whole, output=tmp_path / 'whole.txt')
+    run = under_torchrun(train, disturbed, output=output, restarts=3)
+    states = disturbed / 'experiments' / NAME / 'training_states'
     try:
         kill_a_process(run, lambda: 'iter:       2' in output.read_text())  # before the first checkpoint
         kill_a_process(run, lambda: output.read_text().count('Start training') == 2 and (states / '10.state').is_file())
-        assert run.wait(timeout=240) == 0, output.read_text()[-3000:]
-        assert calm.wait(timeout=240) == 0, (whole / 'output.txt').read_text()[-3000:]
+        for process in (run, calm):
+            process.join(timeout=240)
+        assert (run.exitcode, calm.exitcode) == (0, 0), output.read_text()[-3000:]
     finally:
         for process in (calm, run):
             process.terminate()  # which ends the ranks, too

@@ -10,6 +10,8 @@ import torch
 
 from ext_arch import pretrained
 
+pytestmark = pytest.mark.wide_vgg
+
 
 @pytest.fixture
 def folders(monkeypatch, tmp_path) -> list[Path]:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ext_arch.vgg_features_arch import VGGFeatures, vgg_layers
 
+pytestmark = pytest.mark.wide_vgg
+
 
 def build(layers, **options) -> VGGFeatures:
     torch.manual_seed(0)

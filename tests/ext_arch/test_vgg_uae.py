@@ -25,6 +25,7 @@ def trainable(net) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
+@pytest.mark.wide_vgg
 @pytest.mark.parametrize('vgg_type', ['vgg16', 'vgg19'])
 @pytest.mark.parametrize(('num_conv', 'count'), [(1, 8_007_235), (2, 11_141_635)])
 def test_parameters_of_the_decoder(vgg_type, num_conv, count):
@@ -33,6 +34,7 @@ def test_parameters_of_the_decoder(vgg_type, num_conv, count):
     assert trainable(net) == count
 
 
+@pytest.mark.wide_vgg
 @pytest.mark.parametrize(
     ('vgg_type', 'bottleneck', 'count'),
     [('vgg19', None, 20_024_384), ('vgg19', 'relu5_1', 12_944_960), ('vgg16', None, 14_714_688)],
@@ -102,7 +104,7 @@ def test_feature_energy_is_that_of_the_layer():
     with torch.no_grad():
         got = net(x)
         expected = (vgg(net.reconstruct(x))['relu3_1'] - vgg(x)['relu3_1']) ** 2
-    assert got.shape == (2, 256, 8, 8)
+    assert got.shape == (2, 16, 8, 8)
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-8)
 
 

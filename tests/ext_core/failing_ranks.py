@@ -1,4 +1,4 @@
-"""A process of a run that fails: ``torchrun ... failing_ranks.py SCENARIO``."""
+"""What the processes of runs do that fail."""
 
 import os
 import signal
@@ -10,11 +10,7 @@ import torch.distributed as dist
 
 from ext_core import launch
 from ext_core.errors import UserError
-from ext_core.registration import register_all
-
-register_all()
-
-from ext_core.train.stopping import StopSignal  # noqa: E402, which needs BasicSR
+from ext_core.train.stopping import StopSignal
 
 LONG = 300  # seconds; nobody waits for so long
 
@@ -55,13 +51,14 @@ def uneven_ends(rank: int) -> None:
 SCENARIOS = {function.__name__: function for function in (bug_of_one, error_of_one, error_of_all, killed, uneven_ends)}
 
 
-def job(root: Path, argv: list[str] | None) -> int:
-    dist.init_process_group('gloo')
-    SCENARIOS[sys.argv[1]](dist.get_rank())
-    return 0
+def start(scenario: str) -> None:
+    """As ``basicsr/train.py`` does."""
 
+    def job(root: Path, argv: list[str] | None) -> int:
+        dist.init_process_group('gloo')
+        SCENARIOS[scenario](dist.get_rank())
+        return 0
 
-if __name__ == '__main__':
     status = launch._run(job, Path(), None)
     print('left\n', end='', flush=True)
     sys.exit(status)

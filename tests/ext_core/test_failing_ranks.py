@@ -1,17 +1,10 @@
 """Two processes under torchrun: where one fails both end soon, and the first error is told, once."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 import failing_ranks
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', failing_ranks.__file__]
+from processes import under_torchrun
 
 
 class Outcome(NamedTuple):
@@ -23,17 +16,14 @@ class Outcome(NamedTuple):
 @pytest.fixture(scope='module')
 def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp('failing')
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-    runs, started = {}, time.monotonic()
-    for name in failing_ranks.SCENARIOS:
-        with (folder / name).open('w') as output:
-            command = [*TORCHRUN, name]
-            runs[name] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    runs = {
+        name: under_torchrun(failing_ranks.start, name, output=folder / name) for name in failing_ranks.SCENARIOS
+    }
     found = {}
     for name, run in runs.items():
-        status = run.wait(timeout=started + failing_ranks.LONG / 2 - time.monotonic())
+        run.join(timeout=failing_ranks.LONG / 2)
         ours, _, report = (folder / name).read_text().partition('Root Cause')
-        found[name] = Outcome(status, ours, report)
+        found[name] = Outcome(run.exitcode, ours, report)
     return found
 
 

@@ -10,6 +10,8 @@ from basicsr.losses import build_loss
 from ext_arch import pretrained
 from ext_metrics import lpips_metric
 
+pytestmark = pytest.mark.wide_vgg
+
 
 @pytest.fixture
 def images() -> np.ndarray:

@@ -16,6 +16,8 @@ from ext_losses import lpips_loss
 from ext_metrics import lpips_metric
 from ext_metrics.lpips_metric import calculate_lpips
 
+pytestmark = pytest.mark.wide_vgg
+
 
 @pytest.fixture(autouse=True)
 def fresh_cache():

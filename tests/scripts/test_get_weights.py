@@ -15,6 +15,8 @@ from script_loader import load_script
 
 from ext_arch import pretrained
 
+pytestmark = pytest.mark.wide_vgg
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -128,10 +128,10 @@ def test_the_same_part_of_each_image(tmp_path):
 
 
 # ---------------------------------------------------------------------- an experiment
-@pytest.fixture(scope='module')
-def energy_opt(tmp_path_factory) -> dict:
+@pytest.fixture
+def energy_opt(tmp_path) -> dict:
     """The discriminator's options; untrained VGG weights, but the same in every build."""
-    file = tmp_path_factory.mktemp('vgg') / 'random.pth'
+    file = tmp_path / 'random.pth'
     torch.manual_seed(0)
     torch.save(load_feature_weights('vgg16', 'random'), file)
     return {**ENERGY, 'weights': str(file)}
