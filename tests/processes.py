@@ -1,4 +1,4 @@
-"""Functions on several processes at once: joined by gloo as ``--launcher pytorch`` joins them, or under torchrun's agent.
+"""Functions on several processes: joined by gloo as ``--launcher pytorch`` joins them, or under torchrun's agent.
 
 The processes are forked from one that has imported everything once, which is quicker than the command torchrun by the
 imports of each. tests/test_launch.py has the command itself.
@@ -6,7 +6,9 @@ imports of each. tests/test_launch.py has the command itself.
 
 import multiprocessing
 import os
+import signal
 import socket
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -73,35 +75,51 @@ def _server() -> Any:
     return context
 
 
-def _agent(function: Callable, arguments: tuple, output: Path, restarts: int) -> None:
+def _started(function: Callable, arguments: tuple, output: Path) -> None:
+    os.setsid()
     os.environ.update({'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background ...
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ... or under nohup
     with output.open('w') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    sys.exit(function(*arguments))
+
+
+def started(function: Callable[..., int], *arguments: Any, output: Path) -> BaseProcess:
+    """Start a function of a module in a session of its own, as if it were a command.
+
+    Args:
+        function (Callable): What it returns is the exit status.
+        output (Path): File that gets what it says.
+    """
+    process = _server().Process(target=_started, args=(function, arguments, output))
+    output.touch()
+    process.start()
+    return process
+
+
+def _agent(function: Callable, arguments: tuple, restarts: int) -> int:
     config = LaunchConfig(1, 1, 2, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=restarts,
                           start_method='fork')  # fmt: skip
     try:
         elastic_launch(config, function)(*arguments)
     except ChildFailedError as error:
         print(error, flush=True)
-        os._exit(1)
+        return 1
+    return 0
 
 
 def under_torchrun(function: Callable[..., Any], *arguments: Any, output: Path, restarts: int = 0) -> BaseProcess:
-    """Start two processes as ``torchrun --standalone --nproc_per_node=2`` does.
+    """:func:`started` twice, as ``torchrun --standalone --nproc_per_node=2`` does.
 
     Args:
-        function (Callable): A function of a module, which each of them calls with ``arguments``.
-        output (Path): File that gets what they and torchrun's agent say.
         restarts (int): ``--max-restarts``. Default: 0.
 
     Returns:
-        BaseProcess: The agent; ``join`` it for its ``exitcode``.
+        BaseProcess: torchrun's agent.
     """
-    agent = _server().Process(target=_agent, args=(function, arguments, output, restarts))
-    output.touch()
-    agent.start()
-    return agent
+    return started(_agent, function, arguments, restarts, output=output)
 
 
 def on_processes(function: Callable[..., Any], *arguments: Any, count: int = 2, join: bool = True) -> list[Any]:

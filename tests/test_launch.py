@@ -1,6 +1,5 @@
 """Whole runs through the launchers: train, save, resume, stop, dry run, test, two processes."""
 
-import contextlib
 import importlib.machinery
 import os
 import signal
@@ -8,11 +7,13 @@ import subprocess
 import sys
 import time
 import types
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from basicsr.archs import build_network
+from processes import started, under_torchrun
 
 from ext_core import launch
 from ext_core.options import yaml_safe
@@ -24,7 +25,6 @@ SMALL = ['network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch
          'logger:print_freq=2', 'val:val_freq=3']  # fmt: skip
 SIZES = [entry.removeprefix('network_g:').split('=') for entry in SMALL if entry.startswith('network_g:')]
 NAME = 'demo_train_rrdb_psnr'
-TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
 
 
 @pytest.fixture
@@ -143,64 +143,30 @@ def test_testing_evaluates_trained_weights(train, tmp_path, capfd):
     assert {path.name.split('_')[0] for path in (tmp_path / 'results').rglob('*.png')} == {'chelsea', 'coffee'}
 
 
-def environment(**extra: str) -> dict:
-    return os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''} | extra
-
-
-def take_signals() -> None:
-    """Also where the tests themselves run in the background or under nohup."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
-@pytest.fixture
-def start():
-    """``start(folder, command, log)``: the real command in a copy of the launch folder, so that its experiments go
-    elsewhere, in its own group."""
-    running: list[subprocess.Popen] = []
-
-    def run(folder: Path, command: list[str], log: Path) -> subprocess.Popen:
-        (folder / 'basicsr').mkdir()
-        (folder / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
-        (folder / 'datasets').symlink_to(PROJECT / 'datasets')
-        with log.open('w') as output:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment(PYTHONPATH=str(PROJECT)),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=take_signals,
-            )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 ENDLESS = [*SMALL, 'train:total_iter=100000', 'logger:save_checkpoint_freq=100000', 'val:val_freq=100000']
 
 
-def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
+def wait_for(text: str, log: Path, process: BaseProcess) -> None:
     deadline = time.time() + 120
-    while text not in log.read_text() and process.poll() is None and time.time() < deadline:
-        time.sleep(0.2)
+    while text not in log.read_text() and process.is_alive() and time.time() < deadline:
+        time.sleep(0.05)
     assert text in log.read_text(), log.read_text()[-2000:]
 
 
+def launched(folder: Path, *arguments: str) -> int:
+    """What ``basicsr/train.py`` does, with results in ``folder``."""
+    os.chdir(PROJECT)
+    return launch.train(folder, [*PSNR, *arguments])
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])  # SIGTERM goes to torchrun's processes below
-def test_signals_save_and_end_cleanly(tmp_path, number, start):
+def test_signals_save_and_end_cleanly(tmp_path, number):
     log = tmp_path / 'output.txt'
-    entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1']
-    process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
+    process = started(launched, tmp_path, '--force_yml', *ENDLESS, 'datasets:train:num_worker_per_gpu=1', output=log)
     wait_for('iter:       4', log, process)
     os.killpg(process.pid, number)  # as a terminal does: the worker gets it too
-    assert process.wait(timeout=60) == 128 + number, log.read_text()[-2000:]
+    process.join(timeout=60)
+    assert process.exitcode == 128 + number, log.read_text()[-2000:]
     text = log.read_text()
     assert f'Stopped by {number.name}' in text
     assert 'Traceback' not in text
@@ -209,22 +175,25 @@ def test_signals_save_and_end_cleanly(tmp_path, number, start):
     assert torch.load(states[0], weights_only=True)['iter'] == int(states[0].stem)
 
 
-def test_sigterm_to_every_process_of_torchrun_saves(tmp_path, start):
+def rank(folder: Path, *arguments: str) -> None:
+    sys.exit(launched(folder, '--launcher', 'pytorch', *arguments))
+
+
+def test_sigterm_to_every_process_of_torchrun_saves(tmp_path):
     """As Slurm sends it; torchrun's agent passes it on to the ranks, which so get it twice."""
     log = tmp_path / 'output.txt'
-    command = [*TORCHRUN, 'basicsr/train.py', *PSNR, '--launcher', 'pytorch', '--force_yml', *ENDLESS]
-    process = start(tmp_path, command, log)
+    process = under_torchrun(rank, tmp_path, '--force_yml', *ENDLESS, output=log)
     wait_for('iter:       4', log, process)
     ranks = subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True).stdout.split()
     for pid in (*map(int, ranks), process.pid):
         os.kill(pid, signal.SIGTERM)
-    process.wait(timeout=60)
+    process.join(timeout=60)
     assert 'Stopped by SIGTERM' in log.read_text(), log.read_text()[-3000:]
     (state,) = (tmp_path / 'experiments' / NAME / 'training_states').glob('*.state')
     assert torch.load(state, weights_only=True)['iter'] == int(state.stem)
 
 
-def test_error_while_workers_run_ends_the_command(tmp_path, start):
+def test_error_while_workers_run_ends_the_command(tmp_path):
     """The workers, deaf to signals, must not keep the process from exiting."""
     log = tmp_path / 'output.txt'
     net = build_network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, **{key: int(size) for key, size in SIZES}})
@@ -232,8 +201,9 @@ def test_error_while_workers_run_ends_the_command(tmp_path, start):
     torch.save({'params': net.state_dict()}, tmp_path / 'infinite.pth')
     weights = f'path:pretrain_network_g={tmp_path / "infinite.pth"}'
     entries = [*ENDLESS, 'datasets:train:num_worker_per_gpu=1', weights]
-    process = start(tmp_path, [sys.executable, 'basicsr/train.py', *PSNR, '--force_yml', *entries], log)
-    assert process.wait(timeout=60) == 1, log.read_text()[-2000:]
+    process = started(launched, tmp_path, '--force_yml', *entries, output=log)
+    process.join(timeout=60)
+    assert process.exitcode == 1, log.read_text()[-2000:]
     assert 'is not finite' in log.read_text()
     assert 'Traceback' not in log.read_text()
 
@@ -243,19 +213,17 @@ def test_two_processes_train_and_resume(tmp_path):
     (tmp_path / 'basicsr').mkdir()
     (tmp_path / 'basicsr' / 'train.py').write_text((PROJECT / 'basicsr' / 'train.py').read_text())
     (tmp_path / 'datasets').symlink_to(PROJECT / 'datasets')
-    base = [*TORCHRUN, 'basicsr/train.py', *PSNR, '--launcher', 'pytorch']
-    for total, flags in ((4, []), (6, ['--auto_resume'])):
-        entries = [*SMALL, f'train:total_iter={total}', 'manual_seed=~']
-        done = subprocess.run(
-            [*base, *flags, '--force_yml', *entries],
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=str(PROJECT)),
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert 'Resuming training from epoch: 0, iter: 4' in done.stderr
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
+    arguments = [*PSNR, '--launcher', 'pytorch', '--force_yml', *SMALL, 'train:total_iter=4', 'manual_seed=~']
+    command = [*torchrun, 'basicsr/train.py', *arguments]
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(PROJECT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    output = tmp_path / 'output.txt'
+    process = under_torchrun(rank, tmp_path, '--auto_resume', '--force_yml', *SMALL, 'manual_seed=~', output=output)
+    process.join(timeout=240)
+    assert process.exitcode == 0, output.read_text()[-3000:]
+    assert 'Resuming training from epoch: 0, iter: 4' in output.read_text()
     folder = tmp_path / 'experiments' / NAME
     assert weights(folder, 6)
     seeds = {

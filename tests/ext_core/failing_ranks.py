@@ -23,10 +23,9 @@ def bug_of_one(rank: int) -> None:
 
 def error_of_one(rank: int) -> None:
     """While the other is in no collective, and has its own way with SIGTERM."""
-    if rank == 1:
-        time.sleep(1)
-        raise UserError('bad option.\nMend it.')
     with StopSignal() as stop:
+        if rank == 1:
+            raise UserError('bad option.\nMend it.')
         while not stop.received:
             time.sleep(0.1)
     dist.barrier()

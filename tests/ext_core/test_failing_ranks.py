@@ -16,9 +16,7 @@ class Outcome(NamedTuple):
 @pytest.fixture(scope='module')
 def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp('failing')
-    runs = {
-        name: under_torchrun(failing_ranks.start, name, output=folder / name) for name in failing_ranks.SCENARIOS
-    }
+    runs = {name: under_torchrun(failing_ranks.start, name, output=folder / name) for name in failing_ranks.SCENARIOS}
     found = {}
     for name, run in runs.items():
         run.join(timeout=failing_ranks.LONG / 2)
