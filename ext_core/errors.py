@@ -1,6 +1,5 @@
 """The error that a user can mend."""
 
-import argparse
 import functools
 import os
 import re
@@ -109,15 +108,3 @@ def exit_status(job: Callable[[], object], stopped: str | None = None) -> int:
         print_line(f'error: {message}')
         return 1
     return 0
-
-
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """The type of an argument of a script that is a whole number from ``least`` on, or up to ``most``."""
-
-    def number(text: str) -> int:
-        if not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
-            end = 'on' if most is None else f'to {most}'
-            raise argparse.ArgumentTypeError(f'expected a whole number from {least} {end}, but got {text!r}')
-        return int(text)
-
-    return number

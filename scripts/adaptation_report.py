@@ -10,23 +10,18 @@ reference where there are no true images.
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import torch
-
-from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
-from ext_core.networks.files import GeneratorFile
-from ext_core.options import yaml_safe
 from ext_core.registration import register_quietly
-from ext_core.use.crops import detail, gallery, strongest_window
-from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, upscale, usable_metrics
-from ext_core.use.tables import lower_is_better, mean, table_text
+
+if TYPE_CHECKING:
+    from ext_core.networks.files import GeneratorFile
 
 ROWS = 4  # images in the picture
 CROP = 96  # px of HR
@@ -35,23 +30,27 @@ LEGEND = (
     'of the mean colours and contrasts, grey levels. 0 is no gap; the last row compares two halves of the real images.'
 )
 METHODS = ('bicubic', 'stage 2')
-Images = dict[str, np.ndarray]
 
 
-# ---------------------------------------------------------------------- figures
-def super_resolution(opt: dict, opened: GeneratorFile) -> tuple[dict[str, dict], dict[str, dict], list[Images]]:
-    """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures."""
+def super_resolution(opt: dict, opened: 'GeneratorFile') -> tuple[dict[str, dict], dict[str, dict], list[dict]]:
+    """Of each validation set the mean metrics of bicubic upsampling and of stage 2; the metrics' options; pictures.
+
+    A picture is the square of an image that has the most detail.
+    """
     from basicsr.data import build_dataset
     from basicsr.utils import tensor2img
 
     from ext_core.use.adaptation_options import needs_gt, resolve
+    from ext_core.use.crops import detail, strongest_window
+    from ext_core.use.evaluation import METRICS, bicubic, measure, upscale, usable_metrics
+    from ext_core.use.tables import mean
 
     metrics, reasons = usable_metrics((opt.get('val') or {}).get('metrics') or METRICS)
     for name, reason in reasons.items():
         print(f'{name} is left out. {reason}', file=sys.stderr)
     metrics = {name: {k: v for k, v in options.items() if k != 'optional'} for name, options in metrics.items()}
     results: dict[str, dict] = {}
-    rows: list[Images] = []
+    rows: list[dict] = []
     _, complete = resolve(opt, [], Path())
     for phase, section in complete['datasets'].items():
         if not phase.startswith('val'):
@@ -69,26 +68,21 @@ def super_resolution(opt: dict, opened: GeneratorFile) -> tuple[dict[str, dict],
                 # metrics without reference take no notice of the second image
                 found = measure(images[name], images.get('HR', images[name]), opened.scale, usable)
                 for metric, value in found.items():
-                    values[name][metric].append(None if np.isnan(value) else value)
+                    values[name][metric].append(None if math.isnan(value) else value)
             if len(rows) < ROWS:
-                rows.append(cropped(images))
+                weight = detail(list(images.values())[-1])
+                size = min(CROP, *weight.shape)
+                top, left, _ = strongest_window(weight, size)
+                rows.append({name: image[top : top + size, left : left + size] for name, image in images.items()})
         means = {name: {metric: mean(v) for metric, v in of.items() if v} for name, of in values.items()}
         results[str(opt['datasets'][phase].get('name', phase))] = means
     return results, metrics, rows
 
 
-# ---------------------------------------------------------------------- picture
-def cropped(images: Images) -> Images:
-    """The square of the last image that has the most detail, of all."""
-    weight = detail(list(images.values())[-1])
-    size = min(CROP, *weight.shape)
-    top, left, _ = strongest_window(weight, size)
-    return {name: image[top : top + size, left : left + size] for name, image in images.items()}
-
-
-# ---------------------------------------------------------------------- text
 def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> str:
     """Markdown; ``heads`` are the titles of the columns that any row has."""
+    from ext_core.use.tables import table_text
+
     columns = [key for key in heads if any(key in row for row in rows.values())]
     lines = [['', *(heads[key] for key in columns)]]
     for name, row in rows.items():
@@ -99,8 +93,15 @@ def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> st
 
 def make(folder: Path) -> None:
     """Measure, and write the report into the folder."""
+    import torch
+
+    from ext_core.atomic import atomic_write_text
+    from ext_core.options import yaml_safe
     from ext_core.use.adaptation import COMMANDS
     from ext_core.use.adaptation_options import shown
+    from ext_core.use.crops import gallery
+    from ext_core.use.evaluation import load_experiment
+    from ext_core.use.tables import lower_is_better
     from ext_metrics.domain_gap import verdict
 
     first, second = (yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2))

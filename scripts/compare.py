@@ -18,17 +18,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
-import numpy as np
-
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.crops import detail, gallery, strongest_window
-from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, pairs, read, tensor_of, upscale
 
 
 def compare(args: argparse.Namespace) -> None:
+    import cv2
+    import numpy as np
     from basicsr.losses import build_loss
+
+    from ext_core.use.crops import detail, gallery, strongest_window
+    from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, pairs, read, tensor_of, upscale
 
     names = [folder.name for folder in args.experiment]
     opened = {f.name if names.count(f.name) == 1 else str(f): load_experiment(f) for f in args.experiment}

@@ -21,18 +21,36 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.atomic import atomic_save
+from ext_core.arguments import add_conversion
 from ext_core.errors import UserError, exit_status
-from ext_core.networks.export import add_arguments, metadata_of, opened_input, save_safetensors, weights_of
-from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.registration import register_quietly
-from ext_models.weights import weights_problem
 
 
 def convert(args: argparse.Namespace) -> None:
+    from ext_core.atomic import atomic_save
+    from ext_core.networks.export import metadata_of, opened_input, save_safetensors, weights_of
+    from ext_core.networks.files import open_generator
+    from ext_models.weights import weights_problem
+
     opened = opened_input(args, ('.pth', '.safetensors'))
     if args.mix:
-        mix(opened, args)
+        name, number = args.mix
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1
+        if not 0 <= share <= 1:
+            raise UserError(f'--mix: the share of {name} must be a number from 0 to 1, but is {number}.')
+        other = open_generator(Path(name), options=args.options, scale=args.scale, key=args.key)
+        theirs = other.net.state_dict()
+        problem = weights_problem(
+            opened.net, theirs, str(other.path), 'g', '--mix: mix a network with the one it started from.'
+        )
+        if problem:
+            raise UserError(problem)
+        for key, value in opened.net.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(theirs[key], share)
     weights = weights_of(opened, args.half)
     foreign = opened.source == 'spandrel'
     if args.output.suffix.lower() == '.pth':
@@ -44,42 +62,17 @@ def convert(args: argparse.Namespace) -> None:
         if metadata and args.note:
             metadata.extra['note'] = args.note
         save_safetensors(weights, metadata, args.output)
-    key = f"'{opened.key}' of " if opened.key else ''
+    whose = f"'{opened.key}' of " if opened.key else ''
     kind = f'{opened.type}, scale {opened.scale}, {len(weights)} tensors in {"float16" if args.half else "float32"}'
-    print(f'{key}{opened.path} -> {args.output}: {kind}')
+    print(f'{whose}{opened.path} -> {args.output}: {kind}')
     if foreign:
         print('Only spandrel knew what network this is: the weights have its names, and there is no metadata. For a')
         print('network of BasicSR name an option file with its network_g and scale: --options.')
 
 
-def mix(opened: GeneratorFile, args: argparse.Namespace) -> None:
-    """Move the weights towards those of the generator that ``--mix`` names.
-
-    Raises:
-        UserError: If the share is not in [0, 1], or the generator cannot be opened or is another network.
-    """
-    name, text = args.mix
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise UserError(f'--mix: the share of {name} must be a number from 0 to 1, but is {text}.')
-    other = open_generator(Path(name), options=args.options, scale=args.scale, key=args.key)
-    theirs = other.net.state_dict()
-    problem = weights_problem(
-        opened.net, theirs, str(other.path), 'g', '--mix: mix a network with the one it started from.'
-    )
-    if problem:
-        raise UserError(problem)
-    for key, value in opened.net.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(theirs[key], share)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, '.pth or .safetensors')
+    add_conversion(parser, '.pth or .safetensors')
     parser.add_argument('--half', action='store_true', help='write float16')
     parser.add_argument('--mix', nargs=2, metavar=('OTHER', 'SHARE'), help='that share of the weights of OTHER instead')
     parser.add_argument('--note', metavar='TEXT', help='what it is, and what may be done with it; for .safetensors')

@@ -31,16 +31,11 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_models.degrading import degraded, in_levels, noisy
 
 if TYPE_CHECKING:
-    from ext_core.networks.files import GeneratorFile
+    from torch import Tensor
 
 COLUMNS = {
     'mmd': 'MMD^2',
@@ -57,9 +52,11 @@ SEEN_NOISE = 1.0  # grey levels
 FEWEST_REAL = 2  # images, so that they have two halves
 
 
-# ---------------------------------------------------------------------- images
-def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
+def stored_images(root: Path, limit: int) -> 'Iterator[Tensor]':
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
+    import numpy as np
+    import torch
+
     from ext_core.use.hr_sources import pictures_of, read_picture
     from ext_data.decoding import ImageError
 
@@ -73,22 +70,13 @@ def stored_images(root: Path, limit: int) -> Iterator[Tensor]:
         yield torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255)
 
 
-def degrade(hr: Tensor, scale: int, degrader: 'GeneratorFile | None') -> Tensor:
-    """LR image of an HR image, rounded to 8 bits as LR files are; bicubic where there is no network."""
-    from ext_arch.resize import bicubic_downscale
-
-    height, width = (side // scale * scale for side in hr.shape[-2:])
-    hr = hr[None, :, :height, :width]
-    if degrader is None:
-        return in_levels(bicubic_downscale(hr, scale))[0]
-    train = (degrader.options or {}).get('train') or {}
-    lr = degraded(degrader.net, hr.to(next(degrader.net.parameters()).device), scale)
-    return in_levels(noisy(lr, train.get('noise') or 0, train.get('shot_noise') or 0))[0].cpu()
-
-
-def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
+def collect(args: argparse.Namespace) -> 'dict[str, list[Tensor]]':
     """The sets to compare with the real one, by the names of their rows."""
+    import torch
+
+    from ext_arch.resize import bicubic_downscale
     from ext_core.use.evaluation import load_experiment
+    from ext_models.degrading import degraded, in_levels, noisy
 
     sets: dict[str, list[Tensor]] = {}
     if args.hr:
@@ -101,12 +89,21 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
         (scale,) = scales
         rows = {'bicubic': None, **degraders}
         sets = {name: [] for name in rows}
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
         for opened in degraders.values():
-            opened.net.to('cuda' if torch.cuda.is_available() else 'cpu')
+            opened.net.to(device)
         torch.manual_seed(0)
         for hr in stored_images(args.hr, args.images):  # HR images are large: one at a time
+            height, width = (side // scale * scale for side in hr.shape[-2:])
+            hr = hr[None, :, :height, :width]
             for name, degrader in rows.items():
-                sets[name].append(degrade(hr, scale, degrader))
+                if degrader is None:
+                    lr = bicubic_downscale(hr, scale)
+                else:
+                    train = (degrader.options or {}).get('train') or {}
+                    lr = degraded(degrader.net, hr.to(device), scale)
+                    lr = noisy(lr, train.get('noise') or 0, train.get('shot_noise') or 0)
+                sets[name].append(in_levels(lr)[0].cpu())  # rounded to 8 bits as LR files are
     elif args.experiment:
         raise UserError('--experiment needs --hr, the images to put through the network.')
     sets |= {str(root): list(stored_images(root, args.images)) for root in args.lr}
@@ -115,30 +112,9 @@ def collect(args: argparse.Namespace) -> dict[str, list[Tensor]]:
     return sets
 
 
-# ---------------------------------------------------------------------- figures
-def measure(images: list[Tensor], real: list[Tensor], permutations: int) -> dict[str, float]:
-    """The table's row of a set."""
-    from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance
-    from ext_metrics.noise_level import noise_level
-
-    mmd, p = mmd_test(images, real, permutations)
-    spectrum_db, top_band_db = spectrum_distance(images, real)
-    colour, colour_std = colour_distance(images, real)
-    values = (mmd, p, spectrum_db, top_band_db, colour, colour_std, *noise_level(images))
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def table(results: dict[str, dict[str, float]]) -> str:
-    width = max(map(len, results)) + 2
-    lines = [' ' * width + ''.join(f'{column:>10}' for column in COLUMNS.values())]
-    for name, row in results.items():
-        figures = [f'{value:{"10.5f" if column == "mmd" else "10.3f"}}' for column, value in row.items()]
-        lines.append(f'{name:{width}}' + ''.join(figures))
-    return '\n'.join(lines)
-
-
-def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
+def draw(sets: 'dict[str, list[Tensor]]', output: Path) -> None:
     """Mean power spectra of all sets, and each less that of the last one, the real images."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     from ext_metrics.domain_gap import common_crop, mean_spectrum
@@ -164,9 +140,9 @@ def draw(sets: dict[str, list[Tensor]], output: Path) -> None:
     figure.savefig(output, dpi=110)
 
 
-# ---------------------------------------------------------------------- command line
 def run(args: argparse.Namespace) -> None:
-    from ext_metrics.domain_gap import verdict
+    from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance, verdict
+    from ext_metrics.noise_level import noise_level
 
     if args.images < 1 or args.permutations < 1:
         raise UserError('--images and --permutations must be 1 or more.')
@@ -174,9 +150,16 @@ def run(args: argparse.Namespace) -> None:
     if len(real) < FEWEST_REAL:
         raise UserError(f'--real: {args.real} must hold at least {FEWEST_REAL} images.')
     sets = collect(args)
-    results = {name: measure(images, real, args.permutations) for name, images in sets.items()}
-    results[FLOOR_ROW] = measure(real[::2], real[1::2], args.permutations)
-    print(table(results))
+    compared = {name: (images, real) for name, images in sets.items()} | {FLOOR_ROW: (real[::2], real[1::2])}
+    results: dict[str, dict[str, float]] = {}
+    space = max(map(len, compared)) + 2
+    for name, pair in compared.items():
+        distances = (*mmd_test(*pair, args.permutations), *spectrum_distance(*pair), *colour_distance(*pair))
+        results[name] = dict(zip(COLUMNS, (*distances, *noise_level(pair[0])), strict=True))
+    print(' ' * space + ''.join(f'{column:>10}' for column in COLUMNS.values()))
+    for name, row in results.items():
+        figures = (f'{value:{"10.5f" if column == "mmd" else "10.3f"}}' for column, value in row.items())
+        print(f'{name:{space}}' + ''.join(figures))
     if 'bicubic' in results:
         print('\n' + verdict({name: row['spectrum_db'] for name, row in results.items()}))
         own = [

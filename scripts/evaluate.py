@@ -17,26 +17,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.atomic import atomic_write_text
-from ext_core.errors import UserError, exit_status, whole
+from ext_core.arguments import named_folders, whole
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.benchmark import OUR_METRICS, Benchmark, default_processes, metrics_of
-from ext_core.use.benchmark_results import Crop, Report, page, pieces_of, require_crop, write
-from ext_core.use.cost import costs
-from ext_core.use.crops import gallery
-from ext_core.use.evaluation import named_folders
-from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, Upscaler, read_set, require_names, upscaler_of
+
+METRICS = ('psnr', 'ssim', 'niqe', 'lpips', 'pi')
 
 
-def crop_of(text: str) -> Crop:
-    """``SIZE`` or ``X,Y,SIZE`` of the command line."""
+def crop_of(text: str) -> tuple[int, tuple[int, int] | None]:
+    """Size and corner of ``SIZE`` or ``X,Y,SIZE`` of the command line."""
     try:
         *corner, size = map(int, text.split(','))
         if size < 1 or len(corner) not in (0, 2) or min(corner, default=0) < 0:
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f'expected SIZE or X,Y,SIZE in pixels, but got {text!r}') from None
-    return Crop(size, (corner[0], corner[1]) if corner else None)
+    return size, (corner[0], corner[1]) if corner else None
 
 
 def rounds_of(text: str) -> int:
@@ -49,8 +45,17 @@ def rounds_of(text: str) -> int:
 def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     import torch
 
+    from ext_core.atomic import atomic_write_text
+    from ext_core.use.benchmark import Benchmark, default_processes, metrics_of
+    from ext_core.use.benchmark_results import Crop, Report, page, pieces_of, require_crop, write
+    from ext_core.use.cost import costs
+    from ext_core.use.crops import gallery
+    from ext_core.use.methods import Bicubic, LiteratureBicubic, Nearest, Upscaler, read_set, require_names, upscaler_of
+
+    processes, threads = default_processes()
+    processes, threads = args.processes or processes, args.threads_per_process or threads
     # everything that a user gave is looked at before anything is measured
-    torch.set_num_threads(args.threads_per_process)
+    torch.set_num_threads(threads)
     if args.border is not None and args.border < 0:
         raise UserError('--border must not be negative.')
     require_names([name for name, _ in args.sets], 'set')
@@ -60,7 +65,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     if args.literature and args.rgb:
         raise UserError('--literature is a figure of luminance. Leave out --rgb.')
     sets = [read_set(name, folders) for name, folders in args.sets]
-    crop = require_crop(args.crop, sets)
+    crop = require_crop(Crop(*args.crop) if args.crop else None, sets)
     upscalers: list[Upscaler] = [Bicubic('bicubic'), Nearest('nearest')]
     if args.literature:
         upscalers.insert(1, LiteratureBicubic('bicubic_literature'))
@@ -74,7 +79,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'--output {args.output} cannot be made: {error}') from error
-    benchmark.run(args.processes, args.threads_per_process)
+    benchmark.run(processes, threads)
     report = Report(benchmark, costs(benchmark, args.rounds), left_out)
     print(write(report, args.output, command))
     pieces = pieces_of(report, crop, args.pictures)
@@ -89,12 +94,11 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    processes, threads = default_processes()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--set', nargs='+', type=named_folders, required=True, metavar='NAME=GT:LQ', dest='sets')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR')
     parser.add_argument('--method', nargs='+', default=[], metavar='[NAME=]SOURCE', dest='methods')
-    parser.add_argument('--metrics', nargs='+', default=list(OUR_METRICS), metavar='NAME', help=' '.join(OUR_METRICS))
+    parser.add_argument('--metrics', nargs='+', default=METRICS, metavar='NAME', help=' '.join(METRICS))
     parser.add_argument('--rgb', action='store_true', help='PSNR and SSIM on RGB instead of luminance')
     parser.add_argument('--border', type=int, metavar='N', help='pixels left out at each side; default: the scale')
     parser.add_argument(
@@ -103,8 +107,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
     parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
     parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
-    parser.add_argument('--processes', type=whole(1), default=processes, help=f'images at a time, here: {processes}')
-    parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
+    parser.add_argument(
+        '--processes', type=whole(1), help='images at a time; default: one for each GPU, else for every two cores'
+    )
+    parser.add_argument(
+        '--threads-per-process',
+        type=whole(1),
+        metavar='N',
+        help='default: the cores, divided by the default of --processes',
+    )
     args = parser.parse_args(argv)
     register_quietly()
     command = ['python', 'scripts/evaluate.py', *(sys.argv[1:] if argv is None else argv)]

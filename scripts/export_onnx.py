@@ -16,32 +16,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.atomic import atomic_write_bytes
+from ext_core.arguments import add_conversion
 from ext_core.errors import UserError, exit_status
-from ext_core.networks import onnx_export
-from ext_core.networks.export import add_arguments, metadata_of, opened_input
 from ext_core.registration import register_quietly
-from ext_core.use.evaluation import read
 
+OPSETS = range(13, 21)
 TOLERANCES = {False: 1e-4, True: 0.01}  # of float32 and float16; one of 256 grey levels is 0.004
 REGIONS = {'astronaut': (0, 160, 96, 132), 'chelsea': (60, 96, 60, 84), 'coffee': (100, 204, 120, 48)}  # y, x, h, w
 
 
-def photographs(files: list[Path] | None) -> list:
-    """Names and images, RGB in [0, 1]: the files, or parts of photographs that scikit-image carries."""
-    if files:
-        return [(str(path), read(path)[..., ::-1] / 255) for path in files]
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise UserError('There are no photographs. Give --images, or: pip install scikit-image') from error
-    return [(name, getattr(data, name)()[y : y + h, x : x + w] / 255) for name, (y, x, h, w) in REGIONS.items()]
-
-
 def export(args: argparse.Namespace) -> None:
+    from ext_core.atomic import atomic_write_bytes
+    from ext_core.networks import onnx_export
+    from ext_core.networks.export import metadata_of, opened_input
+    from ext_core.use.evaluation import read
+
     opened = opened_input(args, ('.onnx',))
     tolerance = TOLERANCES[args.half] if args.tolerance is None else args.tolerance
-    images = photographs(args.images)
+    if args.images:
+        images = [(str(path), read(path)[..., ::-1] / 255) for path in args.images]  # RGB in [0, 1]
+    else:  # parts of photographs that scikit-image carries
+        try:
+            from skimage import data
+        except ImportError as error:
+            raise UserError('There are no photographs. Give --images, or: pip install scikit-image') from error
+        images = [(name, getattr(data, name)()[y : y + h, x : x + w] / 255) for name, (y, x, h, w) in REGIONS.items()]
     metadata = None if opened.source == 'spandrel' else metadata_of(opened)
     model = onnx_export.export(opened, args.opset, args.half, metadata)
     found = onnx_export.differences(opened, model, images)
@@ -63,11 +62,9 @@ def export(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, '.onnx')
+    add_conversion(parser, '.onnx')
     parser.add_argument('--half', action='store_true', help='weights and computation in float16')
-    parser.add_argument(
-        '--opset', type=int, choices=onnx_export.OPSETS, default=17, help='of the operators; default: 17'
-    )
+    parser.add_argument('--opset', type=int, choices=OPSETS, default=17, help='of the operators; default: 17')
     parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='default: parts of three photographs')
     parser.add_argument('--tolerance', type=float, metavar='X', help='default: 1e-4, with --half 0.01')
     args = parser.parse_args(argv)

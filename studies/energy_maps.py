@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ext_core.arguments import named_folders
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.networks.files import GeneratorFile
@@ -47,7 +48,6 @@ from ext_core.use.evaluation import (
     Folders,
     image_pairs,
     load_experiment,
-    named_folders,
     read,
     tensor_of,
     upscale,

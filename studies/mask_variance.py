@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.stats import spearmanr
 
+from ext_core.arguments import named_folders
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import exit_status
 from ext_core.registration import register_quietly
-from ext_core.use.evaluation import bicubic, image_pairs, load_experiment, named_folders, read, upscale
+from ext_core.use.evaluation import bicubic, image_pairs, load_experiment, read, upscale
 
 DRAWS = 10_000
 

@@ -24,8 +24,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.arguments import named_folders, whole
 from ext_core.atomic import atomic_write_text
-from ext_core.errors import UserError, exit_status, refusal, whole
+from ext_core.errors import UserError, exit_status, refusal
 from ext_core.networks.files import GeneratorFile
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
@@ -63,8 +64,9 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--set', nargs='+', default=[], metavar='A:B=C', help='as --force_yml of training')
     parser.add_argument('--demo', action='store_true', help='shrink the recipes and run on embedded photographs')
-    folders = evaluation.named_folders
-    parser.add_argument('--test', nargs='+', type=folders, default=[], metavar='SET=GT:LQ', help='not the val sets')
+    parser.add_argument(
+        '--test', nargs='+', type=named_folders, default=[], metavar='SET=GT:LQ', help='not the val sets'
+    )
     parser.add_argument('--all-metrics', action='store_true', help='also PSNR-Y, SSIM-Y, NIQE and LPIPS at the end')
     parser.add_argument('--processes', type=whole(1), default=processes, help=f'trainings at a time, here: {processes}')
     parser.add_argument('--threads-per-process', type=whole(1), default=threads, metavar='N', help=f'here: {threads}')
@@ -254,8 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluate one experiment and write every image's metrics as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--experiment', type=Path, required=True, metavar='DIR')
-    folders = evaluation.named_folders
-    parser.add_argument('--set', nargs='+', type=folders, required=True, metavar='NAME=GT:LQ', dest='sets')
+    parser.add_argument('--set', nargs='+', type=named_folders, required=True, metavar='NAME=GT:LQ', dest='sets')
     parser.add_argument('--metrics', type=json.loads, default=evaluation.METRICS, metavar='JSON', help='as val:metrics')
     parser.add_argument('--output', type=Path, required=True, metavar='JSON')
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Help and the errors of an option file's text come without torch; registering comes without its slowest imports."""
+"""Errors of an option file's text come without torch; registering comes without its slowest imports."""
 
 import os
 import subprocess
@@ -30,9 +30,6 @@ def run(*arguments: str) -> list[str]:
 @pytest.mark.parametrize(
     ('arguments', 'status'),
     [
-        (('scripts/upscale.py', '--help'), 0),
-        (('scripts/prepare_data.py', '--help'), 0),
-        (('basicsr/train.py', '--help'), 0),
         (('basicsr/test.py', '-opt', 'missing.yml'), 1),
         (('basicsr/train.py', '-opt', 'Makefile'), 1),  # no YAML
     ],

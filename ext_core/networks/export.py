@@ -28,23 +28,8 @@ from ext_core.networks.records import figures_of, iteration_of
 _UNMARKED = ('RRDBNet', *NETWORKS)
 
 
-def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
-    """What scripts that convert a generator take: IN, OUT and how IN is to be read.
-
-    Args:
-        parser (ArgumentParser): Gets the arguments.
-        output (str): The suffixes that OUT can have, for ``--help``.
-    """
-    parser.add_argument('input', type=Path, metavar='IN', help='file, experiment, or name in generators/')
-    parser.add_argument('output', type=Path, metavar='OUT', help=output)
-    parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')
-    parser.add_argument('--scale', type=int, metavar='N', help='where neither the weights nor an option file show it')
-    parser.add_argument('--key', default='params_ema', help='of the weights in IN; default: params_ema')
-    parser.add_argument('--force', action='store_true', help='overwrite OUT')
-
-
 def opened_input(args: argparse.Namespace, suffixes: tuple[str, ...]) -> GeneratorFile:
-    """The generator that the arguments of :func:`add_arguments` name; OUT is looked at first.
+    """The generator that the arguments of :func:`ext_core.arguments.add_conversion` name; OUT is looked at first.
 
     Raises:
         UserError: If it cannot be opened, or OUT not be written.

@@ -23,7 +23,6 @@ from ext_core.networks.files import GeneratorFile
 from ext_core.networks.metadata import Metadata
 from ext_models.sides import MULTIPLES
 
-OPSETS = range(13, 21)
 DEFAULT_OPSET = 17
 INPUT, OUTPUT = 'input', 'output'
 _TRACED = 12  # px, or the next multiple that the network takes; small, since halves are slow on the CPU

@@ -1,6 +1,5 @@
 """Measure the generators of finished experiments on folders of images."""
 
-import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -148,13 +147,3 @@ def usable_metrics(metrics: Mapping[str, dict]) -> tuple[dict[str, dict], dict[s
         except (UserError, ValueError, OSError) as error:
             reasons[name] = str(error)
     return usable, reasons
-
-
-# ---------------------------------------------------------------------- command line
-def named_folders(text: str) -> tuple[str, Folders]:
-    """``NAME=GT_DIR:LQ_DIR`` of a command line."""
-    name, _, folders = text.partition('=')
-    gt, _, lq = folders.partition(':')
-    if not (name and gt and lq):
-        raise argparse.ArgumentTypeError(f'expected NAME=GT_DIR:LQ_DIR, but got {text!r}')
-    return name, (Path(gt), Path(lq))

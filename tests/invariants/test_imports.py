@@ -17,7 +17,7 @@ ORDER = (
     ('ext_models',),
     ('ext_data', 'ext_losses', 'ext_metrics'),
     ('ext_arch',),
-    ('errors', 'atomic', 'box', 'project', 'install_basicsr', 'basicsr_build', 'ext_core'),
+    ('arguments', 'errors', 'atomic', 'box', 'project', 'install_basicsr', 'basicsr_build', 'ext_core'),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
 

@@ -10,7 +10,8 @@ from finished_experiments import finished_experiment
 from script_loader import load_script
 
 from ext_core.options import yaml_safe
-from ext_core.use.crops import gallery
+from ext_core.use import crops
+from ext_core.use.evaluation import METRICS
 from ext_data.preparation.demo import ensure_demo_data
 
 compare = load_script('compare')
@@ -28,7 +29,7 @@ def experiment(tmp_path, monkeypatch) -> Path:
 
 
 def run(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setitem(compare.METRICS, 'lpips', {'type': 'calculate_psnr'})  # its weights may be absent
+    monkeypatch.setitem(METRICS, 'lpips', {'type': 'calculate_psnr'})  # its weights may be absent
     return compare.main(list(arguments))
 
 
@@ -53,7 +54,8 @@ def test_the_mask_is_shown_where_there_was_one(experiment, tmp_path, monkeypatch
     opt['train']['mask_opt'] = mask
     file.write_text(yaml_safe.dump(opt))
     shown = []
-    monkeypatch.setattr(compare, 'gallery', lambda blocks, columns: shown.extend(blocks) or gallery(blocks, columns))
+    drawn = crops.gallery
+    monkeypatch.setattr(crops, 'gallery', lambda blocks, columns: shown.extend(blocks) or drawn(blocks, columns))
     assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 0
     for _, images in shown:
         assert [*images] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
@@ -62,7 +64,7 @@ def test_the_mask_is_shown_where_there_was_one(experiment, tmp_path, monkeypatch
 def test_window_finds_the_detail():
     image = np.full((100, 120, 3), 128, np.uint8)
     image[60:80, 20:40] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
-    y, x, _ = compare.strongest_window(compare.detail(image), 24)
+    y, x, _ = crops.strongest_window(crops.detail(image), 24)
     assert y <= 60 + 4
     assert y + 24 >= 80 - 4
     assert x <= 20 + 4

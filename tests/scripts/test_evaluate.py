@@ -118,6 +118,24 @@ def test_malformed_arguments_end_with_the_usage(root, capsys, arguments):
     assert 'expected' in capsys.readouterr().err
 
 
+def test_processes_fill_the_machine_unless_they_are_given(root, monkeypatch):
+    from ext_core.use import benchmark
+
+    seen = []
+
+    def stop(self, *numbers):
+        seen.append(numbers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('torch.set_num_threads', lambda number: None)
+    monkeypatch.setattr(benchmark, 'default_processes', lambda: (3, 2))
+    monkeypatch.setattr(benchmark.Benchmark, 'run', stop)
+    command = ['--set', argument(root), '--output', str(root / 'out'), '--metrics', 'psnr']
+    for given in ([], ['--processes', '1'], ['--threads-per-process', '1']):
+        assert evaluate.main([*command, *given]) == 130
+    assert seen == [(3, 2), (1, 2), (3, 1)]
+
+
 def test_ctrl_c_keeps_what_is_done(root, monkeypatch, capsys):
     from ext_core.use.methods import Nearest
 

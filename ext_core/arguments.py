@@ -1,0 +1,41 @@
+"""Arguments that several scripts take; nothing here imports torch, so that `--help` comes at once."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an argument of a script that is a whole number from ``least`` on, or up to ``most``."""
+
+    def number(text: str) -> int:
+        if not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
+            end = 'on' if most is None else f'to {most}'
+            raise argparse.ArgumentTypeError(f'expected a whole number from {least} {end}, but got {text!r}')
+        return int(text)
+
+    return number
+
+
+def named_folders(text: str) -> tuple[str, tuple[Path, Path]]:
+    """``NAME=GT_DIR:LQ_DIR`` of a command line."""
+    name, _, folders = text.partition('=')
+    gt, _, lq = folders.partition(':')
+    if not (name and gt and lq):
+        raise argparse.ArgumentTypeError(f'expected NAME=GT_DIR:LQ_DIR, but got {text!r}')
+    return name, (Path(gt), Path(lq))
+
+
+def add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
+    """What scripts that convert a generator take: IN, OUT and how IN is to be read.
+
+    Args:
+        parser (ArgumentParser): Gets the arguments.
+        output (str): The suffixes that OUT can have, for ``--help``.
+    """
+    parser.add_argument('input', type=Path, metavar='IN', help='file, experiment, or name in generators/')
+    parser.add_argument('output', type=Path, metavar='OUT', help=output)
+    parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')
+    parser.add_argument('--scale', type=int, metavar='N', help='where neither the weights nor an option file show it')
+    parser.add_argument('--key', default='params_ema', help='of the weights in IN; default: params_ema')
+    parser.add_argument('--force', action='store_true', help='overwrite OUT')
