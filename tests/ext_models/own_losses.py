@@ -107,7 +107,7 @@ def degradation_gan(**train) -> dict:
 MODELS = {make.__name__: make for make in (supervised, gan, masked, energy, adaptation, degradation, degradation_gan)}
 
 
-def data_for(name: str, count: int = 3, size: int = 2) -> list[dict[str, Tensor]]:
+def data_for(name: str, count: int = 2, size: int = 2) -> list[dict[str, Tensor]]:
     """Batches that a model of ``MODELS`` takes."""
     if 'degradation' in name:
         return unpaired(count, size)

@@ -50,7 +50,7 @@ def option_file(folder: Path, variant: str) -> Path:
 
 
 @pytest.mark.parametrize('variant', list(VARIANTS))
-def test_resumed_run_equals_the_uninterrupted_one(variant, tmp_path, monkeypatch, fresh_logger):
+def test_resumed_run_equals_the_uninterrupted_one(variant, tmp_path, monkeypatch, fresh_logger, unchecked):
     """Resumed in the first phase, where there are two; the best values survive."""
     monkeypatch.chdir(PROJECT)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')

@@ -42,7 +42,7 @@ def recipe(tmp_path, monkeypatch) -> Path:
     return file
 
 
-def test_trains_validates_and_resumes_exactly(recipe, tmp_path, fresh_logger):
+def test_trains_validates_and_resumes_exactly(recipe, tmp_path, fresh_logger, unchecked):
     command = ['-opt', str(recipe), '--demo']
     assert launch.train(tmp_path, command) == 0
     experiment = tmp_path / 'experiments' / 'demo_train_da_stage2'

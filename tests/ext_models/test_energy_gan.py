@@ -6,8 +6,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import torchvision
 from basicsr.archs import vgg_arch
+from narrow_vgg import torchvisions_vgg
 from recipes import batches, build, options, run
 from torch import Tensor
 
@@ -29,11 +29,11 @@ SGD = {'type': 'SGD', 'lr': 0.01}
 
 
 @pytest.fixture(autouse=True)
-def one_vgg(monkeypatch):
+def one_vgg(small_vgg, monkeypatch):
     """'random' weights that are the same for every network of a test, as those of a file are."""
     torch.manual_seed(7)
-    weights = pretrained.load_feature_weights('vgg16', 'random')
-    monkeypatch.setattr(pretrained, '_random_weights', lambda name: weights)
+    weights = {name: pretrained.load_feature_weights(name, 'random') for name in ('vgg16', 'vgg19')}
+    monkeypatch.setattr(pretrained, '_random_weights', weights.get)
 
 
 def energy_gan(network_d: dict | None = None, **train):
@@ -122,8 +122,6 @@ def test_sharing_changes_rounding_only():
     ],
 )
 def test_what_cannot_be_shared_is_said(change, reason, monkeypatch):
-    if 'vgg19' in reason:
-        monkeypatch.undo()
     said: list[str] = []
     monkeypatch.setattr(logging.getLogger('basicsr'), 'info', said.append)
     model = energy_gan(**change)
@@ -132,8 +130,7 @@ def test_what_cannot_be_shared_is_said(change, reason, monkeypatch):
 
 
 def test_basicsrs_perceptual_loss_has_its_own_pass(monkeypatch):
-    vgg16 = torchvision.models.vgg16
-    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg16(weights=None))
+    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: torchvisions_vgg('vgg16'))
     of_basicsr = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'criterion': 'l1'}
     model = energy_gan(perceptual_opt=of_basicsr)
     assert model.cri_content is None

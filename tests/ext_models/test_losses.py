@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from basicsr.archs import build_network
+from basicsr.archs import build_network, vgg_arch
 from basicsr.losses import build_loss
 from basicsr.losses.loss_util import get_refined_artifact_map
+from narrow_vgg import torchvisions_vgg
 from own_losses import MODELS, data_for, degradation, gan, supervised
 from processes import on_processes
 from recipes import FEATURE, PIXEL, batches, build, options, run
@@ -21,7 +22,6 @@ LOSSES = {
     "BasicSR's": {'type': 'CharbonnierLoss', 'loss_weight': 0.3, 'eps': 1e-6},
     'low frequencies': {'type': 'LowPassL1Loss', 'loss_weight': 0.3},
     'distributions': {'type': 'MMDLoss', 'loss_weight': 0.3},
-    'own': TERM,
 }
 
 
@@ -30,7 +30,7 @@ def prefix(name: str) -> str:
 
 
 def trained(name: str, **train):
-    """The model after three iterations, and its logs."""
+    """The model after two iterations, and its logs."""
     model = build(MODELS[name](ema_decay=0.5, **train))
     return model, run(model, data_for(name))
 
@@ -52,8 +52,8 @@ def assert_same_training(one, other, renamed: dict[str, str]) -> None:
 # ---------------------------------------------------------------------- one term
 @pytest.mark.parametrize(
     'settings',
-    [{}, {'accumulate': 2}, {'amp': 'bf16'}, {'amp': 'bf16', 'accumulate': 2, 'channels_last': True}],
-    ids=lambda settings: ', '.join(settings) or 'plain',
+    [{}, {'amp': 'bf16', 'accumulate': 2, 'channels_last': True}],
+    ids=['plain', 'in halves of bf16'],
 )
 @pytest.mark.parametrize('name', MODELS)
 def test_a_further_loss_equals_the_pixel_loss_bit_for_bit(name, settings):
@@ -85,10 +85,7 @@ def test_a_loss_of_features_with_style(name, style):
 
 def test_basicsrs_perceptual_loss(monkeypatch):
     """With the random features of a VGG, since its own are a download."""
-    import torchvision
-    from basicsr.archs import vgg_arch
-
-    vgg = torchvision.models.vgg16(weights=None)
+    vgg = torchvisions_vgg('vgg16')
     monkeypatch.setattr(vgg_arch.os.path, 'exists', lambda path: False)
     monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg)
     loss = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'style_weight': 0.5}
@@ -177,7 +174,7 @@ def test_lq_is_what_a_degradation_network_made(tmp_path):
 
 # ---------------------------------------------------------------------- processes
 def of_terms(name: str, world_size: int = 1, rank: int = 0) -> dict:
-    """Three iterations on a global batch of 4."""
+    """Two iterations on a global batch of 4."""
     opt = MODELS[name](losses={'charbonnier': LOSSES["BasicSR's"], 'own': TERM}, ema_decay=0.5)
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
     model = build(opt)
@@ -232,7 +229,7 @@ def test_a_loss_with_a_memory_may_be_taken_away_or_added():
     assert (after.losses['memory'].asked, after.losses['new'].asked) == (2, 0)
 
 
-def test_a_run_that_is_stopped_and_continued_is_the_same(tmp_path, monkeypatch, fresh_logger):
+def test_a_run_that_is_stopped_and_continued_is_the_same(tmp_path, monkeypatch, fresh_logger, unchecked):
     project = Path(__file__).resolve().parents[2]
     monkeypatch.chdir(project)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
