@@ -57,6 +57,13 @@ def fresh_logger():
 
 
 @pytest.fixture
+def unchecked(monkeypatch):
+    """Runs of right options without the check of them, which takes half of a small run's time."""
+    monkeypatch.setattr('ext_core.options.check.check_options', lambda *arguments: None)
+    monkeypatch.setattr('ext_core.launch.first_look', lambda *arguments: [])
+
+
+@pytest.fixture
 def in_project(monkeypatch, fresh_logger):
     """As a command is run: in the project's folder, in a new process; and without a GPU."""
     monkeypatch.chdir(ROOT)

@@ -47,7 +47,7 @@ def start(root: Path, entries: tuple[str, ...], flags: tuple[str, ...] = ()) -> 
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, fresh_logger):
+def train(tmp_path, monkeypatch, fresh_logger, unchecked):
     """``train(root, *force_yml, flags=())`` trains below the test's folder and gives the experiment's."""
     monkeypatch.chdir(PROJECT)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')

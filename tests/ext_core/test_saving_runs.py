@@ -38,7 +38,7 @@ class Runs:
 
 
 @pytest.fixture
-def runs(tmp_path, in_project) -> Runs:
+def runs(tmp_path, in_project, unchecked) -> Runs:
     return Runs(tmp_path)
 
 
