@@ -18,7 +18,7 @@ if multiprocessing.get_start_method() == 'forkserver':  # Python 3.14; the train
     multiprocessing.set_start_method('fork', force=True)
 register_all()
 
-from processes import narrow_vgg  # noqa: E402, which imports BasicSR
+from narrow_vgg import narrow_vgg  # noqa: E402, which imports BasicSR
 
 
 @pytest.fixture(scope='session')
@@ -30,8 +30,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_wide_vgg(request, monkeypatch) -> None:
-    """Except for tests marked ``wide_vgg``."""
+def narrow(request, monkeypatch) -> None:
+    """VGGs are narrow, except in tests marked ``wide_vgg``."""
     if request.node.get_closest_marker('wide_vgg') is None:
         narrow_vgg(monkeypatch)
 

@@ -26,24 +26,9 @@ from ext_core.registration import register_all
 
 register_all()
 
-from ext_arch import pretrained, vgg_uae_arch  # noqa: E402, which import BasicSR
+from narrow_vgg import narrow_vgg  # noqa: E402, which imports BasicSR
 
 PLACES = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
-
-
-def narrow_vgg(patch: pytest.MonkeyPatch) -> None:
-    """VGG has a sixteenth of its channels, and VGGUAE a decoder that fits, so that tests are quicker."""
-    shapes = pretrained.expected_shapes
-
-    def narrow_shapes(name: str) -> dict[str, torch.Size]:
-        divisor = 1 if name == 'alexnet' else 16
-        return {
-            key: torch.Size(size if size == 3 else size // divisor for size in shape)
-            for key, shape in shapes(name).items()
-        }
-
-    patch.setattr(pretrained, 'expected_shapes', narrow_shapes)
-    patch.setattr(vgg_uae_arch, '_CHANNELS', tuple(width // 16 for width in vgg_uae_arch._CHANNELS))
 
 
 def _work(rank: int, count: int, port: int, join: bool, file: str, function: Callable, arguments: tuple) -> None:

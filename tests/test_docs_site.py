@@ -65,14 +65,12 @@ def test_the_search_needs_no_server(site):
     assert 'docs/multi_gpu' in [index['docnames'][page] for page in (found if isinstance(found, list) else [found])]
 
 
-@pytest.mark.parametrize(
-    ('page', 'said'),
-    [('[dead](a.md#three-words)', 'three-words'), ('', "a.md: WARNING: document isn't included in any toctree")],
-)
-def test_what_leads_nowhere_ends_the_build(tmp_path, capsys, page, said):
+def test_what_leads_nowhere_ends_the_build(tmp_path, capsys):
     (tmp_path / 'docs').mkdir()
     shutil.copy(PROJECT / 'docs' / 'conf.py', tmp_path / 'docs')
     (tmp_path / 'docs' / 'a.md').write_text('# A\n\n## Two words\n')
-    (tmp_path / 'docs' / 'index.md').write_text(f'# Index\n\n## Start\n\n{page}\n')
+    (tmp_path / 'docs' / 'index.md').write_text('# Index\n\n## Start\n\n[dead](a.md#three-words)\n')
     assert build(tmp_path, tmp_path / 'site') == 1
-    assert said in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'three-words' in said
+    assert "a.md: WARNING: document isn't included in any toctree" in said

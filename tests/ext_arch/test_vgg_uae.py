@@ -17,7 +17,7 @@ def build(seed: int = 0, **options):
     return build_network({'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1, **options})
 
 
-def images(height: int = 32, width: int = 32, seed: int = 1) -> Tensor:
+def images(height: int = 16, width: int = 16, seed: int = 1) -> Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -79,12 +79,13 @@ def reference(net, vgg_type: str, x: Tensor, skips=(1, 2, 3, 4), num_conv: int =
     ('vgg_type', 'options'), [('vgg16', {}), ('vgg19', {'num_conv': 2}), ('vgg16', {'skips': [2, 4], 'num_conv': 2})]
 )
 def test_energy_equals_the_reference(vgg_type, options):
-    net, x = build(vgg_type=vgg_type, **options), images(32, 48)
+    net, x = build(vgg_type=vgg_type, **options), images(16, 32)
     with torch.no_grad():
-        expected = (reference(net, vgg_type, x, **options) - (2 * x.double() - 1)) ** 2
+        reconstruction = reference(net, vgg_type, x, **options)
+        expected = (reconstruction - (2 * x.double() - 1)) ** 2
         got = net(x)
-        assert torch.allclose(net.reconstruct(x).double(), (reference(net, vgg_type, x, **options) + 1) / 2, atol=1e-4)
-    assert got.shape == (2, 3, 32, 48)
+        assert torch.allclose(net.reconstruct(x).double(), (reconstruction + 1) / 2, atol=1e-4)
+    assert got.shape == (2, 3, 16, 32)
     assert torch.allclose(got.double(), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -104,7 +105,7 @@ def test_feature_energy_is_that_of_the_layer():
     with torch.no_grad():
         got = net(x)
         expected = (vgg(net.reconstruct(x))['relu3_1'] - vgg(x)['relu3_1']) ** 2
-    assert got.shape == (2, 16, 8, 8)
+    assert got.shape == (2, 16, 4, 4)
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-8)
 
 
@@ -162,10 +163,11 @@ def test_errors_are_float32_under_autocast():
 
 
 # ---------------------------------------------------------------------- refusals
-@pytest.mark.parametrize('size', [(40, 32), (32, 8)])
-def test_sizes_that_do_not_fit_are_refused(size):
-    with pytest.raises(ValueError, match=f'multiples of 16, but got {size[0]}x{size[1]} px'):
-        build()(images(*size))
+def test_sizes_that_do_not_fit_are_refused():
+    net = build()
+    for height, width in ((40, 32), (32, 8)):
+        with pytest.raises(ValueError, match=f'multiples of 16, but got {height}x{width} px'):
+            net(images(height, width))
 
 
 @pytest.mark.parametrize(

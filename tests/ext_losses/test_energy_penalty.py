@@ -68,7 +68,7 @@ def test_double_backward_through_the_frozen_encoder(wrt, energy_space):
     net = build_network(
         {'type': 'VGGUAE', 'vgg_type': 'vgg16', 'weights': 'random', 'num_conv': 1, 'energy_space': energy_space}
     ).double()
-    x = images(size=16)[:2].requires_grad_(wrt == 'input')
+    x = images(size=16)[:1].requires_grad_(wrt == 'input')
     weights = list(net.parameters())
     direction = [torch.randn_like(weight) / weight.numel() ** 0.5 for weight in weights]
     penalty = make(wrt=wrt)

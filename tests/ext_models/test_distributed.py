@@ -1,10 +1,11 @@
 """Two processes on halves of each batch compute what one process does on the whole batch."""
 
+from unittest import mock
+
 import pytest
 import tiny_energy  # noqa: F401  # registers TinyEnergy
 import torch
 from basicsr.losses import build_loss
-from narrow_vgg import narrow_vgg
 from processes import on_processes
 from recipes import FEATURE, PIXEL, batches, build, options, run
 
@@ -47,11 +48,9 @@ def train(scenario: str, world_size: int = 1, rank: int = 0) -> dict:
         opt['network_d'] = {'type': 'TinyEnergy'}
     opt['train']['optim_g'] = opt['train']['optim_d'] = {'type': 'SGD', 'lr': 0.01}
     opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
-    with pytest.MonkeyPatch.context() as patch:
-        narrow_vgg(patch)
-        torch.manual_seed(7)
-        vgg = pretrained.load_feature_weights('vgg16', 'random')
-        patch.setattr(pretrained, '_random_weights', lambda name: vgg)  # one for both, as those of a file are
+    torch.manual_seed(7)
+    vgg = pretrained.load_feature_weights('vgg16', 'random')
+    with mock.patch.object(pretrained, '_random_weights', return_value=vgg):  # one for both, as those of a file are
         model = build(opt)
     assert (getattr(model, 'cri_content', None) is not None) == ('shared VGG' in scenario)
     share = 4 // world_size

@@ -29,7 +29,7 @@ SGD = {'type': 'SGD', 'lr': 0.01}
 
 
 @pytest.fixture(autouse=True)
-def one_vgg(small_vgg, monkeypatch):
+def one_vgg(narrow, monkeypatch):
     """'random' weights that are the same for every network of a test, as those of a file are."""
     torch.manual_seed(7)
     weights = {name: pretrained.load_feature_weights(name, 'random') for name in ('vgg16', 'vgg19')}

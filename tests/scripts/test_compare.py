@@ -1,6 +1,7 @@
 """The comparison of an experiment with bicubic upsampling, on a tiny experiment made here."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,17 @@ from ext_data.preparation.demo import ensure_demo_data
 compare = load_script('compare')
 
 
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    return ensure_demo_data(tmp_path_factory.mktemp('demo')) / 'val'
+
+
 @pytest.fixture
-def experiment(tmp_path, monkeypatch) -> Path:
+def experiment(tmp_path, data, monkeypatch) -> Path:
     """What training leaves: an option file and weights."""
     monkeypatch.chdir(tmp_path)
-    data = ensure_demo_data(tmp_path)
-    val = {'dataroot_gt': str(data / 'val' / 'gt'), 'dataroot_lq': str(data / 'val' / 'lq_x4')}
+    shutil.copytree(data, tmp_path / 'val')
+    val = {'dataroot_gt': str(tmp_path / 'val' / 'gt'), 'dataroot_lq': str(tmp_path / 'val' / 'lq_x4')}
     network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
     sections = {'train': {'mask_opt': None}, 'datasets': {'val': val}}
     return finished_experiment(tmp_path / 'experiments' / 'tiny', network, **sections)
@@ -72,7 +78,7 @@ def test_window_finds_the_detail():
 
 
 def test_missing_lr_file_is_named(experiment, tmp_path, monkeypatch, capsys):
-    low = tmp_path / 'datasets' / 'demo' / 'val' / 'lq_x4' / 'coffee.png'
+    low = tmp_path / 'val' / 'lq_x4' / 'coffee.png'
     low.unlink()
     assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 1
     assert 'coffee.png' in capsys.readouterr().err

@@ -17,7 +17,7 @@ import torch
 import torchvision
 from basicsr.archs import build_network
 from finished_experiments import finished_experiment
-from narrow_vgg import narrow_vgg, torchvisions_vgg
+from narrow_vgg import torchvisions_vgg
 from processes import on_processes
 from torch.utils.tensorboard import SummaryWriter
 
@@ -152,7 +152,6 @@ def test_gan_stability(root, capsys):
 
 
 def test_benchmarks(tmp_path, monkeypatch, capsys):
-    narrow_vgg(monkeypatch)
     monkeypatch.setattr(torchvision.models, 'vgg19', lambda weights: torchvisions_vgg('vgg19'))
     monkeypatch.setattr(benchmark_loading, 'SAMPLES', 2)
     tiny = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
