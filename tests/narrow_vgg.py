@@ -1,5 +1,6 @@
 """A VGG of a sixteenth of the channels: tests of what is done with its features are quicker."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ SHARE = 16
 WHOLE, CHANNELS = pretrained.expected_shapes, vgg_uae_arch._CHANNELS
 
 
+@functools.cache
 def narrow_shapes(name: str) -> dict[str, torch.Size]:
     """Of weights (d, c, 3, 3) and biases (d,) of fewer channels d and c; the images keep their three."""
     return {
