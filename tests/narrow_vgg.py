@@ -16,6 +16,8 @@ WHOLE, CHANNELS = pretrained.expected_shapes, vgg_uae_arch._CHANNELS
 @functools.cache
 def narrow_shapes(name: str) -> dict[str, torch.Size]:
     """Of weights (d, c, 3, 3) and biases (d,) of fewer channels d and c; the images keep their three."""
+    if name == 'alexnet':  # of LPIPS, whose weights fit the whole network
+        return WHOLE(name)
     return {
         key: torch.Size([size // SHARE if size > 3 and axis < 2 else size for axis, size in enumerate(shape)])
         for key, shape in WHOLE(name).items()

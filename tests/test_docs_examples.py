@@ -14,6 +14,8 @@ from test_docs import EXAMPLES, PROJECT, WRITTEN_BY_THE_READER
 from ext_core.options import check
 from ext_core.options import loading as options
 
+pytestmark = pytest.mark.wide_vgg
+
 TESTS = sorted(name for name in EXAMPLES if name.startswith('tests/'))
 CHECKED = ('extending.md', 'weights.md')
 OPTIONS = sorted(name for name, block in WRITTEN_BY_THE_READER.items() if block.page.name in CHECKED)
