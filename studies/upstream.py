@@ -45,7 +45,9 @@ _OURS = re.compile(rf'\b(?:{"|".join(PACKAGES)})\b')
 _DOTTED = re.compile(rf'\b((?:{"|".join(PACKAGES)})(?:\.\w+)+)')
 _PAGE = re.compile(r'(?<![\w/.-])((?:docs|scripts)/\w[\w/.]*\w|constraints\.txt)')
 # what a test cannot have there: our other packages, our fixtures, our markers
-_ONLY_HERE = re.compile(r'\b(ext_core(?:\.\w+)*|studies|shared_data|fresh_logger|pytest\.mark\.(?:data|gpu))\b')
+_ONLY_HERE = re.compile(
+    r'\b(ext_core(?:\.\w+)*|studies|shared_data|fresh_logger|pytest\.mark\.(?:data|gpu|wide_vgg))\b'
+)
 _NOT_COMPONENTS = ('io_backend', 'scheduler', 'grad_clip')  # sections whose ``type`` is no component
 
 
@@ -91,6 +93,7 @@ def components() -> dict[str, str]:
 
 def tests(exported: set[str]) -> Iterator[tuple[str, str, str | None]]:
     """(path, text, None) of every test file that can run there and of what it needs beside it; else the reason."""
+    of_all = {path.stem for path in (ROOT / 'tests').glob('*.py')} - {'conftest'}
     for package in PACKAGES:
         beside = {path.stem: path.read_text(encoding='utf-8') for path in (ROOT / 'tests' / package).glob('*.py')}
         needed: set[str] = set()
@@ -106,6 +109,8 @@ def tests(exported: set[str]) -> Iterator[tuple[str, str, str | None]]:
                     reason = reason or f'uses {found[0]}'
                 elif missing:
                     reason = reason or f'uses {missing[0]}'
+                elif helpers := sorted(used & of_all - beside.keys()):
+                    reason = reason or f'uses tests/{helpers[0]}.py'
             if reason:
                 yield f'tests/{package}/{name}.py', '', reason
             else:

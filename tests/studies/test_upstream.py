@@ -136,6 +136,8 @@ def test_the_plan_says_where_everything_goes_and_writes_nothing(exported):
         'new        tests/ext_losses/test_mask.py -> tests/test_losses/test_mask.py',
         "changed    edit of BasicSR's basicsr/data/degradations.py",
         'stays here  tests/ext_models/test_degradation_run.py: uses ext_core',
+        'stays here  tests/ext_models/test_distributed.py: uses tests/processes.py',
+        'stays here  tests/ext_arch/test_vgg_uae.py: uses pytest.mark.wide_vgg',
     ):
         assert line in exported.dry
     assert exported.first[:-1] == exported.dry[:-1]
