@@ -76,6 +76,7 @@ class Board:
         self.scalars[name] = value
 
     def add_images(self, name: str, images: Tensor, step: int) -> None:
+        assert name not in self.images, 'written twice'
         self.images[name] = images
 
 

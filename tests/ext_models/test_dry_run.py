@@ -87,10 +87,6 @@ def test_cost_of_one_iteration_on_a_gpu():
     )
 
 
-def test_a_phase_that_never_comes_is_not_tried(tried):
-    assert iterations(tried(two_phases(total_iter=900))[1]) == {'generator alone': [1, 2]}
-
-
 def test_errors_of_a_later_phase_show(tried):
     """The discriminator takes images of 128 x 128."""
     with pytest.raises(UserError, match=r"iteration 1001, of phase 'adversarial', failed on images.*\(2, 3, 64, 64\)"):

@@ -105,13 +105,6 @@ def test_content_loss_shares_the_encoders_pass(share_vgg, expected):
     assert (own is encoder) == share_vgg
 
 
-def test_sharing_changes_rounding_only():
-    shared, apart = (energy_gan(share_vgg=share, gp_opt=PENALTY, log_gradient_norms=1) for share in (True, False))
-    logs = [run(model, data(3)) for model in (shared, apart)]
-    for one, other in zip(*logs, strict=True):
-        assert one == pytest.approx(other, rel=2e-3)
-
-
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
@@ -129,30 +122,15 @@ def test_what_cannot_be_shared_is_said(change, reason, monkeypatch):
     assert np.isfinite(list(run(model, data(1))[0].values())).all()
 
 
-def test_basicsrs_perceptual_loss_has_its_own_pass(monkeypatch):
+def test_another_loss_or_other_weights_have_a_pass_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: torchvisions_vgg('vgg16'))
     of_basicsr = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'criterion': 'l1'}
-    model = energy_gan(perceptual_opt=of_basicsr)
-    assert model.cri_content is None
-    assert np.isfinite(list(run(model, data(1))[0].values())).all()
-
-
-def test_other_weights_are_not_shared(tmp_path):
     state = {name: 0.9 * value for name, value in pretrained.load_feature_weights('vgg16', 'random').items()}
     torch.save(state, tmp_path / 'other.pth')
-    model = energy_gan(perceptual_opt={**CONTENT, 'weights': str(tmp_path / 'other.pth')})
-    assert model.cri_content is None
-    assert model.cri_perceptual.vgg is not model.net_d.encoder
-
-
-def test_encoder_stays_and_is_in_no_optimizer():
-    model = energy_gan(gp_opt=PENALTY)
-    before = {name: weight.clone() for name, weight in model.net_d.encoder.state_of().items()}
-    optimized = {id(p) for group in model.optimizer_d.param_groups for p in group['params']}
-    run(model, data(2))
-    after = model.net_d.encoder.state_of()
-    assert all(torch.equal(after[name], weight) for name, weight in before.items())
-    assert optimized == {id(parameter) for parameter in model.net_d.parameters()}
+    for loss in (of_basicsr, {**CONTENT, 'weights': str(tmp_path / 'other.pth')}):
+        model = energy_gan(perceptual_opt=loss)
+        assert model.cri_content is None
+        assert np.isfinite(list(run(model, data(1))[0].values())).all()
 
 
 def test_penalty_in_every_second_iteration_weighs_twice():
@@ -227,21 +205,22 @@ def test_step_does_not_wait_for_the_device():
     assert model.get_current_log()['l_d_gp'] > 0
 
 
-@pytest.mark.parametrize('change', [{'margin': None}, {'margin': 0.5}, {'energy_reduction': 'mean'}])
-def test_forms_of_the_objective_train(change):
-    model = energy_gan(gan_opt={'type': 'EnergyGANLoss', **change}, gp_opt={**PENALTY, 'loss_weight': 100.0})
+@pytest.mark.parametrize(
+    ('network_d', 'train'),
+    [
+        ({}, {'gan_opt': {'type': 'EnergyGANLoss', 'margin': None}}),
+        ({}, {'gan_opt': {'type': 'EnergyGANLoss', 'margin': 0.5, 'energy_reduction': 'mean'}}),
+        ({'energy_space': 'feature'}, {'perceptual_opt': None}),
+    ],
+)
+def test_forms_of_the_objective_train(network_d, train):
+    model = energy_gan(network_d, gp_opt={**PENALTY, 'loss_weight': 100.0}, **train)
     before = weights(model.net_d), weights(model.net_g)
     log = run(model, data(2))[-1]
     assert np.isfinite(list(log.values())).all()
     for old, net in zip(before, (model.net_d, model.net_g), strict=True):
         assert all(not torch.equal(a, b) for a, b in zip(old, weights(net), strict=True))
-
-
-def test_feature_energy_and_generator_without_content_loss_train():
-    model = energy_gan({'energy_space': 'feature'}, gp_opt=PENALTY, perceptual_opt=None)
-    log = run(model, data(2))[-1]
-    assert np.isfinite(list(log.values())).all()
-    assert model.panels()['energy_real'].shape == (2, 1, 16, 16)
+    assert model.panels()['energy_real'].shape[2] == (16 if network_d else 32)
 
 
 # ---------------------------------------------------------------------- health
@@ -304,20 +283,10 @@ def test_crops_that_do_not_fit_are_refused_before_training(scale, crop, remedy):
         ({'gp_opt': PENALTY, 'compile': True}, 'cannot be differentiated twice'),
         ({'gp_opt': {'type': 'L1Loss'}}, "'L1Loss' takes no energies. EnergyGANModel needs EnergyGradientPenalty"),
         ({'gan_opt': {'type': 'AdversarialLoss'}}, "'AdversarialLoss' takes no energies. EnergyGANModel needs"),
-        (
-            {'autoencoder_iters': '1e3'},
-            "autoencoder_iters must be a whole number of at least 0 or ~, but is the text '1e3'",
-        ),
+        ({'autoencoder_iters': '1e3'}, 'autoencoder_iters must be a whole number of at least 0 or ~'),
         ({'autoencoder_iters': -5}, 'autoencoder_iters must be'),
         ({'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}}, 'gives no energies'),
-        ({'network_d': {**NETWORK_D, 'skips': [5]}}, 'skips must be a list of levels'),
-        ({'network_d': {**NETWORK_D, 'num_conv': True}}, 'num_conv must be a whole number'),
-        ({'network_d': {**NETWORK_D, 'vgg_type': ['vgg16']}}, 'vgg_type'),
         ({'gp_opt': {**PENALTY, 'loss_weight': -1}}, 'gp_opt: EnergyGradientPenalty: loss_weight must be 0 or more'),
-        (
-            {'gan_opt': {'type': 'EnergyGANLoss', 'loss_weight': -1}},
-            'gan_opt: EnergyGANLoss: loss_weight must be 0 or more',
-        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(train, message):

@@ -1,28 +1,15 @@
 """``train:losses``: a further loss is a term like ``pixel_opt``, whatever the model, the precision or the processes."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from basicsr.archs import build_network, vgg_arch
 from basicsr.losses import build_loss
 from basicsr.losses.loss_util import get_refined_artifact_map
-from narrow_vgg import torchvisions_vgg
-from own_losses import MODELS, data_for, degradation, gan, supervised
-from processes import on_processes
+from own_losses import MODELS, data_for, gan, supervised
 from recipes import FEATURE, PIXEL, batches, build, options, run
 from test_resumed_steps import goes_on_alike
 
-from ext_core import launch
-from ext_core.options import yaml_safe
-from studies.sameness import difference
-
 TERM = {'type': 'SquaredLoss', 'loss_weight': 0.3}
-LOSSES = {
-    "BasicSR's": {'type': 'CharbonnierLoss', 'loss_weight': 0.3, 'eps': 1e-6},
-    'low frequencies': {'type': 'LowPassL1Loss', 'loss_weight': 0.3},
-    'distributions': {'type': 'MMDLoss', 'loss_weight': 0.3},
-}
+CHARBONNIER = {'type': 'CharbonnierLoss', 'loss_weight': 0.3, 'eps': 1e-6}  # BasicSR's
 
 
 def prefix(name: str) -> str:
@@ -65,14 +52,6 @@ def test_a_further_loss_equals_the_pixel_loss_bit_for_bit(name, settings):
     assert_same_training(further, expected, {f'{prefix(name)}own': f'{prefix(name)}pix', 'grad_own': 'grad_pix'})
 
 
-@pytest.mark.parametrize('loss', LOSSES)
-@pytest.mark.parametrize('name', ['supervised', 'gan', 'degradation'])
-def test_any_loss_of_two_images(name, loss):
-    further = trained(name, losses={'further': LOSSES[loss]})
-    expected = trained(name, pixel_opt=LOSSES[loss])
-    assert_same_training(further, expected, {f'{prefix(name)}further': f'{prefix(name)}pix'})
-
-
 @pytest.mark.parametrize('style', [0.0, 0.5])
 @pytest.mark.parametrize('name', ['supervised', 'gan', 'degradation'])
 def test_a_loss_of_features_with_style(name, style):
@@ -81,16 +60,6 @@ def test_a_loss_of_features_with_style(name, style):
     assert (f'{prefix(name)}vgg_style' in further[1][0]) == bool(style)
     names = {f'{prefix(name)}vgg': f'{prefix(name)}percep', f'{prefix(name)}vgg_style': f'{prefix(name)}style'}
     assert_same_training(further, trained(name, perceptual_opt=loss), names)
-
-
-def test_basicsrs_perceptual_loss(monkeypatch):
-    """With the random features of a VGG, since its own are a download."""
-    vgg = torchvisions_vgg('vgg16')
-    monkeypatch.setattr(vgg_arch.os.path, 'exists', lambda path: False)
-    monkeypatch.setattr(vgg_arch.vgg, 'vgg16', lambda pretrained: vgg)
-    loss = {'type': 'PerceptualLoss', 'layer_weights': {'conv2_2': 1.0}, 'vgg_type': 'vgg16', 'style_weight': 0.5}
-    names = {'l_vgg': 'l_percep', 'l_vgg_style': 'l_style'}
-    assert_same_training(trained('supervised', losses={'vgg': loss}), trained('supervised', perceptual_opt=loss), names)
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -120,7 +89,7 @@ def test_two_halves_are_a_whole_and_come_after_the_pixel_loss(name):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_chunks_equal_the_whole_batch(name):
-    terms = {'own': TERM, 'charbonnier': LOSSES["BasicSR's"]}
+    terms = {'own': TERM, 'charbonnier': CHARBONNIER}
     whole, in_chunks = (trained(name, losses=terms, accumulate=parts) for parts in (1, 2))
     for log, reference in zip(in_chunks[1], whole[1], strict=True):
         for key in (f'{prefix(name)}own', f'{prefix(name)}charbonnier'):
@@ -154,60 +123,6 @@ def test_a_loss_that_names_lq_gets_the_input_of_its_chunk(name, parts):
     assert log[f'{prefix(name)}input'] == pytest.approx(sum(values).item() / parts, rel=1e-5)
 
 
-def test_lq_is_what_a_degradation_network_takes():
-    for network, attribute in (('DegradationNet', 'hr'), ('TinyFilter', 'gt')):
-        model = build(degradation(network=network, losses={'input': {'type': 'InputLoss'}}))
-        run(model, data_for('degradation', 1))
-        assert torch.equal(model.losses['input'].seen[0], getattr(model, attribute)), network
-
-
-def test_lq_is_what_a_degradation_network_made(tmp_path):
-    degrader = {'type': 'DegradationNet', 'num_feat': 4, 'scale': 4}
-    torch.save({'params': build_network(degrader).state_dict()}, tmp_path / 'net.pth')
-    opt = MODELS['adaptation'](losses={'input': {'type': 'InputLoss'}})
-    opt['network_degrade'] = degrader
-    opt['path'] = {'pretrain_network_degrade': str(tmp_path / 'net.pth'), 'ignore_resume_networks': ['network_degrade']}
-    model = build(opt)
-    run(model, [{'gt': batches(1, gt_size=32)[0]['gt']}])
-    assert torch.equal(model.losses['input'].seen[0], model.lq)
-
-
-# ---------------------------------------------------------------------- processes
-def of_terms(name: str, world_size: int = 1, rank: int = 0) -> dict:
-    """Two iterations on a global batch of 4."""
-    opt = MODELS[name](losses={'charbonnier': LOSSES["BasicSR's"], 'own': TERM}, ema_decay=0.5)
-    opt.update(dist=world_size > 1, world_size=world_size, rank=rank)
-    model = build(opt)
-    share = 4 // world_size
-    data = [
-        {key: value[rank * share : (rank + 1) * share] for key, value in batch.items()}
-        for batch in data_for(name, size=4)
-    ]
-    logs = run(model, data)
-    return {'logs': logs, 'net_g': model.get_bare_model(model.net_g).state_dict(), 'ema': model.net_g_ema.state_dict()}
-
-
-def of_terms_with_all(rank: int) -> dict:
-    return {name: of_terms(name, 2, rank) for name in MODELS}
-
-
-@pytest.fixture(scope='module')
-def two_processes() -> dict:
-    """What the first of two processes computed, by model."""
-    return on_processes(of_terms_with_all)[0]
-
-
-@pytest.mark.parametrize('name', MODELS)
-def test_two_processes_equal_one(two_processes, name):
-    got, expected = two_processes[name], of_terms(name)
-    for log, reference in zip(got['logs'], expected['logs'], strict=True):
-        for key in (f'{prefix(name)}own', f'{prefix(name)}charbonnier'):
-            assert log[key] == pytest.approx(reference[key], rel=1e-3)
-    for network in ('net_g', 'ema'):
-        for key, value in expected[network].items():
-            torch.testing.assert_close(got[network][key], value, rtol=1e-4, atol=5e-6)
-
-
 # ---------------------------------------------------------------------- resuming
 @pytest.mark.parametrize('make', [supervised, gan])
 def test_a_loss_with_a_memory_goes_on_from_its_state(make):
@@ -227,39 +142,6 @@ def test_a_loss_with_a_memory_may_be_taken_away_or_added():
     after = build(supervised(losses={'new': remembering['memory'], **remembering}))
     after.load_step_state(before.step_state())
     assert (after.losses['memory'].asked, after.losses['new'].asked) == (2, 0)
-
-
-def test_a_run_that_is_stopped_and_continued_is_the_same(tmp_path, monkeypatch, fresh_logger, unchecked):
-    project = Path(__file__).resolve().parents[2]
-    monkeypatch.chdir(project)
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    small = {
-        '_base_': str(project / 'options' / 'train_rrdb_psnr.yml'),
-        'name': 'losses',
-        'datasets': {'train': {'gt_size': 32, 'num_worker_per_gpu': 0}},
-        'network_g': {'num_feat': 4, 'num_block': 1, 'num_grow_ch': 4},
-        'train': {
-            'total_iter': 4,
-            'losses': {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}, 'own': TERM, 'none': None},
-        },
-        'val': {'val_freq': 4, 'save_img': False, 'metrics': None},
-        'logger': {'save_checkpoint_freq': 2, 'print_freq': 1},
-    }
-    file = tmp_path / 'losses.yml'
-    file.write_text(yaml_safe.dump(small))
-    command = ['-opt', str(file), '--demo']
-    assert launch.train(tmp_path, command) == 0
-    experiment = tmp_path / 'experiments' / 'demo_losses'
-    log = next(experiment.glob('*.log')).read_text()
-    assert 'l_memory: ' in log
-    assert log.count('Gradients at the generated images: l_pix ') == 1
-    files = [experiment / 'models' / 'net_g_4.pth', experiment / 'training_states' / '4.state']
-    whole = [torch.load(path, weights_only=True) for path in files]
-    assert "'asked': tensor(4.)" in str(whole[1])
-    for path in [*files, *(experiment / 'models').glob('*latest.pth')]:
-        path.unlink()
-    assert launch.train(tmp_path, [*command, '--auto_resume']) == 0
-    assert difference([torch.load(path, weights_only=True) for path in files], whole) is None
 
 
 # ---------------------------------------------------------------------- refusals

@@ -81,22 +81,16 @@ def test_images_are_written_as_seen_without_touching_the_batch(tmp_path):
     assert (image.float() / 255 - before[0].clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
 
 
-def test_gradient_alone_is_found_and_named(tmp_path):
+@pytest.mark.parametrize('clip', [{}, {'grad_clip': {'type': 'value', 'max': 0.1}}])
+def test_gradient_alone_is_found_and_named_before_clipping_hides_it(tmp_path, clip):
     data = poisoned(data_of(5), 2, value=-1)
-    trainer = trainer_on(run_options(tmp_path, None, total_iter=5, **ROOT_LOSS), data)
-    with pytest.raises(
-        UserError, match=r'Iteration 2: gradient of net_g\.\S+, net_g\.\S+ and of \d+ more is not finite'
-    ):
+    trainer = trainer_on(run_options(tmp_path, None, total_iter=5, **ROOT_LOSS, **clip), data)
+    said = r'Iteration 2: gradient of net_g\.\S+, net_g\.\S+ and of \d+ more is not finite'
+    with pytest.raises(UserError, match=said):
         trainer.run()
     report = json.loads((tmp_path / 'nonfinite' / 'iter_2_rank0' / 'report.json').read_text())
     assert math.isfinite(report['losses']['l_pix'])
     assert set(report['gradients']) == {f'net_g.{name}' for name, _ in trainer.model.net_g.named_parameters()}
-
-
-def test_infinite_gradient_is_seen_before_clipping_hides_it(tmp_path):
-    clip = {'grad_clip': {'type': 'value', 'max': 0.1}, **ROOT_LOSS}
-    with pytest.raises(UserError, match='Iteration 2: gradient of'):
-        trainer_on(run_options(tmp_path, None, total_iter=5, **clip), poisoned(data_of(5), 2, value=-1)).run()
 
 
 # ---------------------------------------------------------------------- skip
@@ -332,3 +326,25 @@ def test_curves_forget_what_a_rollback_undoes(tmp_path):
     trainer.run(mock.Mock())
     (((event, step), _),) = trainer.tb_logger.file_writer.add_event.call_args_list
     assert event.step == step == 5
+
+
+# ---------------------------------------------------------------------- beside the gradient scaler
+def overflowing(folder, data, scale: float):
+    """A training in half precision whose first steps overflow, from this scale on."""
+    trainer = trainer_on(run_options(folder, {'every': 1}, amp='fp16', **ROOT_LOSS), data)
+    scaler = trainer.model.precision.scaler
+    scaler.load_state_dict(scaler.state_dict() | {'scale': scale})
+    return trainer
+
+
+def test_overflow_that_the_scaler_skips_does_not_count(tmp_path):
+    trainer = overflowing(tmp_path, data_of(14), 2.0**127)
+    assert trainer.run() == 0
+    assert trainer.model.precision.scaler.get_scale() < 2.0**127
+    assert trainer.finite.count == 0
+
+
+def test_overflow_that_no_scale_helps_is_found(tmp_path):
+    """Gradients that are NaN whatever the scale: halved from 4 to 1, the third one counts."""
+    with pytest.raises(UserError, match='Iteration 4: gradient of'):
+        overflowing(tmp_path, poisoned(data_of(14), *range(2, 14), value=-1), 4.0).run()

@@ -20,27 +20,21 @@ def rates(groups):
     return [(group['lr'], sorted(len(p.shape) for p in group['params'])) for group in groups]
 
 
-def test_torchs_come_first():
-    assert find_optimizer('Adam') is torch.optim.Adam
-    assert {'Adam', 'SGD'} <= set(optimizer_names())
-    assert not {'Optimizer', 'lr_scheduler'} & set(optimizer_names())
-
-
 @pytest.mark.parametrize('name', ['Optimizer', 'lr_scheduler', 'Adamm', None, 3])
 def test_what_is_no_optimizer(name):
     assert find_optimizer(name) is None
 
 
-def test_others_come_from_the_package():
+def test_torchs_come_first_and_others_from_the_package(monkeypatch):
+    assert find_optimizer('Adam') is torch.optim.Adam
     pytorch_optimizer = pytest.importorskip('pytorch_optimizer', reason='pytorch_optimizer is not installed')
     assert find_optimizer('SOAP') is pytorch_optimizer.SOAP
     assert where_to_get_more() == ''
-
-
-def test_without_the_package_it_is_named(monkeypatch):
     monkeypatch.setattr(optimizers.importlib.util, 'find_spec', lambda name: None)
     assert find_optimizer('SOAP') is None
     assert 'pip install -c constraints.txt pytorch_optimizer' in where_to_get_more()
+    assert {'Adam', 'SGD'} <= set(optimizer_names())
+    assert not {'Optimizer', 'lr_scheduler'} & set(optimizer_names())
 
 
 def test_the_package_is_not_imported_for_torchs():
@@ -57,18 +51,12 @@ def test_one_rate_is_a_list_of_parameters():
     assert [p.shape for p in parameter_groups(net, 1e-3, None)] == [(2, 2), (2, 2), (2,), (2, 2), (2,)]
 
 
-def test_layers_by_whole_names():
+def test_layers_by_whole_names_of_which_the_longest_counts():
     groups = parameter_groups(network(), 0.5, {'conv1': 0.1})
     assert rates(groups) == [(0.5, [1, 1, 2, 2]), (0.05, [1, 2])]  # conv10 is another layer
-
-
-def test_the_longest_name_counts():
     groups = parameter_groups(network(), 1.0, {'body': 0.5, 'body.0.bias': 0.0})
     assert rates(groups) == [(1.0, [1, 1, 2, 2]), (0.5, [2]), (0.0, [1])]
-
-
-def test_all_layers_may_have_one():
-    net = nn.ModuleDict({'a': nn.Linear(1, 1, bias=False)})
+    net = nn.ModuleDict({'a': nn.Linear(1, 1, bias=False)})  # no layer is left over
     assert rates(parameter_groups(net, 1.0, {'a': 2})) == [(2.0, [2])]
 
 

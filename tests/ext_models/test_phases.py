@@ -48,17 +48,6 @@ def test_no_first_phase_where_both_are_switched_off():
     assert 'l_g_gan' in run(model, batches(1))[0]
 
 
-def test_objective_with_a_state_resumes_with_it():
-    """The adaptive margin is an average over iterations; networks and optimizers do not hold it."""
-    opt = options('GANSRModel', discriminator='UNetDiscriminatorSN', gan_opt={'type': 'EnergyGANLoss'}, pixel_opt=PIXEL)
-    one, other = build(opt), build(opt)
-    log = run(one, batches(3))[-1]
-    assert {'margin', 'energy_gap'} < log.keys()
-    other.load_step_state(one.step_state())
-    assert_equal(other.objective.state_dict(), one.objective.state_dict())
-    assert one.objective.state_dict()['real_weight'] > 0
-
-
 # ---------------------------------------------------------------------- total variation
 @pytest.mark.parametrize('model_type', ['ExtSRModel', 'GANSRModel'])
 def test_total_variation_is_a_loss_of_the_image_alone(model_type):

@@ -20,6 +20,7 @@ OPTIMIZERS = {
     'NAdam': {'type': 'NAdam', 'lr': 1e-3},
     'RMSprop': {'type': 'RMSprop', 'lr': 1e-3, 'momentum': 0.5, 'centered': True},
     'Adafactor': {'type': 'Adafactor', 'lr': 1e-3},
+    'SOAP': {'type': 'SOAP', 'lr': 1e-3, 'precondition_frequency': 2},  # of the package pytorch_optimizer
 }
 SCHEDULES = {
     'steps': {'type': 'MultiStepLR', 'milestones': [2, 5], 'gamma': 0.5},
@@ -95,6 +96,8 @@ def _train(model, data: list[dict], start: int, warmup: int) -> list[dict]:
 
 @pytest.mark.parametrize('optimizer', OPTIMIZERS)
 def test_optimizers(optimizer):
+    if optimizer == 'SOAP':
+        pytest.importorskip('pytorch_optimizer', reason='pytorch_optimizer is not installed')
     goes_on_alike(options('ExtSRModel', discriminator=None, pixel_opt=PIXEL, optim_g=OPTIMIZERS[optimizer]))
 
 

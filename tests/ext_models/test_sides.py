@@ -6,7 +6,7 @@ from basicsr.models import build_model
 from recipes import PIXEL, options
 
 from ext_core.use.enlarge import padded
-from ext_models.sides import continued, is_out_of_memory
+from ext_models.sides import continued
 
 NETWORKS = {
     'window': {
@@ -146,10 +146,3 @@ def test_swinir_models_own_test_goes_on_in_tiles_too():
     model.feed_data({'lq': torch.rand(1, 3, 40, 130)})
     model.test()
     assert model.output.shape[-2:] == (160, 520)
-
-
-def test_out_of_memory_is_told_from_other_errors():
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(torch.cuda.OutOfMemoryError('x'))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert not is_out_of_memory(RuntimeError('size mismatch'))
