@@ -1,7 +1,5 @@
 """Adversarial objectives against their closed forms in float64."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -88,27 +86,15 @@ def test_focal_gradients(detach, gamma, expected):
                 assert 5 * (above - below).item() / 2e-5 == pytest.approx(gradient[pair].item(), rel=1e-6)
 
 
-def test_focal_loss_keeps_gradients_of_hopeless_pairs():
+@pytest.mark.parametrize('name', ['AdversarialLoss', 'FocalRelativisticAdversarialLoss'])
+def test_hopeless_fakes_keep_their_gradient(name):
+    """Where log(sigmoid) would be cut off."""
     fake = torch.full((1, 1), -200.0, requires_grad=True)
-    loss = build_loss({'type': 'FocalRelativisticAdversarialLoss'}).generator_loss(torch.zeros(1, 1), fake)
+    loss = build_loss({'type': name}).generator_loss(torch.zeros(1, 1), fake)
     assert loss.item() == pytest.approx(200)
     assert torch.autograd.grad(loss, fake)[0].item() == pytest.approx(-1)
-
-
-def test_focal_exponent_must_not_be_negative():
     with pytest.raises(ValueError, match='gamma'):
         build_loss({'type': 'FocalRelativisticAdversarialLoss', 'gamma': -1})
-
-
-@pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss'])
-def test_equilibrium_values(name):
-    """A discriminator that knows nothing gives log 2 to every term."""
-    zeros = torch.zeros(4, 1)
-    loss = build_loss({'type': name})
-    scale = 0.5 if name.startswith('Rel') else 1.0
-    assert loss.generator_loss(zeros, zeros).item() == pytest.approx(math.log(2))
-    for part in loss.discriminator_losses(zeros, zeros).values():
-        assert part.item() == pytest.approx(scale * math.log(2))
 
 
 @pytest.mark.parametrize('name', ['AdversarialLoss', 'RelativisticAdversarialLoss', 'FocalRelativisticAdversarialLoss'])
@@ -118,11 +104,3 @@ def test_generator_gradient_reaches_the_fake_logits_only(name):
     from_real, from_fake = torch.autograd.grad(loss, (real, fake), allow_unused=True)
     assert from_real is None
     assert (from_fake < 0).all()  # raising a fake's logit lowers the generator's loss
-
-
-def test_saturated_logits_keep_a_gradient():
-    """BCE on logits stays exact where log(sigmoid) would be cut off."""
-    fake = torch.full((1, 1), -40.0, requires_grad=True)
-    loss = build_loss({'type': 'AdversarialLoss'}).generator_loss(fake.detach(), fake)
-    assert loss.item() == pytest.approx(40.0)
-    assert torch.autograd.grad(loss, fake)[0].item() == pytest.approx(-1.0)

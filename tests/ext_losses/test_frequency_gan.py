@@ -43,11 +43,6 @@ def test_generator_closed_form(gan_form, z):
     assert gradient.sum().item() == pytest.approx(0.5 * SLOPES[gan_form](z), rel=1e-12)
 
 
-def test_the_printed_form_saturates_where_the_fake_is_recognised():
-    slopes = {form: SLOPES[form](-3.0) for form in ('nonsaturating', 'minimax')}
-    assert slopes == pytest.approx({'nonsaturating': -0.953, 'minimax': -0.047}, abs=5e-4)
-
-
 @pytest.mark.parametrize('gan_form', list(VALUES))
 @pytest.mark.parametrize('z', Z)
 def test_discriminator_closed_form(gan_form, z):
@@ -101,20 +96,6 @@ def test_generator_gradient_is_confined_to_the_band(gan_form):
     coarse, fine = spectrum[..., :2, :2].abs().max(), spectrum[..., 8:, 8:].abs().max()
     assert coarse < 0.05 * fine
     assert at_image.sum((2, 3)).abs().max() < 1e-6 * at_image.abs().sum()  # of colour, nothing
-
-
-def test_brightness_changes_nothing():
-    torch.manual_seed(0)
-    net = build_network({'type': 'PatchDiscriminator', 'num_feat': 4}).double()
-    loss = make()
-    sr, gt = photograph(2, 3, 24, 24), photograph(2, 3, 24, 24, seed=1)
-    values = []
-    for shift in (0.0, 0.3):
-        fake, real = loss(sr + shift, gt)
-        values.append(loss.generator_loss(net(real), net(fake)))
-    torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=0)
-    values.append(make(pad='zero').generator_loss(net(gt), net(make(pad='zero')(sr + 0.3, gt)[0])))
-    assert not torch.isclose(values[2], values[0], rtol=1e-4)
 
 
 def test_filter_options_reach_the_filter():

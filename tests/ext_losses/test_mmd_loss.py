@@ -43,16 +43,12 @@ def test_patches_equal_unfold(size, stride):
 
 def test_default_is_high_passed_images_with_the_kernels_of_dan():
     x, y = images()
-    highpass = HighPass(kernel_size=7, sigma=1.0)
-    torch.testing.assert_close(make()(x, y), mmd2(highpass(x).flatten(1), highpass(y).flatten(1)))
-
-
-def test_options_of_the_high_pass():
-    x, y = images()
-    highpass = HighPass(kernel_size=5, sigma=1.5)
-    expected = mmd2(highpass(x).flatten(1), highpass(y).flatten(1))
-    torch.testing.assert_close(make(highpass={'kernel_size': 5, 'sigma': 1.5})(x, y), expected)
-    assert make(highpass=None)(x, y) != expected
+    for options, weight in (({'kernel_size': 7, 'sigma': 1.0}, 1.0), ({'kernel_size': 5, 'sigma': 1.5}, 3.0)):
+        highpass = HighPass(**options)
+        expected = weight * mmd2(highpass(x).flatten(1), highpass(y).flatten(1))
+        given = {} if weight == 1 else {'highpass': options, 'loss_weight': weight}
+        torch.testing.assert_close(make(**given)(x, y), expected)
+    torch.testing.assert_close(make(highpass=None)(x.flatten(1), y.flatten(1)), mmd2(x.flatten(1), y.flatten(1)))
 
 
 @pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
@@ -79,18 +75,6 @@ def test_spaces(estimator):
         expected = mmd2(samples(x), samples(y), kernel, estimator)
         assert expected.abs() > 1e-3
         torch.testing.assert_close(loss(x, y), expected, msg=lambda m, s=space: f'{s}: {m}')
-
-
-def test_weight_and_norm_form():
-    x, y = images()
-    value = make()(x, y)
-    torch.testing.assert_close(make(loss_weight=3.0)(x, y), 3 * value)
-    torch.testing.assert_close(make(loss_weight=3.0, squared=False)(x, y), 3 * (value + 1e-8).sqrt())
-    x.requires_grad_()
-    equal = make(squared=False)(x, x.detach())
-    equal.backward()
-    assert equal.item() == pytest.approx(1e-4)
-    assert x.grad.abs().max() < 1e-3
 
 
 def features(kind: str, z: np.ndarray, bandwidth: float, frequencies: np.ndarray) -> np.ndarray:
@@ -148,12 +132,15 @@ def test_gradients_of_the_1_norm_equal_finite_differences(kind):
 
 
 def test_the_gradient_of_the_1_norm_stays_where_the_others_vanish():
-    """Of means of whole images, n = 4: sign / n in each pixel, however near they are."""
+    """Of means of whole images, n = 4: sign / n in each pixel, however near they are; the 2-norm's is finite at 0."""
     x, _ = images()
     x.requires_grad_()
     for gap in (0.1, 1e-3):
         (gradient,) = torch.autograd.grad(make(norm='l1', kernel='linear', highpass=None)(x, x.detach() - gap), x)
         torch.testing.assert_close(gradient, torch.full_like(x, 0.25))
+    equal = make(squared=False)(x, x.detach())
+    assert equal.item() == pytest.approx(1e-4)
+    assert torch.autograd.grad(equal, x)[0].abs().max() < 1e-3
 
 
 def test_fixed_frequencies_leave_the_random_generator_alone():
@@ -168,12 +155,6 @@ def test_fixed_frequencies_leave_the_random_generator_alone():
     assert loss.double()(x.double(), y.double()).item() == pytest.approx(values[0].item(), rel=1e-4)
 
 
-@pytest.mark.parametrize('space', ['image', 'patch', 'pixel'])
-def test_equal_images_give_zero(space):
-    x, _ = images()
-    assert make(space=space, max_samples=10**6)(x, x.clone()).item() == 0
-
-
 @pytest.mark.parametrize('space', ['image', 'patch', 'pixel', 'feature'])
 def test_gradient_reaches_inputs_that_require_it_and_nothing_else(space):
     x, y = images()
@@ -185,13 +166,6 @@ def test_gradient_reaches_inputs_that_require_it_and_nothing_else(space):
     assert y.grad is None
     loss(x.detach(), y.requires_grad_()).backward()
     assert y.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize('space', ['image', 'patch'])
-def test_gradients_of_the_whole_loss_equal_finite_differences(space):
-    x, y = (z.double().requires_grad_() for z in images(2, 8))
-    loss = make(space=space, patch_size=4, stride=2, bandwidth=5.0).double()
-    assert torch.autograd.gradcheck(loss, (x, y), fast_mode=True)
 
 
 def test_high_pass_gives_a_gradient_at_the_size_of_training_crops():
@@ -235,11 +209,6 @@ def test_subset_is_a_part_without_repetition():
     assert max(taken) >= 36 > min(taken), 'from both images'
 
 
-def test_vectors():
-    x, y = (z.flatten(1) for z in images(4, 6))
-    torch.testing.assert_close(make(highpass=None)(x, y), mmd2(x, y))
-
-
 @pytest.mark.parametrize('space', ['image', 'patch', 'feature'])
 @pytest.mark.parametrize('estimator', ['biased', 'rff'])
 def test_bfloat16_images_under_autocast_are_computed_in_float32(space, estimator):
@@ -257,20 +226,10 @@ def test_bfloat16_images_under_autocast_are_computed_in_float32(space, estimator
     assert x.grad.abs().sum() > 0
 
 
-def test_float64_stays_float64():
-    x, y = (z.double() for z in images())
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        value = make()(x, y)
-    assert value.dtype == torch.float64
-    assert value.item() == pytest.approx(make()(x.float(), y.float()).item(), rel=1e-4)
-
-
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         ({'space': 'voxel'}, r"space: 'voxel'.*image, patch, pixel, feature"),
-        ({'kernel': 'cubic'}, r"kernel: 'cubic'"),
-        ({'estimator': 'best'}, r"estimator: 'best'"),
         ({'estimator': 'rff', 'kernel': 'poly2'}, 'estimator: rff .*poly2'),
         ({'estimator': 'unbiased', 'squared': False}, r'\(squared: false\) needs estimator: biased or rff'),
         ({'estimator': 'unbiased', 'norm': 'l2'}, 'norm: l2 .* needs estimator: biased or rff'),
@@ -291,21 +250,24 @@ def test_options_that_make_no_sense_are_refused(options, message):
         make(**options)
 
 
-def test_images_that_do_not_fit_are_refused():
-    x, y = images()
-    with pytest.raises(ValueError, match=r'\(4, 1728\) and \(4, 1452\).*same size'):
-        make()(x, y[..., :22, :22])
-    assert make(space='patch')(x, y[..., :22, :22]) > 0
-    with pytest.raises(ValueError, match='patch_size: 32 is larger than the images of 24x24 px'):
-        make(space='patch', patch_size=32)(x, y)
-    with pytest.raises(ValueError, match=r'needs images \(n, c, h, w\), but got \(3, 24, 24\)'):
-        make()(x[0], y[0])
-    with pytest.raises(ValueError, match=r'd\^2 features, too many for samples of d = 12288 values: .*space: patch'):
-        make(norm='l1', kernel='poly2')(*images(2, 64))
-    with pytest.raises(ValueError, match='highpass: ~'):
-        make()(x.flatten(1), y.flatten(1))
-    with pytest.raises(ValueError, match='unbiased needs at least 2'):
-        make(estimator='unbiased')(x[:1], y[:1])
+X, Y = images()
+
+
+@pytest.mark.parametrize(
+    ('options', 'x', 'y', 'message'),
+    [
+        ({}, X, Y[..., :22, :22], r'\(4, 1728\) and \(4, 1452\).*same size'),
+        ({'space': 'patch', 'patch_size': 32}, X, Y, 'patch_size: 32 is larger than the images of 24x24 px'),
+        ({}, X[0], Y[0], r'needs images \(n, c, h, w\), but got \(3, 24, 24\)'),
+        ({}, X.flatten(1), Y.flatten(1), 'highpass: ~'),
+        ({'norm': 'l1', 'kernel': 'poly2'}, *images(2, 64),
+         r'd\^2 features, too many for samples of d = 12288 values: .*space: patch'),
+    ],
+)  # fmt: skip
+def test_images_that_do_not_fit_are_refused(options, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)(x, y)
+    assert make(space='patch')(X, Y[..., :22, :22]) > 0
 
 
 # ---------------------------------------------------------------------- two processes

@@ -6,7 +6,7 @@ import torch
 from basicsr.losses import build_loss
 
 from ext_losses.frequency import LowPass
-from ext_losses.spectrum import NOISE_FLOOR, REFERENCE, RINGS, relative_spectrum, ring_means, window_power
+from ext_losses.spectrum import NOISE_FLOOR, REFERENCE, RINGS, relative_spectrum, ring_means
 
 
 def noise(count: int = 4, size: int = 48, seed: int = 0) -> torch.Tensor:
@@ -41,17 +41,6 @@ def test_against_the_definition(size):
     np.testing.assert_allclose(relative_spectrum(images).numpy(), expected, atol=1e-9)
 
 
-def test_white_noise_has_its_variance_at_every_frequency():
-    power = ring_means(window_power(0.1 * torch.randn(400, 32, 32, generator=torch.Generator().manual_seed(0))), 8)
-    np.testing.assert_allclose(power.mean(0)[1:].numpy(), 0.01, rtol=0.05)  # the mean takes some of the first ring
-
-
-def test_contrast_and_exposure_cancel():
-    images = noise()
-    other = 0.1 + 0.6 * images
-    torch.testing.assert_close(relative_spectrum(other), relative_spectrum(images), rtol=0, atol=0.02)
-
-
 def test_a_filter_adds_its_transfer_function():
     """Blurred white noise, far from borders: 10 log10 of the mean of |H|^2 over each ring."""
     images = noise(200, 64)
@@ -69,7 +58,7 @@ def test_a_filter_adds_its_transfer_function():
 
 def test_gradients_and_flat_images():
     images = noise(1, 26).requires_grad_()
-    assert torch.autograd.gradcheck(relative_spectrum, images, atol=1e-4)
+    assert torch.autograd.gradcheck(relative_spectrum, images, atol=1e-4, fast_mode=True)
     flat = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
     spectrum = relative_spectrum(flat)
     assert spectrum.abs().max() < 1e-3

@@ -34,15 +34,6 @@ def test_pixel_losses(name, reduction):
     assert (sr.grad.sign() == (sr - gt).sign()).all()  # down is towards the true image
 
 
-def test_squared_error_per_patch_as_vdsr_has_it():
-    """Half the squared error, summed over a patch and averaged over the batch: the weight of options/train_vdsr.yml."""
-    sr, gt = pair()
-    batch = SHAPE[0]
-    loss = build_loss({'type': 'MSELoss', 'loss_weight': 1 / (2 * batch), 'reduction': 'sum'})(sr, gt)
-    of_patches = [0.5 * np.square(x - y).sum() for x, y in zip(sr.detach().numpy(), gt.numpy(), strict=True)]
-    assert loss.item() == pytest.approx(np.mean(of_patches), rel=1e-12)
-
-
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 def test_total_variation(reduction):
     """The differences of vertical and of horizontal neighbours, reduced each for itself."""
