@@ -29,3 +29,8 @@ def loosened(net: nn.Module) -> nn.Module:
             fan_in = max(1, parameter[0].numel())
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / fan_in**0.5)
     return net
+
+
+def without_gradient(net: nn.Module) -> set[str]:
+    """Parameters that the last backward pass has not reached."""
+    return {name for name, value in net.named_parameters() if value.grad is None or not value.grad.any()}

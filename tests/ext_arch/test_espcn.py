@@ -55,8 +55,3 @@ def test_most_first_filters_start_on_details(channels):
     deviation = glorots_bound(net.conv1) / 3**0.5
     size = channels * 25
     assert details.std().item() == pytest.approx(40 * deviation * ((size - 1) / size) ** 0.5, rel=0.05)
-
-
-def test_refuses():
-    with pytest.raises(ValueError, match='num_feat must be the two numbers'):
-        make('ESPCN', num_feat=(64,))

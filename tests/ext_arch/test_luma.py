@@ -7,7 +7,7 @@ from basicsr.utils.color_util import rgb2ycbcr, ycbcr2rgb
 from basicsr.utils.matlab_functions import imresize
 from small_networks import loosened, make
 
-from ext_arch.luma import LumaNetwork, rgb_to_ycbcr, through_luma, ycbcr_to_rgb
+from ext_arch.luma import rgb_to_ycbcr, through_luma, ycbcr_to_rgb
 from ext_arch.resize import bicubic_upscale
 
 NETWORKS = {
@@ -68,13 +68,3 @@ def test_halves(name, dtype):
     assert got.dtype == dtype
     scale = expected.abs().max().item()
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=scale * (0.01 if dtype == torch.float16 else 0.06))
-
-
-def test_names_are_not_basicsrs():
-    """Registered without a suffix, so no file of BasicSR's has the name."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    for name in NETWORKS:
-        assert ARCH_REGISTRY.get(name).__module__ == f'ext_arch.{name.lower()}_arch'
-        assert issubclass(ARCH_REGISTRY.get(name), LumaNetwork)
-        assert f'{name}_basicsr' not in ARCH_REGISTRY

@@ -30,11 +30,3 @@ def test_starts_from_a_narrow_gaussian():
         assert layer.weight.std().item() == pytest.approx(1e-3, rel=0.1)
         assert layer.weight.abs().max() > 2.5e-3  # no uniform distribution
         assert not layer.bias.any()
-
-
-def test_refuses():
-    for kernels in ((9, 5), (9, 4, 5)):
-        with pytest.raises(ValueError, match='kernel_sizes must be three odd numbers'):
-            make('SRCNN', kernel_sizes=kernels)
-    with pytest.raises(ValueError, match='num_feat must be the two numbers'):
-        make('SRCNN', num_feat=(64, 32, 16))

@@ -47,8 +47,3 @@ def test_starts_by_hes_method():
         fan_in = layer.weight[0].numel()
         assert layer.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.15)
         assert not layer.bias.any()
-
-
-def test_refuses():
-    with pytest.raises(ValueError, match='num_conv must be at least 2, but is 1'):
-        make('VDSR', num_conv=1)

@@ -64,12 +64,12 @@ def reference(kernel: Kernel, x: np.ndarray, y: np.ndarray, unbiased: bool) -> f
 
 @pytest.mark.parametrize('name', KERNELS)
 @pytest.mark.parametrize('estimator', ['biased', 'unbiased'])
-@pytest.mark.parametrize('chunk', [None, 4])
-def test_equals_the_double_loop(name, estimator, chunk):
+def test_equals_the_double_loop(name, estimator):
     x, y = sets()
     expected = reference(KERNELS[name], x.numpy(), y.numpy(), estimator == 'unbiased')
     assert abs(expected) > 1e-3
-    assert mmd2(x, y, KERNELS[name], estimator, chunk).item() == pytest.approx(expected, rel=1e-12)
+    for chunk in (None, 4):
+        assert mmd2(x, y, KERNELS[name], estimator, chunk).item() == pytest.approx(expected, rel=1e-12)
 
 
 def evaluate(kernel: Kernel, estimator: str):
@@ -126,29 +126,6 @@ def test_sets_of_equal_samples_have_finite_gradients(kernel):
     assert torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize('name', KERNELS)
-def test_unbiased_has_mean_zero_where_the_distributions_are_equal(name):
-    """And the biased one has not: Student's t of 300 draws is below 4 for one, and far above for the other."""
-
-    def student(estimator: str) -> float:
-        draws = [mmd2(*sets(6, 6, 3, shift=0, seed=seed), KERNELS[name], estimator) for seed in range(300)]
-        values = torch.stack(draws)
-        return (values.mean() / (values.std() / len(values) ** 0.5)).item()
-
-    assert abs(student('unbiased')) < 4
-    assert student('biased') > 20
-
-
-@pytest.mark.parametrize('seed', range(5))
-@pytest.mark.parametrize('kernel', [Kernel(), Kernel(normalize=True), Kernel(num=1)])
-def test_random_features_are_within_5_percent(seed, kernel):
-    """Where one set has less contrast in every direction, as blur lessens high frequencies."""
-    x, y = sets(200, 150, 48, shift=0, seed=seed)
-    torch.manual_seed(seed)
-    value = mmd2(x, 0.5 * y, kernel, 'rff', num_features=1024)
-    assert value.item() == pytest.approx(mmd2(x, 0.5 * y, kernel).item(), rel=0.05)
-
-
 def test_random_features_give_the_biased_estimate_on_average():
     """Student's t over draws is below 4; few features serve, since only the spread depends on their number."""
     x, y = sets(20, 15)
@@ -168,30 +145,21 @@ def test_random_features_are_drawn_anew_from_the_global_generator():
     assert first != second
 
 
-@pytest.mark.parametrize(
-    ('name', 'estimator'),
-    [(name, estimator) for name in KERNELS for estimator in ('biased', 'unbiased')] + [(name, 'rff') for name in RFF],
-)
-def test_chunks_do_not_change_the_value(name, estimator):
+@pytest.mark.parametrize('name', RFF)
+def test_chunks_do_not_change_the_value_of_random_features(name):
     x, y = (z.float() for z in sets(70, 45, 12))
     values = []
     for chunk in (None, 16, 1000):
         torch.manual_seed(0)
-        values.append(mmd2(x, y, KERNELS[name], estimator, chunk=chunk).item())
+        values.append(mmd2(x, y, KERNELS[name], 'rff', chunk=chunk).item())
     assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
 def test_chunks_bound_the_matrices(monkeypatch):
-    shapes = set()
-    monkeypatch.setattr(
-        mmd,
-        'squared_distances',
-        lambda x, y, original=mmd.squared_distances: shapes.add((len(x), len(y))) or original(x, y),
-    )
-    x, y = sets(70, 45)
+    shapes, original = set(), mmd.squared_distances
+    monkeypatch.setattr(mmd, 'squared_distances', lambda x, y: shapes.add((len(x), len(y))) or original(x, y))
     with torch.no_grad():
-        mmd2(x, y, chunk=16)
-    assert shapes
+        mmd2(*sets(70, 45), chunk=16)
     assert max(max(shape) for shape in shapes) == 16
 
 

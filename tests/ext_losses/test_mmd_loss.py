@@ -200,15 +200,6 @@ def test_random_subsets_are_bounded_and_repeat_under_a_seed(monkeypatch, space):
     assert counts[-1] == (grid, grid), 'both are reduced to the smaller set'
 
 
-def test_subset_is_a_part_without_repetition():
-    grid = patch_grid(torch.arange(72.0).view(2, 1, 6, 6), 1, 1)
-    torch.manual_seed(0)
-    taken = take_samples(grid, 20).flatten().tolist()
-    assert len(set(taken)) == 20
-    assert set(taken) <= set(range(72))
-    assert max(taken) >= 36 > min(taken), 'from both images'
-
-
 @pytest.mark.parametrize('space', ['image', 'patch', 'feature'])
 @pytest.mark.parametrize('estimator', ['biased', 'rff'])
 def test_bfloat16_images_under_autocast_are_computed_in_float32(space, estimator):
