@@ -48,10 +48,11 @@ def paired_dataset(gt, lq, backend, scale=4):
     return PairedImageDataset({**folders, 'io_backend': {'type': backend}, 'scale': scale, 'phase': 'val'})
 
 
-def assert_equal_folders(first, second):
-    a, b = pixels(first), pixels(second)
-    assert a.keys() == b.keys()
-    assert all(np.array_equal(a[name], b[name]) for name in a)
+def assert_equal_pairs(one, other):
+    for side in ('hr_folder', 'lr_folder'):
+        a, b = (pixels(getattr(plan, side)) for plan in (one, other))
+        assert a.keys() == b.keys()
+        assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_basicsr_reads_folder_and_lmdb_alike(tmp_path):
@@ -114,8 +115,7 @@ def test_killed_run_is_continued(tmp_path):
     done = prepare(pairs, plan)
     assert 3 <= done.skipped < 24
     prepare(pairs, plan_in(tmp_path / 'fresh'))
-    assert_equal_folders(plan.hr_folder, plan_in(tmp_path / 'fresh').hr_folder)
-    assert_equal_folders(plan.lr_folder, plan_in(tmp_path / 'fresh').lr_folder)
+    assert_equal_pairs(plan, plan_in(tmp_path / 'fresh'))
 
 
 def test_finished_run_writes_nothing(tmp_path, monkeypatch):
@@ -143,7 +143,6 @@ def test_changed_and_removed_sources_are_followed(tmp_path):
     (tmp_path / 'hr' / 'b.png').unlink()
     gt_lmdb, _ = pack(prepare(pairs_in(tmp_path / 'hr'), plan), plan)
     assert pixels(plan.hr_folder).keys() == pixels(plan.lr_folder).keys() == {'a.png', 'other.png'}
-    assert pixels(plan.hr_folder)['a.png'].shape == (24, 24, 3)
     assert (gt_lmdb / 'meta_info.txt').read_text() == 'a.png (24,24,3) 1\nother.png (24,24,3) 1\n'
     assert not [path for path in plan.hr_folder.parent.iterdir() if path.suffix in ('.part', '.old')]
 
@@ -161,17 +160,14 @@ def test_other_settings_are_refused(tmp_path):
         assert f'{folder}.lmdb' in remedy
 
 
-def test_image_smaller_than_the_blur_is_named(tmp_path):
+def test_blur_is_a_standard_deviation_that_fits_the_image(tmp_path):
     write_noise(tmp_path / 'hr', ['a'], 32, 40)
-    plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', blur=9)
+    places = 4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR'
+    for blur in (-1, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='--blur'):
+            Plan(*places, blur=blur)
     with pytest.raises(ValueError, match=r'a\.png: smaller than 36 pixels'):
-        prepare(pairs_in(tmp_path / 'hr'), plan)
-
-
-@pytest.mark.parametrize('blur', [-1, float('nan'), float('inf')])
-def test_blur_is_a_standard_deviation(tmp_path, blur):
-    with pytest.raises(ValueError, match='--blur'):
-        Plan(4, tmp_path / 'HR', tmp_path / 'LR', blur=blur)
+        prepare(pairs_in(tmp_path / 'hr'), Plan(*places, blur=9))
 
 
 def test_parallel_equals_serial_and_all_unusable_images_are_named(tmp_path):
@@ -185,8 +181,7 @@ def test_parallel_equals_serial_and_all_unusable_images_are_named(tmp_path):
             prepare(pairs_in(tmp_path / 'hr'), plan, jobs, register_all)
         assert '2.png' not in str(error.value)
         assert len(pixels(plan.hr_folder)) == 7
-    assert_equal_folders(plans[0].hr_folder, plans[1].hr_folder)
-    assert_equal_folders(plans[0].lr_folder, plans[1].lr_folder)
+    assert_equal_pairs(*plans)
 
 
 def test_size_mismatch_is_named(tmp_path):
@@ -201,22 +196,16 @@ def test_size_mismatch_is_named(tmp_path):
     assert 'fits' not in str(error.value)
 
 
-def test_uncropped_hr_of_a_given_pair_is_cropped(tmp_path):
+@pytest.mark.parametrize('at_hr_size', [False, True])
+def test_hr_of_a_given_pair_is_cropped_and_lr_at_hr_size_reduced(tmp_path, at_hr_size):
     write_noise(tmp_path / 'hr', ['a'], 35, 41)
-    write_noise(tmp_path / 'lr', ['a'], 8, 10)
-    plan = plan_in(tmp_path / 'out')
+    write_noise(tmp_path / 'lr', ['a'], *((35, 41) if at_hr_size else (8, 10)))
+    plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', lr_at_hr_size=at_hr_size)
     prepare(collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}', 4), plan)
-    assert pixels(plan.hr_folder)['a.png'].shape == (32, 40, 3)
-    assert np.array_equal(pixels(plan.lr_folder)['a.png'], pixels(tmp_path / 'lr')['a.png'])
-
-
-def test_lr_at_hr_size_is_reduced(tmp_path):
-    write_noise(tmp_path / 'hr', ['a'], 35, 41)
-    write_noise(tmp_path / 'lr', ['a'], 35, 41)
-    plan = Plan(4, tmp_path / 'out' / 'HR', tmp_path / 'out' / 'LR', lr_at_hr_size=True)
-    prepare(collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}', 4), plan)
-    expected = bicubic_down(pixels(tmp_path / 'lr')['a.png'][:32, :40], 4)
+    given = pixels(tmp_path / 'lr')['a.png']
+    expected = bicubic_down(given[:32, :40], 4) if at_hr_size else given
     assert np.array_equal(pixels(plan.lr_folder)['a.png'], expected)
+    assert pixels(plan.hr_folder)['a.png'].shape == (32, 40, 3)
 
 
 def test_names_must_match_and_the_hint_tells_the_suffix(tmp_path):

@@ -90,14 +90,11 @@ def test_global_generators_are_left_alone():
     assert draw(lambda: data[0, 1]) == draw(lambda: None)
 
 
-def test_ranks_share_one_permutation():
+def test_ranks_share_one_permutation_and_leave_nothing_out():
     whole = list(SeededSampler(10, seed=3))
     shares = [list(SeededSampler(10, num_replicas=2, rank=rank, seed=3)) for rank in (0, 1)]
     assert [key for pair in zip(*shares, strict=True) for key in pair] == whole
     assert sorted(position for _, position in whole) == list(range(10))
-
-
-def test_ranks_that_share_unequally_leave_nothing_out():
     shares = [list(SeededSampler(5, num_replicas=2, rank=rank)) for rank in (0, 1)]
     assert [len(share) for share in shares] == [3, 3]
     assert {position % 5 for share in shares for _, position in share} == set(range(5))
@@ -114,21 +111,13 @@ def test_bad_sample_is_replaced_named_and_counted_once(monkeypatch):
     assert '1 of at most 2' in warnings[0]
 
 
-def test_too_many_bad_samples_stop_the_run():
-    data = SeededDataset(Draws(6, bad=(1, 2, 3)), seed=0, max_bad_samples=2)
-    with pytest.raises(OSError, match=r'3 training samples.*max_bad_samples'):
-        data[0, 1]
-
-
-def test_all_bad_ends():
+@pytest.mark.parametrize('workers', [0, 2])
+def test_too_many_bad_samples_stop_the_run(workers):
+    data = SeededDataset(Draws(8, bad=(0, 1, 2, 3)), seed=0, max_bad_samples=3)
+    with pytest.raises(OSError, match=r'4 training samples.*max_bad_samples'):
+        list(DataLoader(data, batch_size=1, sampler=SeededSampler(8), num_workers=workers))
     with pytest.raises(OSError, match='None of the training images'):
         SeededDataset(Draws(2, bad=(0, 1)), seed=0)[0, 0]
-
-
-def test_bad_samples_are_counted_over_workers():
-    data = SeededDataset(Draws(8, bad=(0, 1, 2, 3)), seed=0, max_bad_samples=3)
-    with pytest.raises(OSError, match='max_bad_samples'):
-        list(DataLoader(data, batch_size=1, sampler=SeededSampler(8), num_workers=2))
 
 
 def test_bad_samples_count_in_other_processes_and_after_a_resume(monkeypatch):

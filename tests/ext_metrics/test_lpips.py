@@ -67,6 +67,8 @@ def test_equals_the_definition(image_pair, tmp_path):
         expected += ((first - second) ** 2 * linear[f'lin{number}.model.1.weight']).sum(1).mean().item()
     assert calculate_lpips(*image_pair, crop_border=0, net='vgg', weights=weights) == pytest.approx(expected, rel=1e-4)
     assert expected > 0.01
+    with pytest.raises(ValueError, match='needs 16 px'):
+        calculate_lpips(*(image[:15] for image in image_pair), crop_border=0, net='vgg', weights=weights)
 
 
 @pytest.mark.data
@@ -104,18 +106,15 @@ def test_network_is_built_once_and_leaves_the_random_state_alone(image_pair, mon
     assert calculate_lpips(*image_pair, 0, weights=weights) == value
 
 
-@pytest.mark.parametrize(('net', 'size'), [('alex', 31), ('vgg', 16)])
-def test_smallest_image(net, size):
-    image = np.zeros((size + 8, size + 8, 3), np.uint8)
-    assert calculate_lpips(image, image, 4, net=net, weights='random') == 0
-    with pytest.raises(ValueError, match=f'needs {size} px'):
-        calculate_lpips(image[1:], image[1:], 4, net=net, weights='random')
+def test_smallest_image():
+    image = np.zeros((39, 39, 3), np.uint8)
+    assert calculate_lpips(image, image, 4, weights='random') == 0
+    with pytest.raises(ValueError, match='needs 31 px'):
+        calculate_lpips(image[1:], image[1:], 4, weights='random')
 
 
 def test_errors(image_pair, monkeypatch, tmp_path):
     first, second = image_pair
-    with pytest.raises(ValueError, match="net: 'squeeze'"):
-        calculate_lpips(first, second, 0, net='squeeze')
     with pytest.raises(ValueError, match='differ in shape'):
         calculate_lpips(first, second[1:], 0)
     with pytest.raises(FileNotFoundError, match=r'absent\.pth does not exist'):
