@@ -100,15 +100,26 @@ def test_ranks_share_one_permutation_and_leave_nothing_out():
     assert {position % 5 for share in shares for _, position in share} == set(range(5))
 
 
-def test_bad_sample_is_replaced_named_and_counted_once(monkeypatch):
+def test_bad_sample_is_replaced_named_and_counted_once_also_in_other_processes_and_after_a_resume(monkeypatch):
     warnings: list[str] = []
     monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', warnings.append)
-    data = SeededDataset(Draws(4, bad=(1,)), seed=0, max_bad_samples=2)
-    assert data[0, 1]['index'] == 2
-    assert data[1, 5]['index'] == 2
+    other = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
+    assert other[0, 4]['index'] == other[1, 12]['index'] == 5
+    assert other.bad == [4]
     assert len(warnings) == 1
-    assert 'gt/1.png' in warnings[0]
+    assert 'gt/4.png' in warnings[0]
     assert '1 of at most 2' in warnings[0]
+    resumed = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
+    resumed.expect_bad(other.bad)
+    assert resumed[0, 4]['index'] == 5
+    assert len(warnings) == 1  # it is known
+    assert resumed[0, 0]['index'] == 1
+    with pytest.raises(OSError, match='3 training samples'):
+        resumed[0, 6]
+    smaller = SeededDataset(Draws(8, bad=(0, 4)), seed=0, max_bad_samples=1)
+    smaller.expect_bad([0, 4])
+    with pytest.raises(OSError, match='2 training samples'):
+        smaller[0, 0]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -120,21 +131,6 @@ def test_too_many_bad_samples_stop_the_run(workers):
         SeededDataset(Draws(2, bad=(0, 1)), seed=0)[0, 0]
 
 
-def test_bad_samples_count_in_other_processes_and_after_a_resume(monkeypatch):
-    warnings: list[str] = []
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', warnings.append)
-    other = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
-    assert other[0, 4]['index'] == 5
-    assert other.bad == [4]
-    resumed = SeededDataset(Draws(8, bad=(0, 4, 6)), seed=0, max_bad_samples=2)
-    resumed.expect_bad(other.bad)
-    assert resumed[0, 4]['index'] == 5
-    assert len(warnings) == 1  # it is known
-    assert resumed[0, 0]['index'] == 1
-    with pytest.raises(OSError, match='3 training samples'):
-        resumed[0, 6]
-
-
 def test_a_repaired_sample_is_used_and_counted_no_more():
     data = SeededDataset(Draws(8, bad=(0, 6)), seed=0, max_bad_samples=2)
     data.expect_bad([0, 4, 99])  # the last is of a larger dataset
@@ -142,13 +138,6 @@ def test_a_repaired_sample_is_used_and_counted_no_more():
     assert data[0, 4]['index'] == 4
     assert data.bad == [0]
     assert data[0, 6]['index'] == 7
-
-
-def test_samples_that_failed_before_may_not_pass_a_smaller_budget():
-    data = SeededDataset(Draws(8, bad=(0, 1)), seed=0, max_bad_samples=1)
-    data.expect_bad([0, 1])
-    with pytest.raises(OSError, match='2 training samples'):
-        data[0, 0]
 
 
 def test_evaluation_errors_name_the_files():

@@ -1,4 +1,4 @@
-"""The energy objective against its equations in NumPy, and its limits; on a toy distribution in test_energy_penalty.py."""
+"""The energy objective against its equations in NumPy, and its limits."""
 
 import numpy as np
 import pytest

@@ -96,16 +96,8 @@ def run_options(folder: Path, nonfinite: dict | None, model_type: str = 'ExtSRMo
     opt['path'] = {name: str(path) for name, path in paths.items()}
     opt['auto_resume'] = False
     opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 100, 'use_tb_logger': False}
-    opt['datasets'] = {
-        'train': {
-            'name': 'train',
-            'phase': 'train',
-            'type': 'NoImages',
-            'batch_size_per_gpu': 2,
-            'num_worker_per_gpu': 0,
-            'dataroot_gt': 'none',
-        }
-    }
+    train = {'name': 'train', 'phase': 'train', 'type': 'NoImages', 'dataroot_gt': 'none'}
+    opt['datasets'] = {'train': train | {'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0}}
     return opt
 
 

@@ -151,4 +151,3 @@ def test_two_processes_draw_their_own_and_stay_together():
     assert not torch.equal(first['gt'], second['gt'])
     for name, weights in first['weights'].items():
         assert torch.equal(weights, second['weights'][name])
-

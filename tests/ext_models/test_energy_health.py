@@ -60,14 +60,6 @@ def test_says_the_energies_and_a_remedy():
 BLIND_LINE = {'out_d_real': 0.01, 'out_d_fake': 0.009, 'l_d_fake': 0.0}
 
 
-def test_an_iteration_counts_once():
-    health = EnergyHealth()
-    assert [bool(health.advice(iteration, BLIND_LINE)) for iteration in (10, 10, 20, 20, 30, 30)] == [False] * 4 + [
-        True,
-        False,
-    ]
-
-
 def test_goes_on_after_resuming():
     before, after = EnergyHealth(), EnergyHealth()
     assert [before.advice(iteration, BLIND_LINE) for iteration in (10, 20)] == [[], []]

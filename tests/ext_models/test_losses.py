@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from basicsr.losses import build_loss
 from basicsr.losses.loss_util import get_refined_artifact_map
 from own_losses import MODELS, data_for, gan, supervised
 from recipes import FEATURE, PIXEL, batches, build, options, run
@@ -100,12 +99,6 @@ def test_chunks_equal_the_whole_batch(name):
             torch.testing.assert_close(got[key], value, rtol=1e-4, atol=5e-6)
 
 
-@pytest.mark.parametrize('name', MODELS)
-def test_an_entry_that_is_none_is_left_out(name):
-    without = trained(name, losses={'own': TERM, 'none': None, 'pix': None})
-    assert_same_training(without, trained(name, losses={'own': TERM}), {})
-
-
 # ---------------------------------------------------------------------- the network's input
 @pytest.mark.parametrize('parts', [1, 2])
 @pytest.mark.parametrize('name', MODELS)
@@ -125,21 +118,16 @@ def test_a_loss_that_names_lq_gets_the_input_of_its_chunk(name, parts):
 
 # ---------------------------------------------------------------------- resuming
 @pytest.mark.parametrize('make', [supervised, gan])
-def test_a_loss_with_a_memory_goes_on_from_its_state(make):
+def test_a_loss_with_a_memory_goes_on_from_its_state_and_may_be_taken_away_or_added(make):
     remembering = {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}}
     goes_on_alike(make(losses=remembering))
-    model = build(make(losses=remembering))
-    run(model, batches(2, gt_size=32))
-    assert model.step_state()['losses'] == {'memory': {'asked': torch.tensor(2.0)}}
-    assert 'losses' not in build(make(losses={'own': TERM})).step_state()
-
-
-def test_a_loss_with_a_memory_may_be_taken_away_or_added():
-    remembering = {'memory': {'type': 'RememberingLoss', 'loss_weight': 0.1}}
-    before = build(supervised(losses=remembering, pixel_opt=PIXEL))
+    before = build(make(losses=remembering))
     run(before, batches(2, gt_size=32))
-    build(supervised(pixel_opt=PIXEL)).load_step_state(before.step_state())
-    after = build(supervised(losses={'new': remembering['memory'], **remembering}))
+    assert before.step_state()['losses'] == {'memory': {'asked': torch.tensor(2.0)}}
+    other = build(make(losses={'own': TERM}))
+    other.load_step_state(before.step_state())
+    assert 'losses' not in other.step_state()
+    after = build(make(losses={'new': remembering['memory'], **remembering}))
     after.load_step_state(before.step_state())
     assert (after.losses['memory'].asked, after.losses['new'].asked) == (2, 0)
 
@@ -169,11 +157,12 @@ def test_names_that_begin_alike_have_gradient_norms_of_their_own():
     assert log['grad_g_pix'] > 0
 
 
-def test_without_another_loss_one_of_the_list_is_enough():
+def test_entries_that_are_none_are_left_out_and_one_is_needed():
+    without = trained('supervised', losses={'own': TERM, 'none': None, 'pix': None})
+    assert_same_training(without, trained('supervised', losses={'own': TERM}), {})
     for losses in ({}, {'own': None}):
         with pytest.raises(ValueError, match='none of pixel_opt, perceptual_opt, losses is given'):
             build(supervised(losses=losses))
-    assert build_loss(TERM).loss_weight == 0.3
 
 
 # ---------------------------------------------------------------------- what the averaged network makes

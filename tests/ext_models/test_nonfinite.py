@@ -205,37 +205,15 @@ def test_rollback_goes_to_the_checkpoint_and_on_with_later_batches(tmp_path, kwa
     assert saved['ext']['nonfinite'] == {'count': 1}
 
 
-def test_rollback_takes_the_newest_whole_checkpoint(tmp_path):
-    data = data_of(20)
-    opt = run_options(tmp_path / 'a', {'action': 'rollback', 'every': 1})
-    opt['logger']['save_checkpoint_freq'] = 2
-    trainer = trainer_on(opt, poisoned(data, 5))
-    train_on = trainer._train_on
-
-    def damage(batch):
-        if trainer.iteration == 4 and trainer.finite.count == 0:
-            (tmp_path / 'a' / 'models' / 'net_g_4.pth').write_bytes(b'')
-        train_on(batch)
-
-    trainer._train_on = damage
-    assert trainer.run() == 0
-    assert difference(state_of(trainer), ended(tmp_path / 'b', data[:2] + data[5:])) is None
-
-
-def test_rollback_is_bounded_also_at_the_same_checkpoint(tmp_path):
+def test_rollback_is_bounded_also_at_the_same_checkpoint_and_needs_one(tmp_path):
+    with pytest.raises(UserError, match='there is no checkpoint to go back to'):
+        trainer_on(run_options(tmp_path / 'none', {'action': 'rollback'}), poisoned(data_of(14), 2)).run()
     opt = run_options(tmp_path, {'action': 'rollback', 'max': 2, 'every': 1})
     opt['logger']['save_checkpoint_freq'] = 4
-    trainer = trainer_on(opt, poisoned(data_of(20), *range(5, 20)))
     with pytest.raises(UserError, match='after 2 others'):
-        trainer.run()
+        trainer_on(opt, poisoned(data_of(20), *range(5, 20))).run()
     names = sorted(path.name for path in (tmp_path / 'nonfinite').iterdir())
     assert names == ['iter_5_rank0', 'iter_5_rank0_2', 'iter_5_rank0_3']
-
-
-def test_rollback_without_a_checkpoint_says_so(tmp_path):
-    trainer = trainer_on(run_options(tmp_path, {'action': 'rollback'}), poisoned(data_of(14), 2))
-    with pytest.raises(UserError, match='there is no checkpoint to go back to'):
-        trainer.run()
 
 
 def test_interrupted_after_a_rollback_the_run_comes_to_the_same_end(tmp_path):

@@ -29,19 +29,18 @@ def model_of(network: dict, model_type: str = 'ExtSRModel', **train):
 
 @pytest.mark.parametrize('model_type', ['ExtSRModel', 'SRModel'])
 @pytest.mark.parametrize('kind', NETWORKS)
-@pytest.mark.parametrize('size', [(20, 27), (3, 5), (25, 32), (16, 24)])
-def test_any_size_is_taken(kind, size, model_type):
+def test_any_size_is_taken(kind, model_type):
     model, scale = model_of(NETWORKS[kind], model_type, ema_decay=0.5), SCALE[kind]
-    image = torch.rand(1, 3, *size)
-    model.feed_data({'lq': image})
-    model.test()
-    whole = continued(image, MULTIPLE[kind])
-    with torch.no_grad():
-        expected = model.net_g_ema(whole)[..., : scale * size[0], : scale * size[1]]
-    assert torch.equal(model.output, expected)
-    assert model.output.shape[-2:] == (scale * size[0], scale * size[1])
-    assert model.lq is image or torch.equal(model.lq, image)
-    assert whole.shape[-2:] != size or torch.equal(whole, image)
+    for height, width in ((20, 27), (3, 5), (25, 32), (16, 24)):
+        image = torch.rand(1, 3, height, width)
+        model.feed_data({'lq': image})
+        model.test()
+        whole = continued(image, MULTIPLE[kind])
+        with torch.no_grad():
+            expected = model.net_g_ema(whole)[..., : scale * height, : scale * width]
+        assert torch.equal(model.output, expected)
+        assert model.output.shape[-2:] == (scale * height, scale * width)
+        assert torch.equal(model.lq, image)
 
 
 def test_tiles_and_mixed_precision_where_the_options_ask_for_them():
