@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import bad_input_run
-import pytest
 import yaml
 from bad_input_run import TIMEOUT
 
@@ -29,22 +28,6 @@ def test_all_problems_are_listed_at_once(run):
     run.put('network_g:num_fet', 8)
     run.refused('3 problems; nothing was created', "model_type: there is no model 'SRModle'", 'folder not found: gone',
                 'network_g:num_fet', "'num_feat'")  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ('text', 'said'),
-    [
-        (
-            'name: run\nscale: !!python/object/apply:os.system ["touch pwned"]\n',
-            ['line 2', 'Python objects are refused'],
-        ),
-        ('name: [run\n', ['opt.yml is not valid YAML', 'line 2']),
-        ('name: run\n', ['model_type is missing', 'datasets is missing', 'train is missing']),
-    ],
-)
-def test_files_that_are_no_options(run, text, said):
-    run.refused(*said, text=text)
-    assert not (run.root / 'x').exists()
 
 
 def test_the_command_prints_the_message_and_no_traceback(run):

@@ -13,9 +13,14 @@ from basicsr.data import build_dataset
 from hostile_images import BAD, FILES, GOOD, Hostile, by_opencv, encoded, picture
 
 from ext_core.errors import UserError
+from ext_core.options import datasets
 from ext_core.options import image_files as images
+from ext_core.use import evaluation
+from ext_core.use.hr_sources import Picture, read_picture
 from ext_data import decoding
 from ext_data.decoding import ImageError, decode
+from ext_data.preparation.images import read_image
+from ext_data.samples import SeededDataset
 
 
 def names(file: Hostile) -> str:
@@ -130,20 +135,14 @@ def by_lmdb(root: Path, file: Hostile) -> np.ndarray:
 
 
 def by_preparation(root: Path, file: Hostile) -> np.ndarray:
-    from ext_data.preparation.images import read_image
-
     return read_image(in_folder(root / 'x', file))[0]
 
 
 def by_evaluation(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.use.evaluation import read
-
-    return read(in_folder(root / 'x', file))
+    return evaluation.read(in_folder(root / 'x', file))
 
 
 def by_synthesis(root: Path, file: Hostile) -> np.ndarray:
-    from ext_core.use.hr_sources import Picture, read_picture
-
     return read_picture(Picture('key', in_folder(root / 'x', file), None, 0))
 
 
@@ -167,8 +166,6 @@ def test_readers_agree(tmp_path, read: Callable):
 @pytest.mark.parametrize('file', [file for file in FILES if file.size != (1, 1)], ids=names)
 def test_a_training_sample_follows_max_bad_samples(tmp_path, file, caplog):
     """A refused file is passed over once, by name; any other is trained on."""
-    from ext_data.samples import SeededDataset
-
     for folder in ('gt', 'lq'):
         in_folder(tmp_path / folder, file)
         (tmp_path / folder / 'zz.png').write_bytes(encoded('PNG'))
@@ -231,7 +228,6 @@ def test_pixels_are_opencvs_where_basicsr_was_right():
 
 # ---------------------------------------------------------------------- before training
 def problems_of(root: Path, kind: str, phase: str, contents: list[bytes], **keys) -> list[str]:
-    from ext_core.options import datasets
 
     for folder in ('gt', 'lq'):
         (root / folder).mkdir(parents=True)

@@ -124,8 +124,7 @@ def test_two_runs_of_one_process_have_a_log_each(train, tmp_path):
 
 
 def test_debug_mode_runs_under_its_own_name(train, tmp_path):
-    status, _ = train('train:total_iter=1', flags=('--debug',))
-    assert status == 0
+    assert train('train:total_iter=1', flags=('--debug',))[0] == 0
     assert (tmp_path / 'experiments' / f'debug_{NAME}').is_dir()
     assert not (tmp_path / 'tb_logger').exists()
 
@@ -232,10 +231,14 @@ def test_two_processes_train_and_resume(tmp_path):
     assert len(seeds) == 1  # drawn once, by rank 0, for all ranks and the whole run
 
 
-def test_torchrun_without_launcher_is_refused(train, monkeypatch, capfd):
+def test_a_launcher_and_its_environment_belong_together(train, monkeypatch, capfd):
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    for launcher, word in (('pytorch', 'torchrun'), ('slurm', 'srun')):
+        assert train(flags=('--launcher', launcher))[0] == 1
+        assert word in capfd.readouterr().err
     monkeypatch.setenv('WORLD_SIZE', '2')
-    status, _ = train()
-    assert status == 1
+    assert train()[0] == 1
     assert 'Add --launcher pytorch' in capfd.readouterr().err
 
 
@@ -265,12 +268,3 @@ def test_new_metric_and_finished_run_can_be_resumed(train):
     assert status == 0
     assert train('train:total_iter=7', flags=('--auto_resume',))[0] == 0
     assert weights(folder, 7)
-
-
-def test_launcher_without_its_environment_is_explained(train, monkeypatch, capfd):
-    for name in ('RANK', 'SLURM_PROCID'):
-        monkeypatch.delenv(name, raising=False)
-    for launcher, word in (('pytorch', 'torchrun'), ('slurm', 'srun')):
-        status, _ = train(flags=('--launcher', launcher))
-        assert status == 1
-        assert word in capfd.readouterr().err

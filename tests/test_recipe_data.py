@@ -118,14 +118,3 @@ def test_images_are_those_that_the_documented_commands_write_and_crops_fit(recip
         if section.get('gt_size') and known[path]:
             crop = section['gt_size'] if kind == 'gt' else section['gt_size'] // opt['scale']
             assert crop <= known[path], f'{key}: crops of {crop} px do not fit into sub-images of {known[path]} px'
-
-
-def test_commands_are_found_in_text():
-    text = f'# as\n#   {PREPARE}--hr a \\\n#     --output b\n{PREPARE}demo\n{PREPARE}... --lmdb\n'
-    assert commands(text, PREPARE) == ['--hr a  --output b']
-
-
-def test_what_is_written(written):
-    assert written('--layout RealSR --root r --scale 2')['datasets/RealSR/Nikon_train_LR_real_x2_sub'] == 240
-    assert written('--layout DIV2K --root r --sub-images 0 --lmdb')['datasets/DIV2K/train_HR_x4.lmdb'] is None
-    assert set(written('--hr a --output b --scale 3')) == {'b/HR_x3', 'b/LR_bicubic_x3'}
