@@ -29,6 +29,14 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory) -> Path:
+    """The demo set, to be read only."""
+    from ext_data.preparation.demo import ensure_demo_data
+
+    return ensure_demo_data(tmp_path_factory.mktemp('demo'))
+
+
 @pytest.fixture(autouse=True)
 def narrow(request, monkeypatch) -> None:
     """VGGs are narrow, except in tests marked ``wide_vgg``."""

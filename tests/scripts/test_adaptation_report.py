@@ -11,7 +11,6 @@ from script_loader import load_script
 
 from ext_core.options import yaml_safe
 from ext_core.use.evaluation import bicubic, measure, read
-from ext_data.preparation.demo import ensure_demo_data
 
 report = load_script('adaptation_report')
 NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
@@ -19,13 +18,8 @@ PSNR = {'type': 'calculate_psnr', 'crop_border': 4}
 NIQE = {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    return ensure_demo_data(tmp_path_factory.mktemp('data'))
-
-
 @pytest.fixture
-def folder(tmp_path, data, monkeypatch) -> Path:
+def folder(tmp_path, demo_data, monkeypatch) -> Path:
     """What the chain leaves; the network of stage 2 adds nothing to its bilinear interpolation."""
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     monkeypatch.chdir(tmp_path)
@@ -38,7 +32,7 @@ def folder(tmp_path, data, monkeypatch) -> Path:
     }))  # fmt: skip
     (folder / 'commands.txt').write_text('python one.py\npython two.py\n')
     val = {'name': 'mine', 'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'},
-           'dataroot_gt': str(data / 'val' / 'gt'), 'dataroot_lq': str(data / 'val' / 'real_x4')}  # fmt: skip
+           'dataroot_gt': str(demo_data / 'val' / 'gt'), 'dataroot_lq': str(demo_data / 'val' / 'real_x4')}  # fmt: skip
     first = {'name': 'both_stage1', 'datasets': {'val': {'dataroot_gt': 'HR', 'dataroot_real_lq': 'real'}}}
     second = {'name': 'both_stage2', 'scale': 4, 'num_gpu': 0, 'datasets': {'val': val}, 'network_g': NETWORK,
               'path': {}, 'train': {}, 'val': {'metrics': {'psnr': PSNR, 'niqe': NIQE}}}  # fmt: skip
@@ -59,13 +53,13 @@ def interpolated(low: np.ndarray) -> np.ndarray:
     return (large * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
 
 
-def test_figures_of_pairs(folder, data):
+def test_figures_of_pairs(folder, demo_data):
     assert report.main([str(folder)]) == 0
     found = json.loads((folder / 'report.json').read_text())
     assert list(found['gap']) == ['bicubic', 'stage 1', 'real, two halves']
     expected: dict[str, list] = {'bicubic': [], 'stage 2': []}
-    for gt in sorted((data / 'val' / 'gt').iterdir()):
-        low = read(data / 'val' / 'real_x4' / gt.name)
+    for gt in sorted((demo_data / 'val' / 'gt').iterdir()):
+        low = read(demo_data / 'val' / 'real_x4' / gt.name)
         for name, image in (('bicubic', bicubic(low, 4)), ('stage 2', interpolated(low))):
             expected[name].append(measure(image, read(gt), 4, {'psnr': PSNR})['psnr'])
     for name, values in expected.items():
@@ -80,18 +74,13 @@ def test_figures_of_pairs(folder, data):
     assert read(folder / 'crops.png').shape[1] == 3 * 230
 
 
-def test_without_true_images_only_what_needs_none(folder, data):
+def test_without_true_images_only_what_needs_none(folder, demo_data):
     opt = yaml_safe.read(folder / 'stage2.yml')
     opt['datasets']['val'] = {'name': 'mine', 'type': 'SingleImageDataset', 'io_backend': {'type': 'disk'},
-                              'dataroot_lq': str(data / 'val' / 'real_x4')}  # fmt: skip
+                              'dataroot_lq': str(demo_data / 'val' / 'real_x4')}  # fmt: skip
     (folder / 'stage2.yml').write_text(yaml_safe.dump(opt))
     assert report.main([str(folder)]) == 0
     found = json.loads((folder / 'report.json').read_text())['super_resolution']['mine']
     assert {name: list(values) for name, values in found.items()} == {'bicubic': ['niqe'], 'stage 2': ['niqe']}
     assert '|  | niqe ↓ |' in (folder / 'report.md').read_text()
     assert read(folder / 'crops.png').shape[1] == 2 * 230
-
-
-def test_folder_that_is_no_chain(tmp_path, capsys):
-    assert report.main([str(tmp_path)]) == 1
-    assert 'stage1.yml' in capsys.readouterr().err

@@ -13,21 +13,15 @@ from script_loader import load_script
 from ext_core.options import yaml_safe
 from ext_core.use import crops
 from ext_core.use.evaluation import METRICS
-from ext_data.preparation.demo import ensure_demo_data
 
 compare = load_script('compare')
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    return ensure_demo_data(tmp_path_factory.mktemp('demo')) / 'val'
-
-
 @pytest.fixture
-def experiment(tmp_path, data, monkeypatch) -> Path:
+def experiment(tmp_path, demo_data, monkeypatch) -> Path:
     """What training leaves: an option file and weights."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(data, tmp_path / 'val')
+    shutil.copytree(demo_data / 'val', tmp_path / 'val')
     val = {'dataroot_gt': str(tmp_path / 'val' / 'gt'), 'dataroot_lq': str(tmp_path / 'val' / 'lq_x4')}
     network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
     sections = {'train': {'mask_opt': None}, 'datasets': {'val': val}}
@@ -39,10 +33,19 @@ def run(monkeypatch, *arguments: str) -> int:
     return compare.main(list(arguments))
 
 
-def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('mask', [None, {'type': 'ErrorMask'}])
+def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys, mask):
+    """The mask is shown where there was one."""
+    file = experiment / 'tiny.yml'
+    opt = yaml_safe.read(file)
+    opt['train']['mask_opt'] = mask
+    file.write_text(yaml_safe.dump(opt))
+    shown, drawn = [], crops.gallery
+    monkeypatch.setattr(crops, 'gallery', lambda blocks, columns: shown.extend(blocks) or drawn(blocks, columns))
     picture, figures = tmp_path / 'out.png', tmp_path / 'out.json'
-    status = run(monkeypatch, '--experiment', str(experiment), '--output', str(picture), '--json', str(figures))
-    assert status == 0
+    assert run(monkeypatch, '--experiment', str(experiment), '--output', str(picture), '--json', str(figures)) == 0
+    for _, images in shown:
+        assert [*images] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
     output = capsys.readouterr().out
     assert 'bicubic' in output
     assert f'picture: {picture}' in output
@@ -51,20 +54,6 @@ def test_table_picture_and_figures(experiment, tmp_path, monkeypatch, capsys):
     values = json.loads(figures.read_text())
     assert {name: len(v['psnr']) for name, v in values.items()} == {'bicubic': 2, 'tiny': 2}
     assert all(20 < value < 45 for value in values['bicubic']['psnr'])
-
-
-@pytest.mark.parametrize('mask', [None, {'type': 'ErrorMask'}])
-def test_the_mask_is_shown_where_there_was_one(experiment, tmp_path, monkeypatch, mask):
-    file = experiment / 'tiny.yml'
-    opt = yaml_safe.read(file)
-    opt['train']['mask_opt'] = mask
-    file.write_text(yaml_safe.dump(opt))
-    shown = []
-    drawn = crops.gallery
-    monkeypatch.setattr(crops, 'gallery', lambda blocks, columns: shown.extend(blocks) or drawn(blocks, columns))
-    assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 0
-    for _, images in shown:
-        assert [*images] == ['bicubic', 'tiny', *(['mask'] if mask else []), 'GT']
 
 
 def test_window_finds_the_detail():

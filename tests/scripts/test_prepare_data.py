@@ -77,18 +77,6 @@ def test_what_is_passed_over_is_said(script, tmp_path, capsys):
     assert 'holds no images. There are 1 x hidden files' in capsys.readouterr().err
 
 
-def test_unusable_image_ends_without_an_lmdb(script, tmp_path, capsys):
-    write_noise(tmp_path / 'photos' / 'good.png', 32, 32)
-    (tmp_path / 'photos' / 'bad.png').write_bytes(b'nothing')
-    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(tmp_path / 'out'), '--lmdb', '--jobs', '1']
-    assert script.main(arguments) == 1
-    assert 'bad.png does not decode' in capsys.readouterr().err
-    assert names(tmp_path / 'out') == ['HR_x4', 'LR_bicubic_x4']
-    write_noise(tmp_path / 'photos' / 'bad.png', 32, 32)
-    assert script.main(arguments) == 0
-    assert 'HR_x4.lmdb' in names(tmp_path / 'out')
-
-
 def test_folders_take_any_name_and_an_lmdb_lists_all_it_cannot_take(script, tmp_path, capsys):
     for name in ('日本', 'Brücke nachts', 'plain'):
         write_noise(tmp_path / 'photos' / f'{name}.png', 48, 64)

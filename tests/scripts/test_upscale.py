@@ -104,8 +104,8 @@ def test_what_is_left_out_is_counted_and_named(place, capsys):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--suffix', '/x'], r'--suffix /x'),
-        (['-o', 'in/a.png'], r'cannot be made'),
+        (['--suffix', '/x'], '--suffix /x'),
+        (['-o', 'in/a.png'], 'cannot be made'),
         (['--scale', '3'], 'of scale 2, not 3'),
         (['--json', 'nowhere/times.json'], '--json nowhere/times.json cannot be written'),
     ],
@@ -114,15 +114,10 @@ def test_errors_are_messages(place, capsys, words, message):
     assert upscale(*words) == 1
     error = capsys.readouterr().err
     assert error.startswith('error: ')
-    assert message.replace('\\', '') in error
-
-
-@pytest.mark.parametrize(
-    'words', [['--tile', '-1'], ['--tile', 'x'], ['--outscale', '0'], ['--quality', '0'], ['--jobs', '-1']]
-)
-def test_values_out_of_range_are_refused(place, words):
-    with pytest.raises(SystemExit):
-        upscale(*words)
+    assert message in error
+    for out_of_range in ('--tile=-1', '--tile=x', '--outscale=0', '--quality=0', '--jobs=-1'):
+        with pytest.raises(SystemExit):
+            upscale(out_of_range)
 
 
 def test_interruption(place, capsys, monkeypatch):
@@ -135,18 +130,3 @@ def test_interruption(place, capsys, monkeypatch):
     assert upscale() == 130
     assert 'the same command makes the others' in capsys.readouterr().err
     assert not list(Path('out').iterdir())
-
-
-def test_benchmark(place, capsys):
-    from studies import benchmark_upscale as benchmark
-
-    words = ['-m', 'net.pth', '--batch', '1', '--side', '64', '--rounds', '2', '--threads', '1', '--json', 'b.json']
-    assert benchmark.main(words) == 0
-    record = json.loads(Path('b.json').read_text())
-    assert record['ratios']['plain PyTorch']['median'] == 1
-    assert set(record['ratios']) == set(record['seconds_per_megapixel'])
-    assert all(value > 0 for value in record['seconds_per_megapixel'].values())
-    assert 'upscale, files' in capsys.readouterr().out
-    assert benchmark.main(['--batch', '0']) == 1
-    assert benchmark.main(['-m', 'net.onnx']) == 1
-    assert 'net.onnx: an ONNX file is not run by PyTorch' in capsys.readouterr().err
