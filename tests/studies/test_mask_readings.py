@@ -1,19 +1,10 @@
 """The script that shows what the readings of the mask do, on images with known errors."""
 
-import json
-
-import cv2
 import pytest
 import torch
 from torch import Tensor
 
 from studies import mask_readings as script
-
-
-def noisy_image() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    gt = torch.rand(2, 3, 24, 24, generator=generator)
-    return (gt + 0.02 * torch.randn(gt.shape, generator=generator)).clamp(0, 1), gt
 
 
 def even_errors() -> list[tuple[Tensor, Tensor]]:
@@ -39,18 +30,3 @@ def test_script_figures_in_closed_form():
     # through the mask: the sum of the channels times 2 k s^2 e / 3, over the mask
     via_mask = 3 * (0.5 + 1 / 255) * 2 * 0.2 * 255 / 3 / 0.7
     assert values['via_mask'] == pytest.approx(via_mask, rel=1e-3)
-
-
-def test_script_writes_table_picture_and_figures(tmp_path, monkeypatch, capsys):
-    sr, gt = noisy_image()
-    monkeypatch.setattr(script, 'load_images', lambda *_: [(sr[:1], gt[:1]), (sr[1:], gt[1:])])
-    picture, figures = tmp_path / 'new' / 'masks.png', tmp_path / 'masks.json'
-    arguments = ['--experiment', 'any', '--output', str(picture), '--json', str(figures), '--rows', '1']
-    assert script.main([*arguments, '-b', '0.25']) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith('reading (k = 0.2, b = 0.25)')
-    assert [line.split('  ')[0] for line in lines[1:-1]] == list(script.READINGS)
-    assert json.loads(figures.read_text()).keys() == script.READINGS.keys()
-    height, width, _ = cv2.imread(str(picture)).shape
-    assert width / 6 == pytest.approx(175)  # 3 rows of 6 panels
-    assert height / 3 == pytest.approx(220)

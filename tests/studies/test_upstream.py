@@ -122,7 +122,7 @@ def test_exported_tests_pass(exported):
     options = ('-p', 'no:cacheprovider', '-p', 'no:xdist', '-q', '--strict-markers', '-W', 'ignore')
     done = run_alone(exported.folder, '-m', 'pytest', *options, *chosen)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert int(re.search(r'(\d+) passed', done.stdout)[1]) >= 100
+    assert int(re.search(r'(\d+) passed', done.stdout)[1]) >= 50
 
 
 # ---------------------------------------------------------------------- what is said
@@ -135,7 +135,7 @@ def test_the_plan_says_where_everything_goes_and_writes_nothing(exported):
         'new        options/train_mask_esrgan.yml -> options/train_mask_esrgan.yml',
         'new        tests/ext_losses/test_mask.py -> tests/test_losses/test_mask.py',
         "changed    edit of BasicSR's basicsr/data/degradations.py",
-        'stays here  tests/ext_models/test_degradation_run.py: uses ext_core',
+        'stays here  tests/ext_models/test_degrading_during_training.py: uses ext_core',
         'stays here  tests/ext_models/test_distributed.py: uses tests/processes.py',
         'stays here  tests/ext_arch/test_vgg_uae.py: uses pytest.mark.wide_vgg',
     ):
