@@ -1,4 +1,4 @@
-"""The gradient penalty against closed forms and finite differences of VGGUAE; the step with it is in test_energy_gan.py."""
+"""The gradient penalty against closed forms and finite differences of VGGUAE; the step with it: test_energy_gan.py."""
 
 import pytest
 import torch
