@@ -20,9 +20,10 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     for part in [part for part in components(opt) if part.kind == 'network']:
         key, network, arguments = part.where, part.target, part.options
         faults = list(component_problems(opt, part))
-        for name in SCALES if network and key in ('network_g', 'network_degrade') else ():
-            default = part.known[name].default if name in part.known else None
-            factor, scale = arguments.get(name, default), opt.get('scale')
+        for name in SCALES if key in ('network_g', 'network_degrade') else ():
+            if name not in part.known:
+                continue
+            factor, scale = arguments.get(name, part.known[name].default), opt.get('scale')
             if is_number(factor) and is_number(scale) and factor != scale:
                 source = 'is' if name in arguments else f"is not given, and {arguments['type']}'s default is"
                 text = f'{source} {factor}, but scale is {scale}. Set {key}:{name}: {scale}, or correct scale.'
