@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,15 @@ from ext_core.errors import UserError
 from ext_core.options import yaml_safe
 from ext_core.options.merging import apply_overlay, merge, walk
 from ext_core.options.positions import Positions
-from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem, is_number, section
+from ext_core.options.problems import (
+    LAUNCHER,
+    LAUNCHER_DATASETS,
+    LAUNCHER_PATHS,
+    Problem,
+    did_you_mean,
+    is_number,
+    section,
+)
 from ext_core.project import OPTIONS, OURS, PROJECT, as_called, file_of
 from ext_core.registration import import_modules, register_all
 
@@ -140,9 +147,8 @@ def override(options: dict, entries: list[str]) -> None:
             taken = last in known_sections(options).get(where, {})
             hint = '' if taken else belongs(options, where, last)
             if not hint and not taken:
-                same = [leaf for leaf in known if leaf.rpartition(':')[2] == last]
-                close = same or difflib.get_close_matches(path.strip(), known, 1)
-                hint = f" Did you mean '{close[0]}'?" if close else ''
+                same = [key for key in known if key.rpartition(':')[2] == last]
+                hint = f" Did you mean '{same[0]}'?" if same else did_you_mean(path.strip(), known)
             raise UserError(
                 f"--force_yml {entry}: the option file has no key '{path.strip()}'.{hint} "
                 'New keys are added in the option file.'
@@ -236,19 +242,9 @@ def resolve(
         # a DataLoader without workers refuses it; images of validations are read by this process
         if 'persistent_workers' in dataset and (not workers or dataset['phase'] != 'train'):
             dataset['persistent_workers'] = False
-    path_opt = opt['path'] = opt.get('path') or {}
-    for key, value in path_opt.items():
-        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-            path_opt[key] = str(from_box(_expanded(value)))
-    home = root / ('experiments' if is_train else 'results') / str(opt.get('name'))
-    path_opt.update(log=str(home), visualization=str(home / 'visualization'))
-    if is_train:
-        folders = {'models': str(home / 'models'), 'training_states': str(home / 'training_states')}
-        path_opt.update(experiments_root=str(home), **folders)
-    else:
-        path_opt.update(results_root=str(home))
+    complete_paths(opt, root)
     if getattr(args, 'reset_optim', False):
-        if not opt['auto_resume'] and not path_opt.get('resume_state'):
+        if not opt['auto_resume'] and not opt['path'].get('resume_state'):
             raise UserError(
                 '--reset_optim gives a training that goes on new optimizers and schedules. Add --auto_resume, or name '
                 'the state in path:resume_state.'
@@ -308,6 +304,21 @@ def _require_text_keys(value: Any, positions: Positions, where: tuple[str, ...] 
         return
     for element in value if isinstance(value, list) else ():
         _require_text_keys(element, positions, where)
+
+
+def complete_paths(opt: dict, root: Path) -> None:
+    """Put in the folders of a run, and where the files of ``path`` are, home folder and box included."""
+    path_opt = opt['path'] = opt.get('path') or {}
+    for key, value in path_opt.items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            path_opt[key] = str(from_box(_expanded(value)))
+    home = root / ('experiments' if opt['is_train'] else 'results') / str(opt.get('name'))
+    path_opt.update(log=str(home), visualization=str(home / 'visualization'))
+    if opt['is_train']:
+        folders = {'models': str(home / 'models'), 'training_states': str(home / 'training_states')}
+        path_opt.update(experiments_root=str(home), **folders)
+    else:
+        path_opt.update(results_root=str(home))
 
 
 def _expanded(path: Any) -> Any:

@@ -14,6 +14,8 @@ from ext_core.options.problems import Problem, is_number, section
 from ext_models.optimizers import parameter_groups
 from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
 
+SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255
+
 
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     """Check every ``network_*`` section and ``path:pretrain_network_*``."""
@@ -28,6 +30,9 @@ def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
                 source = 'is' if name in arguments else f"is not given, and {arguments['type']}'s default is"
                 text = f'{source} {factor}, but scale is {scale}. Set {key}:{name}: {scale}, or correct scale.'
                 faults.append(Problem(f'{key}:{name}', text))
+        span = arguments.get('img_range') if network else None
+        if is_number(span) and not span >= SMALLEST_RANGE:
+            faults.append(Problem(f'{key}:img_range', f"must be {SMALLEST_RANGE} or more, but is '{span}'."))
         yield from faults or _build(opt, key, network, is_train)
     if is_train:
         degradations = [part for part in components(opt) if part.kind == 'degradation']
@@ -47,12 +52,8 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
         yield Problem(where, str(error))
     try:
         net = trying.network(kind, opt[key])
-    except UserError as error:
-        yield Problem(key, str(error))
-        return
     except Exception as error:
-        name = '' if isinstance(error, ValueError | AssertionError) else f'{type(error).__name__}: '
-        yield Problem(key, f'{opt[key]["type"]} cannot be built from these arguments: {name}{error}')
+        yield Problem(key, str(error) if isinstance(error, UserError) else trying.refusal(opt[key]['type'], error))
         return
     factors = section(opt, 'train', f'optim_{suffix}').get('lr_mult')
     if isinstance(factors, dict):  # else the check of the optimizer refuses it
@@ -66,7 +67,7 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
             f'is missing: {opt[key]["type"]} would be tested with random weights. Name the file of a trained network, '
             'such as experiments/NAME/models/net_g_latest.pth.',
         )
-    if content is None:
+    if content is None or path is None:
         return
     options, kept = opt['path'], f'strict_load_{suffix}_except'
     try:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
@@ -45,6 +45,7 @@ _USES = {
         'Sections of `val:metrics`, by `type`; [val](reference.md#val) says what else stands there.',
     ),
 }
+FORMS = ('FileOptions', 'TrainOptions')  # of a model
 _SAID_DEFAULT = re.compile(r"\s*Default: ((?:'[^']*'|[^.]|\.(?=\d))*)\.(?=\s|$)")
 
 
@@ -112,12 +113,10 @@ def _options() -> Iterator[str]:
     yield _entry('LinearDecayLR', ours[0].SCHEDULERS['LinearDecayLR'], ('optimizer', 'last_epoch'), '####')
     yield '### Models\n\n`model_type` names one. Those that build on another take its keys too.\n'
     for kind in ours:
-        forms = ('FileOptions', 'TrainOptions')
-        needs = {form: [key for key, p in declared.declared(kind, form).items() if p.needed] for form in forms}
-        shown = ', '.join(f'`{key}`' for key in (*needs['FileOptions'], *(f'train:{k}' for k in needs['TrainOptions'])))
+        shown = ', '.join(f'`{key}`' for key, parameter in _keys_of(kind).items() if parameter.needed)
         yield f'#### {kind.__name__}\n\n{prose(summary_of(kind))}\n'
         yield f'{_file_of(kind)}; builds on `{kind.__base__.__name__}`. Needs {shown}.\n'
-        own = {key: p for form in forms if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
+        own = {key: p for form in FORMS if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
         if own and kind is not ours[0]:
             yield entries(own)
     yield '## val\n'
@@ -149,7 +148,7 @@ def _components() -> Iterator[str]:
             yield _entry(name, value, (*_GIVEN.get(title, ()), *(('name',) if 'pyiqa' in name else ())))
 
 
-def _entry(name: str, target: Any, given: tuple, level: str = '###') -> str:
+def _entry(name: str, target: Any, given: Collection[str], level: str = '###') -> str:
     keys = parameters_of(target)
     if inspect.isclass(target) and issubclass(target, Dataset):
         given, keys = (
@@ -180,14 +179,16 @@ def _basicsr() -> Iterator[str]:
     for name, model in models.items():
         if model.__module__.startswith('basicsr.'):
             known = model.__base__.__name__ in models
-            added = sorted(_keys_of(model) - (_keys_of(model.__base__) if known else set()))
+            added = sorted(_keys_of(model).keys() - (_keys_of(model.__base__) if known else {}).keys())
             on = f' on `{model.__base__.__name__}`' if known else ''
             yield f'- `{name}`{on}{": " if added else ""}{", ".join(f"`{key}`" for key in added)}'
     yield ''
 
 
-def _keys_of(model: type) -> set[str]:
-    return {*declared.declared(model, 'FileOptions'), *(f'train:{k}' for k in declared.declared(model, 'TrainOptions'))}
+def _keys_of(model: type) -> dict[str, Parameter]:
+    """The keys that a model declares, as colon paths."""
+    forms = zip(('', 'train:'), FORMS, strict=True)
+    return {f'{above}{key}': p for above, form in forms for key, p in declared.declared(model, form).items()}
 
 
 # ---------------------------------------------------------------------- Markdown

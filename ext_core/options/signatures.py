@@ -10,11 +10,12 @@ its docstring. ``CHOICES: dict[str, tuple]`` of a class names the values that an
 import collections.abc
 import dataclasses
 import inspect
+import itertools
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,22 +216,16 @@ def docstring_entries(target: Callable) -> dict[str, tuple[str, str]]:
     for owner in target.__mro__ if inspect.isclass(target) else (target,):
         text = vars(owner).get('__doc__') if inspect.isclass(owner) else owner.__doc__
         lines = inspect.cleandoc(text or '').splitlines()
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines, 1):
             match = _ENTRY.match(line)
             if not match or not match['indent']:
                 continue
-            said = [match['text']]
-            for following in lines[number + 1 :]:
-                if not following.strip() or _indent(following) <= _indent(line):
-                    break
-                said.append(following.strip())
+            deeper = partial(re.match, match['indent'] + r'\s+\S')
+            further = itertools.takewhile(deeper, lines[number:])
+            said = [match['text'], *map(str.strip, further)]
             for name in match['names'].split(', '):
                 found.setdefault(name, (match['type'] or '', ' '.join(said)))
     return found
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def summary_of(target: Callable) -> str:

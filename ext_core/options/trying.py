@@ -75,8 +75,8 @@ def trial(opt: dict, part: Component) -> Iterator[Problem]:
                     built.step()
         elif part.kind == 'schedule':
             total = section(opt, 'train').get('total_iter')
-            defaults = {'total_iter': total} if 'total_iter' in part.known else {}  # as the model has it
-            _walk_schedule(target, defaults | arguments, total)
+            if is_number(total):
+                _walk_schedule(target, ({'total_iter': total} if 'total_iter' in part.known else {}) | arguments, total)
         elif part.kind == 'metric' and hasattr(target, 'check_ready'):
             target.check_ready(**{key: value for key, value in arguments.items() if key != 'better'})
         elif part.kind == 'degradation':
@@ -180,10 +180,8 @@ def _bounded() -> Iterator[None]:
         hook.remove()
 
 
-def _walk_schedule(schedule: Callable, arguments: dict, total_iter: Any) -> None:
+def _walk_schedule(schedule: Callable, arguments: dict, total_iter: float) -> None:
     """Take a schedule's first steps and, by a jump, its last ones: some end before the training does."""
-    if not is_number(total_iter):
-        return
     with torch.device('cpu'):
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         built = schedule(optimizer, **arguments)
@@ -307,10 +305,11 @@ def _training(opt: dict, sample: dict) -> Iterator[Problem]:
             fault, _ = _passed(opt, 'network_d', 'train', judged, target)
             if fault is not None:
                 yield fault
-    compared = {key: train.get(key) for key in ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt', 'tv_opt')}
-    compared |= {f'losses:{key}': options for key, options in section(train, 'losses').items()}
+    losses = ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt', 'tv_opt')
+    compared: dict[str, dict] = {key: train.get(key) or {} for key in losses}
+    compared |= {f'losses:{key}': options or {} for key, options in section(train, 'losses').items()}
     for key, options in compared.items():
-        loss = look_up(LOSS_REGISTRY, (options or {}).get('type'))
+        loss = look_up(LOSS_REGISTRY, options.get('type'))
         if loss is None or issubclass(loss, PerceptualLoss):
             continue
         arguments = {name: value for name, value in options.items() if name != 'type'}
