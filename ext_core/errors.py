@@ -75,15 +75,8 @@ def open_streams() -> None:
 
 
 def exit_status(job: Callable[[], object], stopped: str | None = None) -> int:
-    """Run a script's job.
-
-    Args:
-        job (Callable): What it does.
-        stopped (str | None): What to say after Ctrl-C, which then ends it with status 130.
-
-    Returns:
-        int: 0, or 1 where a :func:`refusal`, which is printed, ended it.
-    """
+    """Run a script's job; returns 0, 1 where a :func:`refusal`, which is printed, ended it, or 130 after Ctrl-C where
+    there is something to say then."""
     open_streams()
     try:
         job()

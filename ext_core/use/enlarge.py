@@ -15,13 +15,11 @@ from torch.nn import functional as F
 from ext_core.errors import UserError
 from ext_core.use.network import PROBE, Network, Run
 from ext_core.use.photographs import Photograph
-from ext_models.sides import continued, is_out_of_memory
+from ext_models.sides import ALIGN, SMALLEST, continued, is_out_of_memory
 from ext_models.tiles import in_tiles, reach_of, spans
 
 MAX_OVERLAP = 32  # LR pixels; docs/upscale.md has what it was measured to do
-ALIGN = 16  # px; windows of transformers lie alike in all tiles
 UNKNOWN_TILE = 512  # px, where the memory of a network is not known
-LEAST_TILE = 32
 SHARE = 0.5  # of the free memory; the rest is for workspaces of convolutions and for the images themselves
 UNKNOWN_BYTES = 2**32  # where the system does not say what is free
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
@@ -97,7 +95,7 @@ class Enlarger:
             if network.bytes_per_pixel is not None:
                 pixels = SHARE * free_bytes(network.device) / network.bytes_per_pixel
                 fits = math.prod(image.shape[-2:]) <= pixels
-                tile = 0 if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
+                tile = 0 if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, SMALLEST)
         while True:
             whole = not 0 < tile < longest
             if self.overlap is None and not whole:
@@ -122,7 +120,7 @@ class Enlarger:
                 if not is_out_of_memory(error):
                     raise
                 tile = (longest if whole else tile) // 2
-                if tile < LEAST_TILE:
+                if tile < SMALLEST:
                     raise UserError('the memory does not suffice. End other programs, or use --device cpu.') from error
             self.tile = tile
             if network.device.type == 'cuda':

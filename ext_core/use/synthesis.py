@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -23,6 +22,7 @@ from ext_core.atomic import atomic_write_text, sum_of
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile
 from ext_core.options.image_files import file_size
+from ext_core.use.evaluation import tensor_of
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_core.use.jobs import fingerprint, read_record
 from ext_data.decoding import ImageError
@@ -88,7 +88,7 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
         UserError: If an HR image cannot be read, sizes are no multiple of the scale and no HR images are written, or an
             output is somebody else's. All ranks raise it.
     """
-    from basicsr.utils import img2tensor, tensor2img
+    from basicsr.utils import tensor2img
 
     distributed = torch.distributed.is_initialized()
     rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
@@ -115,9 +115,9 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
                 raise ImageError(
                     f'{picture.name}: smaller than {2 * scale} pixels, too small to be reduced {scale} times'
                 )
-            tensor = img2tensor(gt.astype(np.float32) / 255.0)[None].to(device)
+            large = tensor_of(gt).to(device)
             low = tiles.in_tiles(
-                lambda piece: low_resolution(degrader.net, piece, scale), tensor, tile, reach, (scale, 1)
+                lambda piece: low_resolution(degrader.net, piece, scale), large, tile, reach, (scale, 1)
             )
             made = [tensor2img(low), gt]
         except ImageError as error:
