@@ -8,42 +8,16 @@ import argparse
 import ast
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from ext_core.errors import print_line
 from ext_core.project import CONSOLE, SCRIPTS, as_called
 
-
-def _train(argv: list[str]) -> int:
-    from ext_core.launch import train
-
-    return train(Path.cwd(), argv)
-
-
-def _test(argv: list[str]) -> int:
-    from ext_core.launch import test
-
-    return test(Path.cwd(), argv)
-
-
-def _doctor(argv: list[str]) -> int:
-    from ext_core import doctor
-
-    return doctor.main(argv)
-
-
-def _install_basicsr(argv: list[str]) -> int:
-    from ext_core import install_basicsr
-
-    return install_basicsr.main(argv)
-
-
-MODULES: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    'train': (_train, 'Train with an option file.'),
-    'test': (_test, 'Evaluate with an option file.'),
-    'doctor': (_doctor, 'Say what is installed, what is missing, and what to do about it.'),
-    'install-basicsr': (_install_basicsr, "Install BasicSR 1.4.2 with pip; further arguments are pip's."),
+MODULES = {  # commands that are no scripts: where they are, and what they do
+    'train': ('launch', 'train', 'Train with an option file.'),
+    'test': ('launch', 'test', 'Evaluate with an option file.'),
+    'doctor': ('doctor', 'main', 'Say what is installed, what is missing, and what to do about it.'),
+    'install-basicsr': ('install_basicsr', 'main', "Install BasicSR 1.4.2 with pip; further arguments are pip's."),
 }
 
 
@@ -54,7 +28,7 @@ def scripts() -> dict[str, Path]:
 
 def usage() -> str:
     """Every command with a sentence."""
-    said = {name: sentence for name, (_, sentence) in MODULES.items()}
+    said = {name: sentence for name, (*_, sentence) in MODULES.items()}
     for name, path in scripts().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
         said[name] = ' '.join(text.split('\n\n')[0].splitlines()[:1])
@@ -80,7 +54,9 @@ def main() -> int:
     format_help = argparse.ArgumentParser.format_help
     argparse.ArgumentParser.format_help = lambda self: as_called(format_help(self))  # type: ignore[method-assign]
     if name in MODULES:
-        return MODULES[name][0](argv)
+        module, function, _ = MODULES[name]
+        folder = [Path.cwd()] if module == 'launch' else []
+        return getattr(importlib.import_module(f'ext_core.{module}'), function)(*folder, argv)
     spec = importlib.util.spec_from_file_location(found[name].stem, found[name])
     assert spec is not None
     assert spec.loader is not None

@@ -27,12 +27,7 @@ def named_folders(text: str) -> tuple[str, tuple[Path, Path]]:
 
 
 def add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
-    """What scripts that convert a generator take: IN, OUT and how IN is to be read.
-
-    Args:
-        parser (ArgumentParser): Gets the arguments.
-        output (str): The suffixes that OUT can have, for ``--help``.
-    """
+    """What scripts that convert a generator take: IN, OUT with one of the suffixes ``output``, how to read IN."""
     parser.add_argument('input', type=Path, metavar='IN', help='file, experiment, or name in generators/')
     parser.add_argument('output', type=Path, metavar='OUT', help=output)
     parser.add_argument('--options', type=Path, metavar='YML', help='option file with network_g, if none lies beside')

@@ -86,15 +86,7 @@ def sum_of(path: str | os.PathLike) -> Written:
 
 
 def atomic_write_text(text: str, path: str | os.PathLike) -> None:
-    """Write UTF-8 text as ``atomic_save`` writes objects.
-
-    Args:
-        text (str): Whole content of the file.
-        path (str | PathLike): The file. Its folder must exist.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write UTF-8 text, the whole content of a file, as :func:`atomic_save` writes objects."""
     _replace_file(path, 'w', lambda file: file.write(text))
 
 

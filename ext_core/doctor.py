@@ -47,11 +47,7 @@ class Section:
 
 
 def examine(root: Path) -> list[Section]:
-    """All sections of the report.
-
-    Args:
-        root (Path): Folder that gets ``experiments/``, ``results/`` and ``tb_logger/`` and holds ``datasets/``.
-    """
+    """All sections of the report on the folder that gets ``experiments/`` and holds ``datasets/``."""
     toolbox = _toolbox()  # first: torchvision, which the environment lists, may not import without our patches
     sections = [_environment(), toolbox]
     if not any(problem.fatal for problem in toolbox.problems):
@@ -241,14 +237,7 @@ def render(sections: list[Section]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the report.
-
-    Args:
-        argv (list[str] | None): Arguments without the program's name. Default: those of the process.
-
-    Returns:
-        int: 1 where training cannot work, else 0.
-    """
+    """Print the report; returns 1 where training cannot work, else 0."""
     parser = argparse.ArgumentParser(
         prog='python -m ext_core.doctor',
         description='Say what is installed, what was patched, what is missing, and what to do about it.',

@@ -1,17 +1,13 @@
 """The error that a user can mend."""
 
-import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 from ext_core.project import as_called
 
-P = ParamSpec('P')
-T = TypeVar('T')
 _COMPONENTS = frozenset({'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models'})
 
 
@@ -44,24 +40,19 @@ def refusal(error: BaseException) -> str | None:
     return text if own or not _COMPONENTS.isdisjoint(raised_in) else None
 
 
+def failure_text(error: BaseException) -> str:
+    """Why one of many things failed, whatever it was: the kind of a mistake in the code, too."""
+    text, kind = str(error).strip(), type(error).__name__
+    return (text or kind) if refusal(error) is not None else f'{kind}: {text or kind}'
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What components refuse inside is a :class:`UserError`."""
+    """What components refuse inside, or in a function that this decorates, is a :class:`UserError`."""
     try:
         yield
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-
-
-def with_user_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """A component's function whose refusals are :class:`UserError`."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with user_errors():
-            return function(*args, **kwargs)
-
-    return wrapped
 
 
 def print_line(text: str) -> None:
@@ -84,15 +75,8 @@ def open_streams() -> None:
 
 
 def exit_status(job: Callable[[], object], stopped: str | None = None) -> int:
-    """Run a script's job.
-
-    Args:
-        job (Callable): What it does.
-        stopped (str | None): What to say after Ctrl-C, which then ends it with status 130.
-
-    Returns:
-        int: 0, or 1 where a :func:`refusal`, which is printed, ended it.
-    """
+    """Run a script's job; returns 0, 1 where a :func:`refusal`, which is printed, ended it, or 130 after Ctrl-C where
+    there is something to say then."""
     open_streams()
     try:
         job()

@@ -16,15 +16,7 @@ VERSION = '1.4.2'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``pip install``.
-
-    Args:
-        argv (Sequence[str] | None): Further arguments of pip, such as ``-c constraints.txt``. Default: those of the
-            process.
-
-    Returns:
-        int: pip's exit status.
-    """
+    """Run ``pip install`` with further arguments of pip, such as ``-c constraints.txt``; returns its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     cure = Path(__file__).with_name('basicsr_build')
     path = os.pathsep.join(filter(None, [str(cure), os.environ.get('PYTHONPATH')]))

@@ -23,15 +23,7 @@ from ext_core.registration import register_all
 
 
 def train(root: Path, argv: list[str] | None = None) -> int:
-    """Train as the command line says.
-
-    Args:
-        root (Path): Folder that gets ``experiments/`` and ``tb_logger/``.
-        argv (list[str] | None): Arguments without the program's name. Default: those of the process.
-
-    Returns:
-        int: Exit status.
-    """
+    """Train as the command line says; returns the exit status. ``root`` gets ``experiments/`` and ``tb_logger/``."""
     return _run(_train, root, argv)
 
 
@@ -108,15 +100,28 @@ def _lost_peer(error: BaseException | None) -> bool:
     return False
 
 
-def _train(root: Path, argv: list[str] | None) -> int:
+def _options(root: Path, argv: list[str] | None, is_train: bool) -> tuple[argparse.Namespace, dict, dict, Positions]:
+    """The command line; the options as they are merged, and with all that follows from them; where they stand."""
     from ext_core.options import loading as options
 
-    # the options, checked before anything is made or moved
-    args = options.parse_arguments(argv, is_train=True)
-    _check_launcher(args.launcher)
-    _first_look(args)
+    args = options.parse_arguments(argv, is_train)
+    if args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        raise UserError(
+            'several processes were started, by torchrun for instance, but each would train alone and move the '
+            "others' results away. Add --launcher pytorch."
+        )
+    # at once what needs no torch to be seen; importing it takes longer than most people read
+    if os.environ.get('RANK', '0') == '0' and args.launcher != 'slurm':
+        overridden = [entry.partition('=')[0].strip() for entry in args.force_yml]
+        for line in first_look(args.opt, overridden):
+            print_line(f'first look: {line}')
     positions = Positions()
-    merged, opt = options.resolve(args, root, is_train=True, positions=positions)
+    return args, *options.resolve(args, root, is_train=is_train, positions=positions), positions
+
+
+def _train(root: Path, argv: list[str] | None) -> int:
+    # the options, checked before anything is made or moved
+    args, merged, opt, positions = _options(root, argv, is_train=True)
     if args.dry_run:
         demo = Path.cwd() / 'datasets' / 'demo'
         new = [folder for folder in (demo, demo.parent) if not folder.exists()]
@@ -206,13 +211,7 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
 
 
 def _test(root: Path, argv: list[str] | None) -> int:
-    from ext_core.options import loading as options
-
-    args = options.parse_arguments(argv, is_train=False)
-    _check_launcher(args.launcher)
-    _first_look(args)
-    positions = Positions()
-    _, opt = options.resolve(args, root, is_train=False, positions=positions)
+    args, _, opt, positions = _options(root, argv, is_train=False)
     warnings = _prepare(opt, args, positions)
 
     import torch
@@ -236,22 +235,6 @@ def _test(root: Path, argv: list[str] | None) -> int:
             evaluate(model, loader, opt['name'], None, opt['val']['save_img'])
         logger.info(f'Results are in {opt["path"]["results_root"]}')
         return 0
-
-
-def _first_look(args: argparse.Namespace) -> None:
-    """Say at once what needs no torch to be seen; importing it takes longer than most people read."""
-    if os.environ.get('RANK', '0') == '0' and args.launcher != 'slurm':
-        overridden = [entry.partition('=')[0].strip() for entry in args.force_yml]
-        for line in first_look(args.opt, overridden):
-            print_line(f'first look: {line}')
-
-
-def _check_launcher(launcher: str) -> None:
-    if launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1:
-        raise UserError(
-            'several processes were started, by torchrun for instance, but each would train alone and move the '
-            "others' results away. Add --launcher pytorch."
-        )
 
 
 def join_processes(opt: dict, launcher: str) -> None:

@@ -19,12 +19,8 @@ _COMMAND = re.compile(r'(?:python |(?<![\w/]))(?:scripts|basicsr)/(\w+)\.py')
 
 
 def file_of(text: str, folder: Path = Path()) -> Path:
-    """The option file that a name on the command line or in another one means.
-
-    Args:
-        text (str): A path, or ``basicsr-ext://NAME.yml`` for a recipe of this package.
-        folder (Path): Where relative paths start. Default: the present folder.
-    """
+    """The option file that a name on the command line or in another one means: a path, relative to ``folder``, or
+    ``basicsr-ext://NAME.yml`` for a recipe of this package."""
     return OPTIONS / text.removeprefix(OURS) if text.startswith(OURS) else folder / text
 
 

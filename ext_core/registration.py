@@ -57,15 +57,11 @@ def register_quietly() -> None:
 
 
 def import_modules(names: Sequence[str], asked: str, allow_failed: bool = False) -> None:
-    """Import modules that register a user's own classes. They are looked for in the current folder, too.
-
-    Args:
-        names (Sequence[str]): As in Python: ``package.module``.
-        asked (str): What asks for them, for messages.
-        allow_failed (bool): Whether a module that cannot be imported is a warning. Default: False.
+    """Import modules, ``package.module``, that register a user's own classes; also from the current folder.
 
     Raises:
-        UserError: If a module cannot be imported, whatever it raises.
+        UserError: If a module cannot be imported, whatever it raises; with ``allow_failed`` that is a warning. Messages
+            begin with what ``asked`` for it.
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # at the end: nothing there takes the place of an installed package

@@ -72,13 +72,15 @@ def in_pieces(model: Any, test: Callable[[], None]) -> None:
         model.lq = image
 
 
-def continued(image: Tensor, multiple: int) -> Tensor:
-    """An image (n, c, h, w), continued at the bottom and the right by its mirror image to multiples of both sides."""
+def continued(image: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """An image (n, c, h, w) of any size from 1 x 1, continued at the bottom and the right by its mirror image: to
+    multiples of both sides that are not below ``least``."""
     for dim in (-2, -1):
         side = image.shape[dim]
-        # unlike torch's, NumPy's reflection may be longer than the image
-        index = np.pad(np.arange(side), (0, -side % multiple), mode='reflect')
-        image = image.index_select(dim, torch.from_numpy(index).to(image.device))
+        missing = -(-max(side, least) // multiple) * multiple - side
+        if missing:  # unlike torch's, NumPy's reflection may be longer than the image
+            index = np.pad(np.arange(side), (0, missing), mode='reflect')
+            image = image.index_select(dim, torch.from_numpy(index).to(image.device))
     return image
 
 

@@ -72,23 +72,11 @@ def super_resolution(opt: dict, opened: 'GeneratorFile') -> tuple[dict[str, dict
             if len(rows) < ROWS:
                 weight = detail(list(images.values())[-1])
                 size = min(CROP, *weight.shape)
-                top, left, _ = strongest_window(weight, size)
+                top, left = strongest_window(weight, size)
                 rows.append({name: image[top : top + size, left : left + size] for name, image in images.items()})
         means = {name: {metric: mean(v) for metric, v in of.items() if v} for name, of in values.items()}
         results[str(opt['datasets'][phase].get('name', phase))] = means
     return results, metrics, rows
-
-
-def table(rows: dict[str, dict[str, float | None]], heads: dict[str, str]) -> str:
-    """Markdown; ``heads`` are the titles of the columns that any row has."""
-    from ext_core.use.tables import table_text
-
-    columns = [key for key in heads if any(key in row for row in rows.values())]
-    lines = [['', *(heads[key] for key in columns)]]
-    for name, row in rows.items():
-        values = [row.get(key) for key in columns]
-        lines.append([name, *('–' if value is None else f'{value:.4g}' for value in values)])
-    return table_text(lines)
 
 
 def make(folder: Path) -> None:
@@ -101,7 +89,7 @@ def make(folder: Path) -> None:
     from ext_core.use.adaptation_options import shown
     from ext_core.use.crops import gallery
     from ext_core.use.evaluation import load_experiment
-    from ext_core.use.tables import lower_is_better
+    from ext_core.use.tables import lower_is_better, table_text
     from ext_metrics.domain_gap import verdict
 
     first, second = (yaml_safe.read(folder / f'stage{number}.yml') for number in (1, 2))
@@ -122,28 +110,27 @@ def make(folder: Path) -> None:
     for what, stage in (('degradation network', first), ('super-resolution network', second)):
         report['checkpoints'][what] = shown(folder.parent / stage['name'] / 'models' / 'net_g_latest.pth')
     atomic_write_text(json.dumps(report, indent=1) + '\n', folder / 'report.json')
-    lines = ['## Stage 1: gap between LR images and real ones', '']
-    lines += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', '']
-    lines += [table(gap, {key: key for row in gap.values() for key in row}), '']
-    lines += [verdict({name: row['spectrum_db'] for name, row in gap.items()}), '', '![power spectra](gap.png)', '']
-    arrows = {name: f'{name} {"↓" if lower_is_better(value) else "↑"}' for name, value in metrics.items()}
+
+    def table(rows: dict[str, dict[str, float | None]]) -> str:
+        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+        arrows = {name: ' ↓' if lower_is_better(value) else ' ↑' for name, value in metrics.items()}
+        lines = [['', *(key + arrows.get(key, '') for key in columns)]]
+        for name, row in rows.items():
+            values = [row.get(key) for key in columns]
+            lines.append([name, *('–' if value is None else f'{value:.4g}' for value in values)])
+        return table_text(lines)
+
+    blocks = ['## Stage 1: gap between LR images and real ones']
+    blocks += [f'HR: `{report["hr"]}`, real: `{report["real"]}`. {LEGEND}', table(gap)]
+    blocks += [verdict({name: row['spectrum_db'] for name, row in gap.items()}), '![power spectra](gap.png)']
     for name, rows_of_set in results.items():
-        lines += [f'## Stage 2: super-resolution of {name}', '', table(rows_of_set, arrows), '']
-    tables = '\n'.join([*lines, '![crops](crops.png)', ''])
-    lines = [f'# {folder.name}', '', tables, '## Files', '']
-    lines += [f'- {what}: `{path}`' for what, path in report['checkpoints'].items()]
-    lines += [
-        '',
-        '## Step by step',
-        '',
-        'As scripts/train_domain_adaptation.py ran it:',
-        '',
-        '```',
-        f'{commands}```',
-        '',
-    ]
-    atomic_write_text('\n'.join(lines), folder / 'report.md')
-    print(f'{tables}\nreport: {shown(folder / "report.md")}')
+        blocks += [f'## Stage 2: super-resolution of {name}', table(rows_of_set)]
+    tables = '\n\n'.join([*blocks, '![crops](crops.png)'])
+    files = '\n'.join(f'- {what}: `{path}`' for what, path in report['checkpoints'].items())
+    by_step = f'As scripts/train_domain_adaptation.py ran it:\n\n```\n{commands}```\n'
+    text = [f'# {folder.name}', tables, '## Files', files, '## Step by step', by_step]
+    atomic_write_text('\n\n'.join(text), folder / 'report.md')
+    print(f'{tables}\n\nreport: {shown(folder / "report.md")}')
 
 
 def main(argv: list[str] | None = None) -> int:

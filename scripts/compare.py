@@ -50,7 +50,7 @@ def compare(args: argparse.Namespace) -> None:
                 mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
                 images['mask'] = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
             images['GT'] = gt
-            y, x, _ = strongest_window(detail(gt), args.crop)
+            y, x = strongest_window(detail(gt), args.crop)
             frame, cut = (x, y, args.crop, args.crop), np.s_[y : y + args.crop, x : x + args.crop]
             blocks.append(('', {n: cv2.rectangle(image.copy(), frame, (0, 255, 255)) for n, image in images.items()}))
             blocks.append(('', {name: image[cut] for name, image in images.items()}))

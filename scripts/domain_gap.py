@@ -54,9 +54,7 @@ FEWEST_REAL = 2  # images, so that they have two halves
 
 def stored_images(root: Path, limit: int) -> 'Iterator[Tensor]':
     """At most ``limit`` evenly spaced images of a folder or LMDB, (3, h, w), RGB in [0, 1]."""
-    import numpy as np
-    import torch
-
+    from ext_core.use.evaluation import tensor_of
     from ext_core.use.hr_sources import pictures_of, read_picture
     from ext_data.decoding import ImageError
 
@@ -67,7 +65,7 @@ def stored_images(root: Path, limit: int) -> 'Iterator[Tensor]':
             image = read_picture(pictures[number * len(pictures) // count])
         except ImageError as error:
             raise UserError(f'{error}. Replace or delete it.') from error
-        yield torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255)
+        yield tensor_of(image)[0]
 
 
 def collect(args: argparse.Namespace) -> 'dict[str, list[Tensor]]':

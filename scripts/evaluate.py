@@ -86,7 +86,8 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     atomic_write_text(page(report, pieces, args.output.resolve().name), args.output / 'results.html')
     names = ['results.html', 'results.md', 'results.csv', 'images.csv']
     if pieces:
-        gallery([(piece.title, piece.titled) for piece in pieces]).savefig(args.output / 'results.png')
+        blocks = [(p.title, {f'{name}\n{p.captions[name]}': image for name, image in p.images.items()}) for p in pieces]
+        gallery(blocks).savefig(args.output / 'results.png')
         names.append('results.png')
     print(', '.join(str(args.output / name) for name in names))
     if failed := benchmark.failures:

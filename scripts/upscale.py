@@ -67,7 +67,7 @@ class Models(argparse.Action):
 def upscale(args: argparse.Namespace) -> None:
     from ext_core.use.batch import enlarge_files, failures, summary
     from ext_core.use.enlarge import Enlarger
-    from ext_core.use.image_names import left_out, plan
+    from ext_core.use.image_names import plan
     from ext_core.use.network import open_network
 
     import_modules(args.imports, '--import')
@@ -78,7 +78,7 @@ def upscale(args: argparse.Namespace) -> None:
         args.output = Path()
         args.suffix = args.suffix or f'_x{args.outscale or network.scale:g}'
         args.ext = 'png' if args.ext == 'auto' else args.ext
-    jobs = plan(args.input, args.output, args.suffix, args.ext, args.recursive)
+    jobs, left_out = plan(args.input, args.output, args.suffix, args.ext, args.recursive)
     if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
         raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
     try:
@@ -90,7 +90,7 @@ def upscale(args: argparse.Namespace) -> None:
     print(f'{args.model or DEFAULT}: {network.name} on {network.device.type}, {len(jobs)} images')
     enlarger = Enlarger(network, args.tile, args.overlap, args.self_ensemble, args.outscale, args.alpha)
     outcomes = enlarge_files(jobs, enlarger, args.quality, args.overwrite, args.jobs)
-    print(summary(outcomes, left_out(args.input, args.output, args.recursive)))
+    print(summary(outcomes, left_out))
     if args.json:
         record = {'network': network.name, 'scale': network.scale, 'device': network.device.type}
         images = [asdict(outcome) for outcome in outcomes]

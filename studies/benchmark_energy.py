@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from ext_core.atomic import atomic_write_text
-from ext_core.use.timing import alternate, ratio
+from ext_core.use.cost import alternate, ratio
 from studies.side_by_side import benchmark_parser, model_options, one_step, prepare, shown
 
 SRGAN = 'SRGAN'

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ext_core.registration import register_quietly
-from ext_core.use.timing import alternate, ratio
+from ext_core.use.cost import alternate, ratio
 from studies.side_by_side import shown
 
 SAMPLES = 100  # of a round

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ext_core.atomic import atomic_save, atomic_write_text
 from ext_core.errors import UserError, exit_status
-from ext_core.use.timing import alternate, ratio
+from ext_core.use.cost import alternate, ratio
 from studies.side_by_side import benchmark_parser, prepare, shown
 
 PLAIN = 'plain PyTorch'
@@ -60,7 +60,7 @@ def variants(model: Path, files: list[Path], output: Path) -> dict[str, Callable
     images = [read_photograph(file) for file in files]
     tensors = [torch.from_numpy(image.pixels.copy()).permute(2, 0, 1)[None].float() / 255 for image in images]
     tensors = [tensor.contiguous().to(full.network.device) for tensor in tensors]
-    jobs = plan([str(file) for file in files], output)
+    jobs, _ = plan([str(file) for file in files], output)
 
     @torch.inference_mode()
     def plain() -> None:

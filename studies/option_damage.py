@@ -184,7 +184,7 @@ def attempt(file: Path, undamaged: dict) -> tuple[str, str]:
             loading.apply_overlay(opt, {'at_most': {'datasets:train:gt_size': 64}})
         loading.apply_overlay(opt, SMALL)
         opt['root_path'] = str(run)
-        loading._complete_paths(opt, run)
+        loading.complete_paths(opt, run)
         for key, value in opt['path'].items():
             if key.startswith('pretrain_network') and isinstance(value, str):
                 options = {**opt[key.removeprefix('pretrain_')]}
@@ -246,7 +246,7 @@ def attempt(file: Path, undamaged: dict) -> tuple[str, str]:
         return 'stopped', output.getvalue()[-3000:]
     if status:
         keys = re.findall(r'(\w+) *:', file.read_text(encoding='utf-8'))
-        names = {*keys, *(leaf.rpartition(':')[2] for leaf in loading.leaves(undamaged))}
+        names = {*keys, *(path[-1] for path, _ in loading.walk(undamaged))}
         points = [line for line in message.splitlines() if line.startswith('  - ')] or [message]
         if sorted(os.listdir()) + sorted(os.listdir('experiments')) != before:
             return 'half-made', message

@@ -21,7 +21,7 @@ ARGUMENTS = [
     *('-opt', str(PROJECT / 'options' / 'train_rrdb_psnr.yml'), '--demo'),
     *('--launcher', 'pytorch', '--auto_resume', '--force_yml'),
     *('network_g:num_feat=8', 'network_g:num_block=1', 'network_g:num_grow_ch=4', 'datasets:train:gt_size=64'),
-    *('datasets:train:num_worker_per_gpu=1', 'train:total_iter=40', 'logger:print_freq=1', 'val:val_freq=15'),
+    *('datasets:train:num_worker_per_gpu=0', 'train:total_iter=20', 'logger:print_freq=1', 'val:val_freq=15'),
     'logger:save_checkpoint_freq=10',
 ]
 
@@ -60,7 +60,7 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
     run = under_torchrun(train, disturbed, output=output, restarts=3)
     states = disturbed / 'experiments' / NAME / 'training_states'
     try:
-        kill_a_process(run, lambda: 'iter:       2' in output.read_text())  # before the first checkpoint
+        kill_a_process(run, lambda: 'iter:       1' in output.read_text())  # before the first checkpoint
         kill_a_process(run, lambda: output.read_text().count('Start training') == 2 and (states / '10.state').is_file())
         for process in (run, calm):
             process.join(timeout=240)
@@ -75,5 +75,5 @@ def test_killed_processes_are_started_again_and_change_nothing(tmp_path):
     assert '\nTraceback' not in text  # of collectives that failed on the other rank; torchrun's own are indented
     assert [path.name for path in (disturbed / 'experiments').iterdir()] == [NAME]
     assert [path.name for path in (disturbed / 'tb_logger').iterdir()] == [NAME]
-    for file in ('models/net_g_40.pth', 'models/net_g_latest.pth', 'training_states/40.state'):
+    for file in ('models/net_g_20.pth', 'models/net_g_latest.pth', 'training_states/20.state'):
         assert difference(load(disturbed, file), load(whole, file)) is None

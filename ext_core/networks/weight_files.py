@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ext_core.errors import UserError, with_user_errors
+from ext_core.errors import UserError, user_errors
 from ext_core.networks.metadata import Metadata, from_strings
 from ext_models import weights
 
-load_checkpoint = with_user_errors(weights.load_checkpoint)
-select_weights = with_user_errors(weights.select_weights)
+load_checkpoint = user_errors()(weights.load_checkpoint)
+select_weights = user_errors()(weights.select_weights)
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 
@@ -65,7 +65,7 @@ def read_weights(path: Path, key: str = 'params_ema') -> tuple[str | None, Mappi
         raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
     found: Mapping[str, Any]
     if suffix == '.safetensors':
-        found, strings = with_user_errors(weights.load_safetensors)(path)
+        found, strings = user_errors()(weights.load_safetensors)(path)
         metadata = from_strings(strings, str(path))
     else:
         content = load_checkpoint(path)

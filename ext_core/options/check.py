@@ -50,18 +50,19 @@ def find_problems(opt: dict, is_train: bool) -> list[Problem]:
         'datasets': datasets.problems,
         'places': _places,
     }
-    with trying.undisturbed():
-        found = [problem for name, part in parts.items() for problem in _guarded(name, part, opt, is_train)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(problem for name, part in parts.items() for problem in _of(name, part, opt, is_train)))
 
 
-def _guarded(name: str, part: Callable, opt: dict, is_train: bool) -> Iterator[Problem]:
+def _of(name: str, part: Callable, opt: dict, is_train: bool) -> list[Problem]:
     """A check that stumbles over a value which it did not foresee says so instead of ending in a traceback."""
-    try:
-        yield from part(opt, is_train)
-    except Exception as error:
-        text = f'the check of the {name} met a value that cannot be right: {type(error).__name__}: {error}'
-        yield Problem('', text)
+    found: list[Problem] = []
+    with trying.undisturbed():
+        try:
+            found.extend(part(opt, is_train))
+        except Exception as error:
+            text = f'the check of the {name} met a value that cannot be right: {type(error).__name__}: {error}'
+            found.append(Problem('', text))
+    return found
 
 
 def check_options(opt: dict, is_train: bool, positions: Positions | None = None) -> None:
@@ -75,10 +76,7 @@ def check_options(opt: dict, is_train: bool, positions: Positions | None = None)
     Raises:
         UserError: If there are problems; the message lists all of them, one a line.
     """
-    found = find_problems(opt, is_train)
-    if not found:
-        with trying.undisturbed():
-            found = list(_guarded('samples', trying.problems, opt, is_train))
+    found = find_problems(opt, is_train) or _of('samples', trying.problems, opt, is_train)
     if found:
         count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
         raise UserError(
@@ -94,8 +92,6 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
     for name, known in plain_sections(model).items():
         *above, last = name.split(':')
         values = section(opt, *above).get(last) if name else opt
-        if values is None and is_train and name in ('train', 'logger'):
-            yield Problem(name, "is missing. Add it to the option file, as in BasicSR's option files.")
         if not isinstance(values, dict):
             continue
         ours = {'': LAUNCHER, 'path': LAUNCHER_PATHS}.get(name, frozenset())
@@ -113,9 +109,11 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
         elif is_undeclared(model) and name in ('', 'train'):  # find_warnings names them
             known = {**known, **dict.fromkeys(_own(opt, name, known), ANYTHING)}
         yield from section_problems(opt, name, values, known, owner, needs=is_train or not name)
-    if opt.get('val') is None and (not is_train or any(p.split('_')[0] == 'val' for p in section(opt, 'datasets'))):
-        yield Problem('val', "is missing. Add it to the option file, as in BasicSR's option files.")
-    elif is_train and isinstance(opt.get('val'), dict) and opt['val'].get('val_freq') is None:
+    validates = not is_train or any(phase.split('_')[0] == 'val' for phase in section(opt, 'datasets'))
+    for name in (*(('train', 'logger') if is_train else ()), *(('val',) if validates else ())):
+        if opt.get(name) is None:
+            yield Problem(name, "is missing. Add it to the option file, as in BasicSR's option files.")
+    if is_train and isinstance(opt.get('val'), dict) and opt['val'].get('val_freq') is None:
         yield Problem('val:val_freq', 'is missing: training needs it.')
     available, wanted = torch.cuda.device_count(), opt.get('num_gpu')
     if torch.cuda.is_available() and is_number(wanted) and wanted > available and not opt.get('dist'):

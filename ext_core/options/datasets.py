@@ -4,7 +4,6 @@ Headers of at most ``image_folders.LOOKED_AT`` images of a set are read, evenly 
 their checksums verified, because a damaged one would stop the run at its first validation, hours later.
 """
 
-import math
 from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +16,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from ext_core.options import image_files
 from ext_core.options.declared import UNREAD_IN_DATASETS, dataset_keys, is_open
-from ext_core.options.image_folders import Image, images_of, list_fault, listed, root_fault, spread
-from ext_core.options.keys import misplaced, missing, section_problems
+from ext_core.options.image_folders import Image, Root, list_fault, root_fault, roots, spread
+from ext_core.options.keys import misplaced, section_problems
 from ext_core.options.problems import (
     LAUNCHER_DATASETS,
     Problem,
@@ -28,7 +27,7 @@ from ext_core.options.problems import (
     section,
     unknown_type,
 )
-from ext_data.roots import LONGEST, partners, roots_of
+from ext_data.roots import partners
 from ext_models.registries import look_up
 
 _ABSENT = 'Remove the key, or correct dataroot_gt, dataroot_lq or filename_tmpl.'
@@ -67,23 +66,22 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     if dataset is None:
         yield unknown_type(where, data_opt.get('type'), 'dataset', [name for name, _ in DATASET_REGISTRY])
         return
-    known, unused = dataset_keys(dataset, where == 'datasets:train')
-    values = {key: value for key, value in data_opt.items() if key not in {'phase', 'scale'} - known.keys()}
+    training = where == 'datasets:train'
+    known, unused = dataset_keys(dataset, training)
+    unused = {key: parameter._replace(default=None) for key, parameter in unused.items()}
+    values = {key: value for key, value in data_opt.items() if key not in LAUNCHER_DATASETS - known.keys()}
     stock = dataset.__module__.startswith('basicsr.')
-    for key in [key for key in values if key not in known and key not in unused]:
+    for key in [key for key in values if key not in known]:
         idle = key in UNREAD_IN_DATASETS and (stock or key == 'use_shuffle' or values[key] in (None, '{}'))
-        if idle or (is_open(dataset) and not misplaced(opt, key)):
+        if key in unused:
+            idle = values[key] is None
+        if idle or (key not in unused and is_open(dataset) and not misplaced(opt, key)):
             del values[key]  # find_warnings names those that nobody reads
     if 'scale' in known and opt.get('scale') is None:
         text = f'is missing: {dataset.__name__} needs it. Set it to the factor of super-resolution.'
         yield Problem('scale', text)
         values['scale'] = 1
-    checked = list(section_problems(opt, where, values, {**unused, **known}, dataset.__name__, needs=False))
-    checked += [
-        missing(f'{where}:{key}', dataset.__name__)
-        for key, parameter in known.items()
-        if parameter.needed and values.get(key) is None
-    ]
+    checked = list(section_problems(opt, where, values, {**unused, **known}, dataset.__name__))
     backend = data_opt.get('io_backend')
     if backend is not None and 'io_backend' in known:
         name = backend.get('type') if isinstance(backend, dict) else None
@@ -94,23 +92,35 @@ def _dataset(opt: dict, where: str, data_opt: dict) -> Iterator[Problem]:
     yield from checked
     if checked:
         return
-    if issubclass(dataset, PairedImageDataset):
-        any_ending, found = 'subfolders' in known, []
-        for gt_root, lq_root in zip(roots_of(data_opt['dataroot_gt']), roots_of(data_opt['dataroot_lq']), strict=False):
-            found.append((yield from _pairs(opt, where, data_opt, Path(gt_root), Path(lq_root), any_ending)))
-        lq_names = sorted((name for names in found for name in names), key=lambda name: (Path(name).stem, name))
+    crop, scale, paired = data_opt.get('gt_size'), opt.get('scale'), issubclass(dataset, PairedImageDataset)
+    cropped = training and (paired or 'dataroot_real_lq' in known)
+    if cropped and is_number(crop) and is_number(scale) and scale >= 1 and crop % scale:
+        text = f'{crop} is not divisible by scale ({scale}). Choose a multiple of it.'
+        yield Problem('datasets:train:gt_size', text)
+    if paired:
+        found = []
+        for gt_root, lq_root in zip(roots(data_opt, 'dataroot_gt'), roots(data_opt, 'dataroot_lq'), strict=False):
+            found += yield from _pairs(opt, where, data_opt, gt_root, lq_root, any_ending='subfolders' in known)
+        lq_names = sorted(found, key=lambda name: (Path(name).stem, name))
         alike = [pair for pair in pairwise(lq_names) if Path(pair[0]).stem == Path(pair[1]).stem]
-        if where != 'datasets:train' and alike and section(opt, 'val').get('save_img'):
+        if not training and alike and section(opt, 'val').get('save_img'):
             text = f'{" and ".join(alike[0])} would be saved as one picture (val:save_img). Rename one of them.'
             yield Problem(where, text)
-        if where == 'datasets:train' and all(found) and not data_opt.get('dataroot_weights'):
-            yield from filling(opt, data_opt, len(lq_names))
-    elif 'dataroot_real_lq' in known and where == 'datasets:train':
-        yield from _pools(opt, where, data_opt, {'dataroot_gt': 1, 'dataroot_real_lq': opt['scale']})
-    elif 'dataroot_real_lq' in known:
-        yield from _pools(opt, where, data_opt, dict.fromkeys(('dataroot_gt', 'dataroot_real_lq')))
-    else:
-        yield from _pools(opt, where, data_opt, dict.fromkeys(getattr(dataset, 'POOLS', ())))
+        return
+    real = ('dataroot_gt', 'dataroot_real_lq') if 'dataroot_real_lq' in known else ()
+    for key in real or getattr(dataset, 'POOLS', ()):
+        factor = opt['scale'] if key == 'dataroot_real_lq' else 1  # by which crops of gt_size are smaller there
+        meta = data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
+        for root in roots(data_opt, key):
+            images = root.images(spread(root.names(meta)))
+            faults = _absent(where, meta, images, f'Remove the key, or correct {key}.')
+            yield from faults
+            if faults:
+                continue
+            samples = [(image,) for image in images]
+            sizes = yield from _readable(where, f'{where}:{key}', data_opt, samples, 'Replace or delete the file.')
+            if cropped:
+                yield from _fitting(crop, {name: size for sample in sizes for name, size in sample}, factor)
 
 
 def unread(opt: dict) -> Iterator[Problem]:
@@ -132,16 +142,15 @@ def unread(opt: dict) -> Iterator[Problem]:
 
 # ---------------------------------------------------------------------- folders and LMDBs
 def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
-    is_lmdb = section(data_opt, 'io_backend').get('type') == 'lmdb'
-    meta, deep = data_opt.get('meta_info_file'), bool(data_opt.get('subfolders'))
+    is_lmdb, meta = section(data_opt, 'io_backend').get('type') == 'lmdb', data_opt.get('meta_info_file')
     every = issubclass(dataset, PairedImageDataset | SingleImageDataset) or 'dataroot_real_lq' in data_opt
     for key, value in data_opt.items():
         if key.startswith('dataroot') and key != 'dataroot_weights' and value is not None:
-            for root in value if isinstance(value, list) else [value]:
-                if not isinstance(root, str):
-                    yield Problem(f'{where}:{key}', f"must be the path of a folder, but is '{root}'.")
-                    continue
-                fault = root_fault(Path(root), is_lmdb, every and (meta is None or key == 'dataroot_real_lq'), deep)
+            strange = [root for root in (value if isinstance(value, list) else [value]) if not isinstance(root, str)]
+            for root in strange:
+                yield Problem(f'{where}:{key}', f"must be the path of a folder, but is '{root}'.")
+            for root in () if strange else roots(data_opt, key):
+                fault = root_fault(root, every and (meta is None or key == 'dataroot_real_lq'))
                 if fault:
                     yield Problem(f'{where}:{key}', fault)
     for key in ('meta_info_file', 'meta_info'):
@@ -155,8 +164,9 @@ def _roots(where: str, data_opt: dict, dataset: type) -> Iterator[Problem]:
             yield Problem(f'{where}:{key}', f'file not found: {lists}. {remedy}')
         elif fault := list_fault(Path(lists)):
             yield Problem(f'{where}:{key}', fault)
-        elif key == 'meta_info' and isinstance(root := data_opt.get('dataroot_gt'), str):
-            images = images_of(Path(root), spread(listed(Path(root), False, lists)), False)
+        elif key == 'meta_info' and isinstance(data_opt.get('dataroot_gt'), str):
+            (root,) = roots(data_opt, 'dataroot_gt')
+            images = root.images(spread(root.names(lists)))
             yield from _absent(where, lists, images, 'Correct the list, or dataroot_gt.', key)
 
 
@@ -174,65 +184,41 @@ def _absent(
     return [Problem(f'{where}:{key}', text)] if absent else []
 
 
-# ---------------------------------------------------------------------- pools of images
-def _pools(opt: dict, where: str, data_opt: dict, pools: dict[str, int | None]) -> Iterator[Problem]:
-    """Check images without partners.
+# ---------------------------------------------------------------------- images
+Named = list[tuple[str, image_files.Size]]  # images by the names of messages, with (width, height)
+
+
+def _readable(
+    where: str, of: str, data_opt: dict, samples: Sequence[Sequence[Image]], remedy: str
+) -> Generator[Problem, None, list[Named]]:
+    """Images that cannot be used: of validations each, of a training where the run would stop at them sooner or later.
 
     Args:
-        opt (dict): Options of the run.
         where (str): Colon path of the section.
+        of (str): That of the key that too many unusable samples are reported under.
         data_opt (dict): The section.
-        pools (dict[str, int | None]): Key of each pool, with the factor by which crops of gt_size are smaller there;
-            None where nothing is said of crops.
+        samples (Sequence[Sequence[Image]]): The images that are drawn together.
+        remedy (str): Of a damaged validation image.
+
+    Returns:
+        list[Named]: Names and sizes of the images of each sample, where their headers tell.
     """
-    crop, is_lmdb = data_opt.get('gt_size'), section(data_opt, 'io_backend').get('type') == 'lmdb'
-    training = where == 'datasets:train'
-    if training and any(pools.values()):
-        yield from _divisible(crop, opt.get('scale'))
-    every = [(key, factor, Path(root)) for key, factor in pools.items() for root in roots_of(data_opt[key])]
-    for key, factor, root in every:
-        meta = data_opt.get('meta_info_file') if key == 'dataroot_gt' else None
-        names = listed(root, is_lmdb, meta, bool(data_opt.get('subfolders')))
-        images = images_of(root, spread(names), is_lmdb)
-        faults = _absent(where, meta, images, f'Remove the key, or correct {key}.')
-        yield from faults
-        if faults:
-            continue
-        if not training:
-            yield from _damaged(where, images, 'Replace or delete the file.')
-            continue
-        looks = {image.name: image_files.look(image.source) for image in images}
-        yield from _unusable(
-            f'{where}:{key}', data_opt, [f'{n}: {why}' if why else None for n, (_, why) in looks.items()]
-        )
-        if factor:
-            yield from _fitting(crop, {name: size for name, (size, _) in looks.items() if size}, factor)
-            if key == 'dataroot_gt':
-                yield from filling(opt, data_opt, len(names))
-
-
-def _damaged(where: str, images: Sequence[Image], remedy: str) -> Iterator[Problem]:
-    for image in images:
-        damage = image_files.damage(image.source)
-        if damage:
-            yield Problem(where, f'{image.name} cannot be read: {damage}. {remedy}')
-
-
-def _unusable(where: str, data_opt: dict, faults: Sequence[str | None]) -> Iterator[Problem]:
-    """Training samples whose headers say that the run would stop at them sooner or later."""
-    bad, bearable = [fault for fault in faults if fault], data_opt.get('max_bad_samples', 10)
-    if bad and (len(bad) == len(faults) or (is_number(bearable) and len(bad) > bearable)):
-        yield Problem(
-            where,
-            f'{len(bad)} of the {len(faults)} samples looked at cannot be used, where max_bad_samples ({bearable}) may '
-            f'be passed over: {"; ".join(bad[:3])}{"; ..." if len(bad) > 3 else ""}. Replace or delete these files.',
-        )
-
-
-def _divisible(crop: Any, scale: Any) -> Iterator[Problem]:
-    if is_number(crop) and is_number(scale) and scale >= 1 and crop % scale:
-        text = f'{crop} is not divisible by scale ({scale}). Choose a multiple of it.'
-        yield Problem('datasets:train:gt_size', text)
+    looks = [[(image, *image_files.look(image.source)) for image in sample] for sample in samples]
+    if where == 'datasets:train':
+        faults = [', '.join(f'{image.name}: {why}' for image, _, why in sample if why) for sample in looks]
+        bad, bearable = [fault for fault in faults if fault], data_opt.get('max_bad_samples', 10)
+        if bad and (len(bad) == len(faults) or (is_number(bearable) and len(bad) > bearable)):
+            yield Problem(
+                of,
+                f'{len(bad)} of the {len(faults)} samples looked at cannot be used, where max_bad_samples ({bearable}) '
+                f'may be passed over: {"; ".join(bad[:3])}{"; ..." if len(bad) > 3 else ""}. Replace or delete these '
+                'files.',
+            )
+    else:
+        for image in (image for sample in samples for image in sample):
+            if damage := image_files.damage(image.source):
+                yield Problem(where, f'{image.name} cannot be read: {damage}. {remedy}')
+    return [[(image.name, size) for image, size, _ in sample if size] for sample in looks]
 
 
 def _fitting(crop: Any, sizes: dict[str, image_files.Size], factor: int = 1) -> Iterator[Problem]:
@@ -249,96 +235,54 @@ def _fitting(crop: Any, sizes: dict[str, image_files.Size], factor: int = 1) -> 
         )
 
 
-def filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
-    """The training images must fill one batch."""
-    batch, ratio = data_opt.get('batch_size_per_gpu'), data_opt.get('dataset_enlarge_ratio', 1)
-    gpus = 1 if opt.get('dist') else opt.get('num_gpu', 0)
-    if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
-        return
-    batch *= max(1, gpus)
-    if count * ratio > LONGEST:
-        text = f'{count} images times {ratio:g} make an epoch of more than {LONGEST:,} samples. Lower it.'
-        yield Problem('datasets:train:dataset_enlarge_ratio', text)
-        return
-    share = math.ceil(count * ratio / opt.get('world_size', 1))
-    if share < batch:
-        yield Problem(
-            'datasets:train',
-            f'{count} images times dataset_enlarge_ratio {ratio} do not fill one batch of {batch}. Lower '
-            f'batch_size_per_gpu, or set dataset_enlarge_ratio: {math.ceil(batch * ratio / max(1, share))}.',
-        )
-
-
 # ---------------------------------------------------------------------- pairs
 def _pairs(
-    opt: dict, where: str, data_opt: dict, gt_root: Path, lq_root: Path, any_ending: bool
+    opt: dict, where: str, data_opt: dict, gt_root: Root, lq_root: Root, any_ending: bool
 ) -> Generator[Problem, None, list[str]]:
     """Low-quality and ground-truth images of two roots: do they match in number, name and size?
 
     ``any_ending`` says that the endings of a pair's files may differ. Returns the names of the low-quality images; none
     where they do not match.
     """
-    is_lmdb, deep = section(data_opt, 'io_backend').get('type') == 'lmdb', bool(data_opt.get('subfolders'))
+    is_lmdb = gt_root.is_lmdb
     meta = None if is_lmdb else data_opt.get('meta_info_file')
     template = str(data_opt.get('filename_tmpl') or '{}')
-    names = listed(gt_root, is_lmdb, meta, deep)
-    lq_names = listed(lq_root, is_lmdb, None, deep) if any_ending or meta is None else []
+    names = gt_root.names(meta)
+    lq_names = lq_root.names() if any_ending or meta is None else []
     if any_ending:
         try:
             wanted = partners(names, lq_names, template, is_lmdb)
         except ValueError as error:
-            yield Problem(f'{where}:dataroot_lq', f'in {lq_root}, {error}')
+            yield Problem(f'{where}:dataroot_lq', f'in {lq_root.path}, {error}')
             return []
     else:
         wanted = {
             name: template.format(name) if is_lmdb else f'{template.format(Path(name).stem)}{Path(name).suffix}'
             for name in names
         }
-    chosen = spread(sorted(wanted))
-    if meta is None:
-        faults = _unmatched(where, wanted, set(lq_names), lq_root, gt_root)
-    else:
-        files = [
-            image
-            for name in chosen
-            for image in (Image(str(gt_root / name), gt_root / name), _lq(lq_root, wanted[name]))
-        ]
-        faults = _absent(where, meta, files, _ABSENT)
-    yield from faults
-    if faults:
+    if meta is None and (text := _unmatched(wanted, set(lq_names), lq_root.path, gt_root.path)):
+        yield Problem(where, text)
         return []
-    lqs, gts = images_of(lq_root, [wanted[name] for name in chosen], is_lmdb), images_of(gt_root, chosen, is_lmdb)
-    looks = [(image_files.look(lq.source), image_files.look(gt.source)) for lq, gt in zip(lqs, gts, strict=True)]
-    training, scale = where == 'datasets:train', opt.get('scale')
-    if training:
-        named = [((lq.name, one[1]), (gt.name, two[1])) for lq, gt, (one, two) in zip(lqs, gts, looks, strict=True)]
-        whys = [', '.join(f'{name}: {why}' for name, why in pair if why) or None for pair in named]
-        yield from _unusable(where, data_opt, whys)
-    else:
-        both = [image for pair in zip(lqs, gts, strict=True) for image in pair]
-        yield from _damaged(where, both, 'Replace the file, or delete it and its partner.')
-    known = [
-        (lq.name, one[0], gt.name, two[0])
-        for lq, gt, (one, two) in zip(lqs, gts, looks, strict=True)
-        if one[0] and two[0]
-    ]
-    if is_number(scale) and scale >= 1:
-        yield from _sizes(where, known, int(scale))
-    if training:
-        yield from _divisible(data_opt.get('gt_size'), scale)
-        yield from _fitting(data_opt.get('gt_size'), {gt: size for _, _, gt, size in known})
+    chosen = spread(sorted(wanted))
+    samples = list(zip(lq_root.images([wanted[name] for name in chosen]), gt_root.images(chosen), strict=True))
+    absent = _absent(where, meta, [image for lq, gt in samples for image in (gt, lq)], _ABSENT)
+    yield from absent
+    if absent:
+        return []
+    sizes = yield from _readable(where, where, data_opt, samples, 'Replace the file, or delete it and its partner.')
+    known = [sample for sample in sizes if len(sample) == 2]
+    if is_number(opt.get('scale')) and opt['scale'] >= 1:
+        yield from _sizes(where, known, int(opt['scale']))
+    if where == 'datasets:train':
+        yield from _fitting(data_opt.get('gt_size'), {gt: size for _, (gt, size) in known})
     return list(wanted.values())
 
 
-def _lq(root: Path, name: str) -> Image:
-    return Image(str(root / name), root / name)
-
-
-def _unmatched(where: str, wanted: dict[str, str], present: set[str], lq_root: Path, gt_root: Path) -> list[Problem]:
+def _unmatched(wanted: dict[str, str], present: set[str], lq_root: Path, gt_root: Path) -> str | None:
     lonely = [gt for gt, lq in wanted.items() if lq not in present]
     extra = sorted(present - set(wanted.values()))
     if not lonely and not extra:
-        return []
+        return None
     parts = [f'{len(wanted)} images in {gt_root}, {len(present)} in {lq_root}']
     if lonely:
         parts.append(f'without a low-quality partner: {examples(lonely)}')
@@ -358,29 +302,29 @@ def _unmatched(where: str, wanted: dict[str, str], present: set[str], lq_root: P
             remedy = f"Set filename_tmpl: '{template}'."
         elif gt.stem == lq.stem:
             remedy = f'Both need the same file name extension, but they have {gt.suffix} and {lq.suffix}.'
-    return [Problem(where, f'the pairs do not match: {"; ".join(parts)}. {remedy}')]
+    return f'the pairs do not match: {"; ".join(parts)}. {remedy}'
 
 
-def _sizes(where: str, known: list[tuple[str, Any, str, Any]], scale: int) -> Iterator[Problem]:
+def _sizes(where: str, known: list[Named], scale: int) -> Iterator[Problem]:
     # in validation BasicSR crops a ground truth that is no multiple of the scale; in training it refuses it
     slack = 1 if where == 'datasets:train' else scale
     bad = [
         pair
         for pair in known
-        if any(not 0 <= large - small * scale < slack for small, large in zip(pair[1], pair[3], strict=True))
+        if any(not 0 <= large - small * scale < slack for small, large in zip(pair[0][1], pair[1][1], strict=True))
     ]
     if not bad:
         return
-    lq, small, gt, large = bad[0]
-    ratios = {g / n for _, lq_size, _, gt_size in bad for n, g in zip(lq_size, gt_size, strict=True)}
+    ratios = {large / small for (_, lq), (_, gt) in bad for small, large in zip(lq, gt, strict=True)}
     factor = ratios.pop() if len(ratios) == 1 and len(bad) == len(known) else None
     remedy = (
         f'Their ratio is {factor:.0f} throughout: set scale: {factor:.0f}, or correct dataroot_lq.'
         if factor and factor.is_integer()
         else 'Make the low-quality images anew, or correct dataroot_lq or scale.'
     )
+    (lq_name, small), (gt_name, large) = bad[0]
     yield Problem(
         where,
-        f'{gt} is {large[0]} x {large[1]}, which is not scale ({scale}) times {lq}, {small[0]} x {small[1]} (width x '
-        f'height); so are {len(bad)} of the {len(known)} pairs looked at. {remedy}',
+        f'{gt_name} is {large[0]} x {large[1]}, which is not scale ({scale}) times {lq_name}, {small[0]} x {small[1]} '
+        f'(width x height); so are {len(bad)} of the {len(known)} pairs looked at. {remedy}',
     )

@@ -28,18 +28,10 @@ def folder_names(root: Path, subfolders: bool = False) -> list[str]:
         if subfolders:
             return names_in(str(root), is_lmdb=False, subfolders=True)
         with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if _is_file(entry) and not entry.name.startswith('.'))
+            return sorted(entry.name for entry in entries if not entry.name.startswith('.') and entry.is_file())
     except OSError as error:
-        raise UserError(
-            f'{error.filename or root} cannot be listed: {error.strerror}. Change its permissions.'
-        ) from error
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError as error:
-        raise UserError(f'{entry.path} cannot be read: {error.strerror}. Remove it from the folder.') from error
+        remedy = 'Remove it from the folder, or change its permissions.'
+        raise UserError(f'{error.filename or root} cannot be read: {error.strerror}. {remedy}') from error
 
 
 def look(source: Path | bytes) -> tuple[Size | None, str | None]:

@@ -47,69 +47,78 @@ def list_fault(path: Path) -> str | None:
     return None
 
 
-def root_fault(path: Path, is_lmdb: bool, is_listed: bool, subfolders: bool) -> str | None:
-    """What is wrong with a folder or LMDB of images, or None."""
-    if not path.exists():
-        return f'folder not found: {path}.{nearby(path)} Correct the path, or prepare the data (docs/data.md).'
-    if not path.is_dir():
-        return f'{path} is a file. Name the folder that holds the images.'
-    if not is_lmdb and (path / 'data.mdb').is_file():
-        return f'{path} is an LMDB. Set io_backend:type: lmdb.'
-    if not is_lmdb and not is_listed:
-        return None if any(path.iterdir()) else f'{path} is empty. Put images there, or correct the path.'
-    try:
-        if is_lmdb and (path / 'data.mdb').is_file():
-            if not path.name.endswith('.lmdb'):
-                return f'BasicSR reads LMDB folders whose name ends in .lmdb only, but this is {path}. Rename it.'
-            return image_files.lmdb_damage(path)
-        names = image_files.folder_names(path, subfolders)
-    except UserError as error:
-        return str(error)
-    strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
-    if is_lmdb:
-        images = len(strange) < len(names)
-        return (
-            f'{path} is a folder of images, not an LMDB. Set io_backend:type: disk.'
-            if images
-            else image_files.lmdb_damage(path)
-        )
-    if len(strange) == len(names):
-        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
-        hint = f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside and not subfolders else ''
-        return f'no images in {path}.{hint} Put images there, or correct the path.'
-    if strange:
-        return f'{examples(strange)} in {path}: not image files, but every file of the folder is read. Move them away.'
-    return None
+class Root(NamedTuple):
+    """A folder or LMDB of images, as a dataset reads it."""
 
+    path: Path
+    is_lmdb: bool
+    subfolders: bool
 
-def listed(root: Path, is_lmdb: bool, meta: str | None, subfolders: bool = False) -> list[str]:
-    """Keys of an LMDB, names of a folder's files, or those in a meta info file: what stands before the first space."""
-    if is_lmdb:
-        return sorted(image_files.lmdb_sizes(root))
-    if meta is None:
-        return image_files.folder_names(root, subfolders)
-    return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
+    def names(self, meta: str | None = None) -> list[str]:
+        """Keys of an LMDB, names of a folder's files, or those in a meta info file: what stands before the first
+        space."""
+        if self.is_lmdb:
+            return sorted(image_files.lmdb_sizes(self.path))
+        if meta is None:
+            return image_files.folder_names(self.path, self.subfolders)
+        return [line.split(' ')[0] for line in Path(meta).read_text(encoding='utf-8').splitlines() if line.strip()]
 
+    def images(self, names: Sequence[str]) -> list[Image]:
+        if self.is_lmdb:
+            values = image_files.lmdb_values(self.path, names)
+            return [Image(f'{name} in {self.path}', value) for name, value in zip(names, values, strict=True)]
+        return [Image(str(self.path / name), self.path / name) for name in names]
 
-def lq_sizes(data_opt: dict) -> list[image_files.Size]:
-    """(width, height) of all low-quality images, from their headers."""
-    sizes: list[image_files.Size | None] = []
-    for root in map(Path, roots_of(data_opt.get('dataroot_lq') or [])):
-        if section(data_opt, 'io_backend').get('type') == 'lmdb':
-            sizes += image_files.lmdb_sizes(root).values()
+    def sizes(self) -> list[image_files.Size]:
+        """(width, height) of all images, from their headers."""
+        if self.is_lmdb:
+            sizes = list(image_files.lmdb_sizes(self.path).values())
         else:
-            names = image_files.folder_names(root, bool(data_opt.get('subfolders')))
-            sizes += [image_files.file_size(root / name) for name in names]
-    return [size for size in sizes if size]
+            sizes = [image_files.file_size(self.path / name) for name in self.names()]
+        return [size for size in sizes if size]
 
 
-def images_of(root: Path, names: Sequence[str], is_lmdb: bool) -> list[Image]:
-    if is_lmdb:
-        values = image_files.lmdb_values(root, names)
-        return [Image(f'{name} in {root}', value) for name, value in zip(names, values, strict=True)]
-    return [Image(str(root / name), root / name) for name in names]
+def roots(data_opt: dict, key: str) -> list[Root]:
+    """The folders or LMDBs that a key of a dataset's section names."""
+    is_lmdb, deep = section(data_opt, 'io_backend').get('type') == 'lmdb', bool(data_opt.get('subfolders'))
+    return [Root(Path(root), is_lmdb, deep) for root in roots_of(data_opt.get(key) or [])]
 
 
 def spread(names: Sequence) -> list:
     """At most LOOKED_AT, evenly spaced."""
     return list(names[:: max(1, math.ceil(len(names) / LOOKED_AT))])
+
+
+def root_fault(root: Root, is_listed: bool) -> str | None:
+    """What is wrong with a folder or LMDB of images, or None. A folder that ``is_listed`` holds nothing but images."""
+    path = root.path
+    if not path.exists():
+        return f'folder not found: {path}.{nearby(path)} Correct the path, or prepare the data (docs/data.md).'
+    if not path.is_dir():
+        return f'{path} is a file. Name the folder that holds the images.'
+    if (path / 'data.mdb').is_file():
+        if not root.is_lmdb:
+            return f'{path} is an LMDB. Set io_backend:type: lmdb.'
+        if not path.name.endswith('.lmdb'):
+            return f'BasicSR reads LMDB folders whose name ends in .lmdb only, but this is {path}. Rename it.'
+        return image_files.lmdb_damage(path)
+    if not root.is_lmdb and not is_listed:
+        return None if any(path.iterdir()) else f'{path} is empty. Put images there, or correct the path.'
+    try:
+        names = image_files.folder_names(path, root.subfolders)
+    except UserError as error:
+        return str(error)
+    strange = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
+    if root.is_lmdb:
+        images = len(strange) < len(names)
+        fault = f'{path} is a folder of images, not an LMDB. Set io_backend:type: disk.' if images else None
+        return fault or image_files.lmdb_damage(path)
+    if len(strange) == len(names):
+        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+        hint = (
+            f' Subfolders are not searched; did you mean {path / inside[0]}?' if inside and not root.subfolders else ''
+        )
+        return f'no images in {path}.{hint} Put images there, or correct the path.'
+    if strange:
+        return f'{examples(strange)} in {path}: not image files, but every file of the folder is read. Move them away.'
+    return None

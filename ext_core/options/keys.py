@@ -190,7 +190,7 @@ def section_problems(
             yield Problem(path, f'must be {words(known[key].schema)}, but is {shown}')
     for key, parameter in known.items():
         if needs and parameter.needed and values.get(key) is None:
-            yield missing(f'{where}:{key}' if where else key, owner)
+            yield Problem(f'{where}:{key}' if where else key, f'is missing: {owner} needs it.')
 
 
 def _of_others(opt: dict, where: str, key: str) -> bool:
@@ -200,11 +200,6 @@ def _of_others(opt: dict, where: str, key: str) -> bool:
         return key in dict(network_paths([network])) and bool(belongs(opt, where, network))
     of_a_dataset = any(key in keys for _, kind in DATASET_REGISTRY for keys in dataset_keys(kind, True))
     return bool(belongs(opt, where, key)) or (where.startswith('datasets:') and of_a_dataset)
-
-
-def missing(path: str, owner: str) -> Problem:
-    """A needed key that is not there."""
-    return Problem(path, f'is missing: {owner} needs it.')
 
 
 def belongs(opt: dict, where: str, key: str) -> str:

@@ -2,16 +2,23 @@
 
 import argparse
 import copy
-import difflib
 from pathlib import Path
 from typing import Any
 
 from ext_core.box import from_box, generators
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
-from ext_core.options.merging import apply_overlay, leaves, merge
+from ext_core.options.merging import apply_overlay, merge, walk
 from ext_core.options.positions import Positions
-from ext_core.options.problems import LAUNCHER, LAUNCHER_DATASETS, LAUNCHER_PATHS, Problem, is_number
+from ext_core.options.problems import (
+    LAUNCHER,
+    LAUNCHER_DATASETS,
+    LAUNCHER_PATHS,
+    Problem,
+    did_you_mean,
+    is_number,
+    section,
+)
 from ext_core.project import OPTIONS, OURS, PROJECT, as_called, file_of
 from ext_core.registration import import_modules, register_all
 
@@ -74,8 +81,8 @@ def load(path: Path, positions: Positions | None = None) -> dict:
     """An option file with its ``_base_`` files (one path or a list, relative to the file, or
     ``basicsr-ext://NAME.yml`` for a recipe of this package) merged underneath.
 
-    Merging is mmengine's: sections are merged key by key, everything else is replaced, and ``_delete_: true`` in a
-    section drops what it inherits. A dataset that is ``~`` after that is left out.
+    They are merged as :func:`ext_core.options.merging.merge` does. A dataset or metric that is ``~`` after that is left
+    out.
 
     Args:
         path (Path): The file.
@@ -91,12 +98,9 @@ def load(path: Path, positions: Positions | None = None) -> dict:
 
 def _leave_out(options: dict) -> None:
     """Drop the sections of ``datasets`` and ``val:metrics`` that are ``~``, such as test sets that are not there."""
-    val = options.get('val')
-    if isinstance(val, dict) and isinstance(val.get('metrics'), dict):
-        val['metrics'] = {name: metric for name, metric in val['metrics'].items() if metric is not None}
-    datasets = options.get('datasets')
-    if isinstance(datasets, dict):
-        options['datasets'] = {phase: section for phase, section in datasets.items() if section is not None}
+    for sections in (section(options, 'datasets'), section(options, 'val', 'metrics')):
+        for name in [name for name, value in sections.items() if value is None]:
+            del sections[name]
 
 
 def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
@@ -105,7 +109,8 @@ def _load(path: Path, above: tuple[Path, ...], positions: Positions) -> dict:
     positions.files += 1
     if positions.files > _MOST_FILES:
         raise UserError(f'{path}: more than {_MOST_FILES} files by way of _base_. Let each inherit from fewer.')
-    own, lines = yaml_safe.read_with_lines(path)
+    lines: yaml_safe.Lines = {}
+    own = yaml_safe.read(path, lines)
     bases = own.pop('_base_', [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
@@ -136,17 +141,14 @@ def override(options: dict, entries: list[str]) -> None:
         if not equals:
             raise UserError(f'--force_yml {entry}: expected key:subkey=value, for instance train:total_iter=1000.')
         *sections, last = [key.strip() for key in path.split(':')]
-        place: Any = options
-        for key in sections:
-            place = place.get(key) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
-            where, known = ':'.join(sections), [*leaves(options)]
+        place = section(options, *sections) if sections else options
+        if last not in place:
+            where, known = ':'.join(sections), [':'.join(keys) for keys, _ in walk(options)]
             taken = last in known_sections(options).get(where, {})
             hint = '' if taken else belongs(options, where, last)
             if not hint and not taken:
-                same = [leaf for leaf in known if leaf.rpartition(':')[2] == last]
-                close = same or difflib.get_close_matches(path.strip(), known, 1)
-                hint = f" Did you mean '{close[0]}'?" if close else ''
+                same = [key for key in known if key.rpartition(':')[2] == last]
+                hint = f" Did you mean '{same[0]}'?" if same else did_you_mean(path.strip(), known)
             raise UserError(
                 f"--force_yml {entry}: the option file has no key '{path.strip()}'.{hint} "
                 'New keys are added in the option file.'
@@ -160,13 +162,12 @@ def import_customs(options: dict) -> None:
     Raises:
         UserError: If a module cannot be imported, and ``allow_failed_imports`` is not true.
     """
-    section = options.get('custom_imports')
-    section = section if isinstance(section, dict) else {}
-    names = section.get('imports')
+    customs = section(options, 'custom_imports')
+    names = customs.get('imports')
     names = [names] if isinstance(names, str) else names
     if isinstance(names, list) and all(isinstance(name, str) for name in names):  # the check refuses others
         register_all()  # they import BasicSR
-        import_modules(names, 'custom_imports', section.get('allow_failed_imports') is True)
+        import_modules(names, 'custom_imports', customs.get('allow_failed_imports') is True)
 
 
 # ---------------------------------------------------------------------- what training runs with
@@ -218,9 +219,30 @@ def resolve(
         rank=0,
         world_size=1,
     )
-    _set_devices(opt)
-    _complete_datasets(opt)
-    _complete_paths(opt, root)
+    wanted = opt.get('num_gpu', 'auto')
+    if wanted == 'auto' or (is_number(wanted) and wanted >= 0):  # else the check refuses it
+        import torch
+
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        opt['num_gpu'] = available if wanted == 'auto' or not available else wanted
+    for phase, dataset in (opt.get('datasets') or {}).items():
+        dataset['phase'] = phase.split('_')[0]  # val_1, test_2, ...
+        if 'scale' in opt:
+            dataset['scale'] = opt['scale']
+        for key in [key for key in dataset if key.startswith('dataroot')]:
+            dataset[key] = _expanded(dataset[key])
+        # the same file with and without a GPU: what only CUDA can do is switched off where there is none
+        if not opt['num_gpu']:
+            dataset['pin_memory'] = False
+            if dataset.get('prefetch_mode') == 'cuda':
+                dataset['prefetch_mode'] = None
+        workers = dataset.get('num_worker_per_gpu')
+        if not workers and dataset.get('prefetch_mode') == 'cpu':
+            dataset['prefetch_mode'] = None  # samples drawn in a thread would disturb the training's random state
+        # a DataLoader without workers refuses it; images of validations are read by this process
+        if 'persistent_workers' in dataset and (not workers or dataset['phase'] != 'train'):
+            dataset['persistent_workers'] = False
+    complete_paths(opt, root)
     if getattr(args, 'reset_optim', False):
         if not opt['auto_resume'] and not opt['path'].get('resume_state'):
             raise UserError(
@@ -228,13 +250,16 @@ def resolve(
                 'the state in path:resume_state.'
             )
         opt['reset_optim'] = True
-    if is_train and 'debug' in str(opt.get('name')):
-        _shorten_for_debugging(opt)
-    if isinstance(opt.get('val'), dict):
-        opt['val'].setdefault('suffix', None)  # BasicSR's test looks for the key
-        opt['val'].setdefault('save_img', False)
-    if is_train and isinstance(opt.get('logger'), dict):
-        opt['logger'].setdefault('use_tb_logger', False)  # BasicSR's MessageLogger looks for the key
+    val, logger = opt.get('val'), opt.get('logger')
+    if is_train and 'debug' in str(opt.get('name')):  # BasicSR's debug mode
+        if val is not None:
+            val['val_freq'] = 8
+        logger = opt['logger'] = (logger or {}) | {'print_freq': 1, 'save_checkpoint_freq': 8}
+    if val is not None:
+        val.setdefault('suffix', None)  # BasicSR's test looks for the key
+        val.setdefault('save_img', False)
+    if is_train and logger is not None:
+        logger.setdefault('use_tb_logger', False)  # BasicSR's MessageLogger looks for the key
     return merged, opt
 
 
@@ -246,16 +271,15 @@ def _require_outline(options: dict, positions: Positions) -> None:
     """
     _require_text_keys(options, positions)
     sections = {key: options[key] for key in options if key in _SECTIONS or key.startswith('network_')}
-    if isinstance(options.get('datasets'), dict):
-        sections |= {f'datasets:{phase}': value for phase, value in options['datasets'].items()}
+    sections |= {f'datasets:{phase}': value for phase, value in section(options, 'datasets').items()}
     wrong = [Problem(key, f"is '{value}'") for key, value in sections.items() if not isinstance(value, dict | None)]
     if wrong:
         located = '; '.join(map(positions.locate, wrong))
         raise UserError(f'these must be sections of keys and values in the option file: {located}.')
     taken = [Problem(key, _LAUNCHER_SETS) for key in options if key in LAUNCHER]
-    taken += [Problem(f'path:{key}', _LAUNCHER_SETS) for key in options.get('path') or {} if key in LAUNCHER_PATHS]
-    for phase, section in (options.get('datasets') or {}).items():
-        for key in [key for key in section or {} if key in LAUNCHER_DATASETS]:
+    taken += [Problem(f'path:{key}', _LAUNCHER_SETS) for key in section(options, 'path') if key in LAUNCHER_PATHS]
+    for phase, data_opt in section(options, 'datasets').items():
+        for key in [key for key in data_opt or {} if key in LAUNCHER_DATASETS]:
             hint = ' It belongs in the top level.' if key == 'scale' else ''
             taken.append(Problem(f'datasets:{phase}:{key}', _LAUNCHER_SETS + hint))
     if taken:
@@ -282,77 +306,26 @@ def _require_text_keys(value: Any, positions: Positions, where: tuple[str, ...] 
         _require_text_keys(element, positions, where)
 
 
-def _sections(opt: dict, key: str) -> list[dict]:
-    value = opt.get(key)
-    return [section for section in value.values() if isinstance(section, dict)] if isinstance(value, dict) else []
-
-
-def _set_devices(opt: dict) -> None:
-    """The same file with and without a GPU: what only CUDA can do is switched off where there is none."""
-    import torch
-
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = opt.get('num_gpu', 'auto')
-    known = wanted == 'auto' or (is_number(wanted) and wanted >= 0)  # else the check refuses it
-    opt['num_gpu'] = available if known and (wanted == 'auto' or not available) else wanted
-    for dataset in _sections(opt, 'datasets'):
-        if not opt['num_gpu']:
-            dataset['pin_memory'] = False
-            if dataset.get('prefetch_mode') == 'cuda':
-                dataset['prefetch_mode'] = None
-        if not dataset.get('num_worker_per_gpu'):
-            if 'persistent_workers' in dataset:
-                dataset['persistent_workers'] = False  # a DataLoader without workers refuses it
-            if dataset.get('prefetch_mode') == 'cpu':
-                dataset['prefetch_mode'] = None  # samples drawn in a thread would disturb the training's random state
-
-
-def _complete_datasets(opt: dict) -> None:
-    for phase, dataset in (opt.get('datasets') or {}).items():
-        if not isinstance(dataset, dict):
-            continue
-        dataset['phase'] = phase.split('_')[0]  # val_1, test_2, ...
-        if dataset['phase'] != 'train' and 'persistent_workers' in dataset:
-            dataset['persistent_workers'] = False  # images are read by this process
-        if 'scale' in opt:
-            dataset['scale'] = opt['scale']
-        for key in [key for key in dataset if key.startswith('dataroot')]:
-            value = dataset[key]
-            if isinstance(value, str):
-                dataset[key] = _expanded(value)
-            elif isinstance(value, list):
-                dataset[key] = [_expanded(one) if isinstance(one, str) else one for one in value]
-
-
-def _expanded(path: str) -> str:
-    """A path with the home folder for ``~``; one that cannot be is left to the check, which does not find it."""
-    try:
-        return str(Path(path).expanduser())
-    except (RuntimeError, ValueError):  # no such user; a character that no path can have
-        return path
-
-
-def _complete_paths(opt: dict, root: Path) -> None:
+def complete_paths(opt: dict, root: Path) -> None:
+    """Put in the folders of a run, and where the files of ``path`` are, home folder and box included."""
     path_opt = opt['path'] = opt.get('path') or {}
     for key, value in path_opt.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             path_opt[key] = str(from_box(_expanded(value)))
+    home = root / ('experiments' if opt['is_train'] else 'results') / str(opt.get('name'))
+    path_opt.update(log=str(home), visualization=str(home / 'visualization'))
     if opt['is_train']:
-        home = root / 'experiments' / str(opt.get('name'))
-        path_opt.update(
-            experiments_root=str(home),
-            models=str(home / 'models'),
-            log=str(home),
-            training_states=str(home / 'training_states'),
-            visualization=str(home / 'visualization'),
-        )
+        folders = {'models': str(home / 'models'), 'training_states': str(home / 'training_states')}
+        path_opt.update(experiments_root=str(home), **folders)
     else:
-        home = root / 'results' / str(opt.get('name'))
-        path_opt.update(results_root=str(home), log=str(home), visualization=str(home / 'visualization'))
+        path_opt.update(results_root=str(home))
 
 
-def _shorten_for_debugging(opt: dict) -> None:
-    """BasicSR's debug mode."""
-    if isinstance(opt.get('val'), dict):
-        opt['val']['val_freq'] = 8
-    opt.setdefault('logger', {}).update(print_freq=1, save_checkpoint_freq=8)
+def _expanded(path: Any) -> Any:
+    """A path, or each of a list, with the home folder for ``~``; what cannot be one is left to the check."""
+    if isinstance(path, list):
+        return [_expanded(one) for one in path]
+    try:
+        return str(Path(path).expanduser())
+    except (RuntimeError, TypeError, ValueError):  # no such user; no text; a character that no path can have
+        return path

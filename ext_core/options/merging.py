@@ -2,41 +2,31 @@
 
 import copy
 import fnmatch
+import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ext_core.errors import UserError
-
 
 def merge(base: dict, own: dict) -> dict:
-    """``base`` with ``own`` merged over it by mmengine's rules; a section may also replace a ``~``."""
-    from mmengine.config import Config
-
-    base = copy.deepcopy(base)
-    _make_room(base, own)
-    try:
-        merged = Config(base)
-        merged.merge_from_dict(own)
-        return merged.to_dict()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # keys that mmengine keeps for itself
-        raise UserError(f'the options cannot be merged: {type(error).__name__}: {error}.') from error
-
-
-def _make_room(base: dict, own: dict) -> None:
+    """``base`` with ``own`` over it: sections are merged key by key, everything else is replaced. ``_delete_: true`` in
+    a section drops what it would inherit."""
+    merged = copy.deepcopy(base)
     for key, value in own.items():
-        if isinstance(value, dict):
-            if isinstance(base.get(key), dict):
-                _make_room(base[key], value)
-            else:
-                base.pop(key, None)
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            below = {} if value.get('_delete_') else merged[key]
+            merged[key] = merge(below, {name: element for name, element in value.items() if name != '_delete_'})
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
 
 
-def leaves(options: dict, prefix: str = '') -> Iterator[str]:
-    """Colon paths of all keys, sections included."""
+def walk(options: dict, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All keys, from the top to each, with their values; sections before what is in them."""
     for key, value in options.items():
-        yield f'{prefix}{key}'
+        path = (*above, str(key))
+        yield path, value
         if isinstance(value, dict):
-            yield from leaves(value, f'{prefix}{key}:')
+            yield from walk(value, path)
 
 
 def apply_overlay(options: dict, overlay: dict) -> None:
@@ -71,15 +61,8 @@ def _at_most(value: Any, limit: Any) -> Any:
 
 
 def _matches(options: dict, pattern: str) -> list[tuple[dict, str]]:
-    found = []
-    for path in list(leaves(options)):
-        if fnmatch.fnmatchcase(path, pattern):
-            *sections, last = path.split(':')
-            place = options
-            for key in sections:
-                place = place[key]
-            found.append((place, last))
-    return found
+    paths = [path for path, _ in walk(options) if fnmatch.fnmatchcase(':'.join(path), pattern)]
+    return [(functools.reduce(dict.__getitem__, above, options), last) for *above, last in paths]
 
 
 def _format(value: Any, words: dict) -> Any:

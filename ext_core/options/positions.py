@@ -1,8 +1,8 @@
 """Where each key of the options stands: file and line, through ``_base_``, overlays and the command line."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+from ext_core.options.merging import walk
 from ext_core.options.problems import Problem
 
 Path = tuple[str, ...]  # the keys from the top to a key, such as ('train', 'optim_g', 'lr')
@@ -31,7 +31,7 @@ class Positions:
     def lay_over(self, own: 'Positions', options: dict) -> None:
         """Put the positions of ``own``, whose file holds ``options``, over these, as ``merging`` does with the
         options."""
-        for path, value in _walk(options):
+        for path, value in walk(options):
             if not isinstance(value, dict) or value.get('_delete_'):
                 self._forget(path)
         self._places.update(own._places)
@@ -39,8 +39,8 @@ class Positions:
 
     def note_changes(self, before: dict, after: dict, place: str) -> None:
         """Name the place that changed the options, such as ``--force_yml train:total_iter=9``."""
-        old = dict(_walk(before))
-        for path, value in _walk(after):
+        old = dict(walk(before))
+        for path, value in walk(after):
             if isinstance(value, dict) and isinstance(old.get(path), dict):
                 continue
             if path not in old or old[path] != value:
@@ -55,12 +55,3 @@ class Positions:
     def _forget(self, path: Path) -> None:
         for known in [known for known in self._places if known[: len(path)] == path]:
             del self._places[known]
-
-
-def _walk(options: dict, above: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """All keys with their values, sections before what is in them."""
-    for key, value in options.items():
-        path = (*above, str(key))
-        yield path, value
-        if isinstance(value, dict):
-            yield from _walk(value, path)

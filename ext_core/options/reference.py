@@ -2,10 +2,11 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from torch.utils.data import Dataset
 
 from ext_core.options import declared
 from ext_core.options.keys import METRIC_GIVEN
@@ -19,35 +20,32 @@ from ext_models.degradations import DEGRADATION_REGISTRY
 from ext_models.degrader import Degrader
 
 _WRITTEN = 'Written by `python scripts/export_reference.py` from the code; do not edit.'
+_GIVEN = {'Degradations': ('scale',), 'Metrics': METRIC_GIVEN}  # arguments that no option file gives
 _USES = {
     'Networks': (
         ARCH_REGISTRY,
-        (),
         '`network_g`, `network_d` and further `network_*` sections, by `type`. [networks.md](networks.md) lists those '
         'of spandrel.',
     ),
     'Losses and views': (
         LOSS_REGISTRY,
-        (),
         'Sections of `train` whose keys end in `_opt`, and of `train:losses`, by `type`.',
     ),
     'Degradations': (
         DEGRADATION_REGISTRY,
-        ('scale',),
         'The section `degrade`, by `type`; [degrade](reference.md#degrade) says what else stands there.',
     ),
     'Datasets': (
         DATASET_REGISTRY,
-        (),
         'Sections of `datasets`, by `type`. Keys that all datasets have in common are in '
         '[datasets](reference.md#datasets).',
     ),
     'Metrics': (
         METRIC_REGISTRY,
-        METRIC_GIVEN,
         'Sections of `val:metrics`, by `type`; [val](reference.md#val) says what else stands there.',
     ),
 }
+FORMS = ('FileOptions', 'TrainOptions')  # of a model
 _SAID_DEFAULT = re.compile(r"\s*Default: ((?:'[^']*'|[^.]|\.(?=\d))*)\.(?=\s|$)")
 
 
@@ -115,12 +113,10 @@ def _options() -> Iterator[str]:
     yield _entry('LinearDecayLR', ours[0].SCHEDULERS['LinearDecayLR'], ('optimizer', 'last_epoch'), '####')
     yield '### Models\n\n`model_type` names one. Those that build on another take its keys too.\n'
     for kind in ours:
-        forms = ('FileOptions', 'TrainOptions')
-        needs = {form: [key for key, p in declared.declared(kind, form).items() if p.needed] for form in forms}
-        shown = ', '.join(f'`{key}`' for key in (*needs['FileOptions'], *(f'train:{k}' for k in needs['TrainOptions'])))
+        shown = ', '.join(f'`{key}`' for key, parameter in _keys_of(kind).items() if parameter.needed)
         yield f'#### {kind.__name__}\n\n{prose(summary_of(kind))}\n'
         yield f'{_file_of(kind)}; builds on `{kind.__base__.__name__}`. Needs {shown}.\n'
-        own = {key: p for form in forms if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
+        own = {key: p for form in FORMS if form in vars(kind) for key, p in parameters_of(vars(kind)[form]).items()}
         if own and kind is not ours[0]:
             yield entries(own)
     yield '## val\n'
@@ -143,24 +139,25 @@ def _components() -> Iterator[str]:
         "What this plugin adds to BasicSR's registries, with its arguments in an option file, written as in "
         '[the other keys](reference.md). Docstrings say more: shapes, ranges, errors, sources.\n'
     )
-    for title, (registry, given, use) in _USES.items():
+    for title, (registry, use) in _USES.items():
         yield f'## {title}\n\n{use}\n'
-        for name, value in registered(registry).items():
-            if value.__module__.startswith('ext_') and title == 'Datasets':
-                always, trained = declared.declared(value, 'Options'), declared.declared(value, 'TrainOptions')
-                yield f'### {name}\n\n{prose(summary_of(value))}\n\n{_file_of(value)}\n'
-                yield entries({k: p for k, p in {**always, **trained}.items() if k not in LAUNCHER_DATASETS})
-            elif value.__module__.startswith('ext_'):
-                yield _entry(name, value, given)
-        if registry in (LOSS_REGISTRY, METRIC_REGISTRY):
-            theirs: Any = PyIQALoss if registry is LOSS_REGISTRY else pyiqa_metric
-            yield _entry('pyiqa.NAME', theirs, (*given, 'name'))
+        ours = {name: value for name, value in registered(registry).items() if value.__module__.startswith('ext_')}
+        pyiqa: dict = {LOSS_REGISTRY: PyIQALoss, METRIC_REGISTRY: pyiqa_metric}
+        ours |= {'pyiqa.NAME': pyiqa[registry]} if registry in pyiqa else {}
+        for name, value in ours.items():
+            yield _entry(name, value, (*_GIVEN.get(title, ()), *(('name',) if 'pyiqa' in name else ())))
 
 
-def _entry(name: str, target: Any, given: tuple, level: str = '###') -> str:
-    keys = {key: parameter for key, parameter in parameters_of(target).items() if key not in given}
+def _entry(name: str, target: Any, given: Collection[str], level: str = '###') -> str:
+    keys = parameters_of(target)
+    if inspect.isclass(target) and issubclass(target, Dataset):
+        given, keys = (
+            LAUNCHER_DATASETS,
+            {k: p for form in ('Options', 'TrainOptions') for k, p in declared.declared(target, form).items()},
+        )
+    shown = {key: parameter for key, parameter in keys.items() if key not in given}
     text = f'{level} {name}\n\n{prose(summary_of(target))}\n\n{_file_of(target)}\n'
-    return '\n'.join([text, *([entries(keys)] if keys else [])])
+    return f'{text}\n{entries(shown)}' if shown else text
 
 
 def _basicsr() -> Iterator[str]:
@@ -169,32 +166,29 @@ def _basicsr() -> Iterator[str]:
         'What BasicSR 1.4.2 registers, with its signatures; its docstrings explain the arguments. '
         '[compatibility.md](compatibility.md) says what this plugin mends in it.\n'
     )
-    for title, (registry, given, _) in _USES.items():
-        if title == 'Degradations':
-            continue
+    for title in [title for title in _USES if title != 'Degradations']:
         yield f'## {title}\n'
-        for name, value in registered(registry).items():
+        for name, value in registered(_USES[title][0]).items():
             if value.__module__.startswith('basicsr.'):
-                shown = [
-                    key if parameter.needed else f'{key}={parameter.default!r}'
-                    for key, parameter in parameters_of(value).items()
-                    if key not in given
-                ]
-                yield f'- `{name}`' if title == 'Datasets' else f'- `{name}({", ".join(shown)})`'
+                keys = {k: p for k, p in parameters_of(value).items() if k not in _GIVEN.get(title, ())}
+                shown = ', '.join(k if p.needed else f'{k}={p.default!r}' for k, p in keys.items())
+                yield f'- `{name}`' if title == 'Datasets' else f'- `{name}({shown})`'
         yield ''
     yield '## Models\n\nWith the keys that each adds to the model that it builds on.\n'
     models = registered(MODEL_REGISTRY)
     for name, model in models.items():
         if model.__module__.startswith('basicsr.'):
-            base = model.__base__
-            added = sorted(_keys_of(model) - (_keys_of(base) if base.__name__ in models else set()))
-            on = f' on `{base.__name__}`' if base.__name__ in models else ''
+            known = model.__base__.__name__ in models
+            added = sorted(_keys_of(model).keys() - (_keys_of(model.__base__) if known else {}).keys())
+            on = f' on `{model.__base__.__name__}`' if known else ''
             yield f'- `{name}`{on}{": " if added else ""}{", ".join(f"`{key}`" for key in added)}'
     yield ''
 
 
-def _keys_of(model: type) -> set[str]:
-    return {*declared.declared(model, 'FileOptions'), *(f'train:{k}' for k in declared.declared(model, 'TrainOptions'))}
+def _keys_of(model: type) -> dict[str, Parameter]:
+    """The keys that a model declares, as colon paths."""
+    forms = zip(('', 'train:'), FORMS, strict=True)
+    return {f'{above}{key}': p for above, form in forms for key, p in declared.declared(model, form).items()}
 
 
 # ---------------------------------------------------------------------- Markdown

@@ -1,7 +1,7 @@
 """A JSON Schema (draft 2020-12) of option files, for editors: completion, descriptions, and mistakes underlined.
 
-It says what the declarations and signatures say. The check knows more (folders, weights, how parts fit together); what
-the schema refuses, the check refuses too.
+It says what the declarations and signatures say. The check knows more (missing arguments, folders, weights, how parts
+fit together); what the schema refuses, the check refuses too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +13,22 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from ext_arch.spandrel_networks import NETWORKS
 from ext_core.options import declared
-from ext_core.options.keys import degradation_keys, metric_keys, optimizer_keys, schedule_keys, schedules
+from ext_core.options.keys import (
+    degradation_keys,
+    metric_keys,
+    optimizer_keys,
+    plain_sections,
+    schedule_keys,
+    schedules,
+)
 from ext_core.options.problems import LAUNCHER_DATASETS
 from ext_core.options.signatures import ANYTHING, Parameter, parameters_of, summary_of
 from ext_losses.pyiqa_loss import PyIQALoss
 from ext_metrics.pyiqa_metric import pyiqa_metric
-from ext_models.batch_augmentation import BatchAugmentation
 from ext_models.degradations import DEGRADATION_REGISTRY
 
 DELETE: dict[str, dict] = {'_delete_': {'type': 'boolean'}}
+OF_MODELS = ('', 'train', 'val', 'logger', 'path')  # sections whose keys depend on the model
 NONE = {'type': 'null'}  # of keys that a section does not read: ~ takes out what the file of another model has
 _OURS = ('basicsr', 'ext_arch', 'ext_losses', 'ext_data', 'ext_metrics', 'ext_models')
 
@@ -35,49 +42,45 @@ def registered(registry: Any) -> dict[str, Any]:
 def option_schema() -> dict:
     """The schema of a whole option file, training or testing. One with ``_base_`` may lack what it inherits."""
     models = registered(MODEL_REGISTRY)
-    every = {name: declared.model_keys(model) for name, model in models.items()}
+    every = {name: plain_sections(model) for name, model in models.items()}
     merged: dict[str, dict[str, Parameter]] = {}
     for sections in every.values():
         for name, keys in sections.items():
-            merged.setdefault(name, {}).update({key: p for key, p in keys.items() if key not in merged.get(name, {})})
-    train = _read(merged['train'])
-    for key in train['properties']:
-        if key.endswith('_opt'):
-            train['properties'][key] |= {'$ref': '#/$defs/loss'}
-        elif key.startswith('optim_'):
-            train['properties'][key] |= {'$ref': '#/$defs/optimizer'}
-    train['properties']['losses']['additionalProperties'] = {'$ref': '#/$defs/loss'}
-    train['properties']['scheduler'] |= {'$ref': '#/$defs/scheduler'}
-    train['properties']['augment'] |= _read(parameters_of(BatchAugmentation), NONE)
-    train['properties']['nonfinite'] |= _read(parameters_of(declared.NonFinite), NONE)
-    val, logger = _read(merged['val']), _read(merged['logger'])
-    val['properties']['metrics'] |= {
+            before = merged.get(name, {})
+            merged[name] = {**before, **keys, **before}
+    whole: dict[str, Any] = {}
+    del merged['train:compile']  # torch's, which say other things in each release
+    for name, keys in merged.items():
+        place = whole
+        for key in name.split(':') if name else ():
+            place = place['properties'][key]
+        place |= _read(keys, True if name in OF_MODELS else NONE)
+    top = whole['properties']
+    train = top['train']['properties']
+    for key in top:
+        top[key] |= {'$ref': '#/$defs/network'} if key.startswith('network_') else {}
+    for key in train:
+        kind = 'loss' if key.endswith('_opt') else 'optimizer' if key.startswith('optim_') else None
+        train[key] |= {'$ref': f'#/$defs/{kind}'} if kind else {}
+    train['losses']['additionalProperties'] = {'$ref': '#/$defs/loss'}
+    train['scheduler'] |= {'$ref': '#/$defs/scheduler'}
+    top['val']['properties']['metrics'] |= {
         'anyOf': [{'type': 'object'}, {'type': 'null'}],
         'properties': DELETE,
         'additionalProperties': {'$ref': '#/$defs/metric'},
     }
-    logger['properties']['wandb'] |= _read(parameters_of(declared.Wandb), NONE)
-    datasets = {
+    top['degrade'] |= {'$ref': '#/$defs/degradation'}
+    top['model_type'] = {'description': 'The training procedure.', 'enum': list(models)}
+    top['datasets'] |= {
         'properties': DELETE,
         'patternProperties': {r'^(train|(val|test)(_.*)?)$': {'$ref': '#/$defs/dataset'}},
         'additionalProperties': False,
     }
-    top = {key: _property(parameter) for key, parameter in merged[''].items()}
-    for key in top:
-        if key.startswith('network_'):
-            top[key] |= {'$ref': '#/$defs/network'}
-    top['degrade'] |= {'$ref': '#/$defs/degradation'}
-    top['model_type'] = {'description': 'The training procedure.', 'enum': list(models)}
-    top['datasets'] |= datasets
-    top |= {'train': top['train'] | train, 'val': top['val'] | val, 'logger': top['logger'] | logger}
-    top['path'] |= _read(merged['path'])
-    top['dist_params'] |= _read(parameters_of(declared.DistParams), NONE)
-    top['custom_imports'] |= _read(parameters_of(declared.CustomImports), NONE)
     top['_base_'] = {
         'description': 'Option files that this one inherits, relative to it. Sections are merged key by key.',
         'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string'}}],
     }
-    losses, networks, kinds = registered(LOSS_REGISTRY), registered(ARCH_REGISTRY), registered(DATASET_REGISTRY)
+    networks = registered(ARCH_REGISTRY)
     optimizers = {n: v for n, v in sorted(vars(torch.optim).items()) if isinstance(v, type) and n != 'Optimizer'}
     plans = schedules(models['ExtSRModel'])
     needed = [key for key, parameter in parameters_of(declared.File).items() if parameter.needed]
@@ -91,24 +94,21 @@ def option_schema() -> dict:
             *(_if('model_type', name, _allowed(sections, merged)) for name, sections in every.items()),
             {
                 'if': {'not': {'required': ['_base_']}},
-                'then': {'required': needed, 'allOf': [_whole(), *_needs(every)]},
+                'then': {'required': needed, 'allOf': _needs(every)},
             },
         ],
         '$defs': {
             # of spandrel's networks, of networks as degradations and of pyiqa's metrics the check says the rest
             'network': _kind('network', networks, also=NETWORKS),
             'degradation': _kind('degradation', registered(DEGRADATION_REGISTRY), degradation_keys, also=networks),
-            'loss': _or_pyiqa(_kind('loss', losses), _called(PyIQALoss)),
+            'loss': _or_pyiqa(_kind('loss', registered(LOSS_REGISTRY)), _called(PyIQALoss)),
             'metric': _or_pyiqa(
                 _kind('metric', registered(METRIC_REGISTRY), metric_keys),
                 _called(pyiqa_metric, lambda target: {k: p for k, p in metric_keys(target).items() if k != 'name'}),
             ),
-            'dataset': _kind('dataset', kinds, _dataset_keys),
+            'dataset': _kind('dataset', registered(DATASET_REGISTRY), _dataset_keys),
             'optimizer': _kind('optimizer', optimizers, optimizer_keys),
             'scheduler': _kind('schedule', dict(sorted(plans.items())), schedule_keys),
-            'whole_network': _complete({name: parameters_of(value) for name, value in networks.items()}),
-            'whole_loss': _complete({name: parameters_of(value) for name, value in losses.items()}),
-            'whole_dataset': _complete({name: declared.dataset_keys(value, False)[0] for name, value in kinds.items()}),
         },
     }
 
@@ -171,17 +171,6 @@ def _kind(what: str, parts: Mapping[str, Any], keys_of: Callable = parameters_of
     }
 
 
-def _complete(parts: Mapping[str, Mapping[str, Parameter]]) -> dict:
-    """What a section with a type cannot be without."""
-    needs = {
-        name: sorted(key for key, p in keys.items() if p.needed and key != 'scale') for name, keys in parts.items()
-    }
-    return {
-        'required': ['type'],
-        'allOf': [_if('type', name, {'required': keys}) for name, keys in needs.items() if keys],
-    }
-
-
 def _allowed(sections: Mapping[str, Mapping[str, Parameter]], merged: Mapping[str, Mapping[str, Parameter]]) -> dict:
     """The keys of a model's file; others may be ~, and those of other models are known."""
 
@@ -191,23 +180,8 @@ def _allowed(sections: Mapping[str, Mapping[str, Parameter]], merged: Mapping[st
         return {'properties': known, 'additionalProperties': NONE}
 
     top = keys_of('')
-    top['properties'] |= {name: keys_of(name) for name in ('train', 'val', 'logger', 'path')}
+    top['properties'] |= {name: keys_of(name) for name in OF_MODELS if name}
     return top
-
-
-def _whole() -> dict:
-    """Complete networks, losses and datasets; sections may be ~."""
-
-    def where_given(name: str) -> dict:
-        return {'if': {'type': 'object'}, 'then': {'$ref': f'#/$defs/whole_{name}'}}
-
-    return {
-        'patternProperties': {'^network_': where_given('network')},
-        'properties': {
-            'train': {'patternProperties': {'_opt$': where_given('loss')}},
-            'datasets': {'additionalProperties': {'$ref': '#/$defs/whole_dataset'}},
-        },
-    }
 
 
 def _needs(every: Mapping[str, Mapping[str, Mapping[str, Parameter]]]) -> list[dict]:

@@ -10,18 +10,21 @@ its docstring. ``CHOICES: dict[str, tuple]`` of a class names the values that an
 import collections.abc
 import dataclasses
 import inspect
+import itertools
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 NEEDED = inspect.Parameter.empty  # the default of a parameter without one
-_BASIC = {bool: 'boolean', int: 'integer', float: 'number', str: 'string', type(None): 'null'}
+_BASIC: dict[Any, str] = {bool: 'boolean', int: 'integer', float: 'number', str: 'string', type(None): 'null'}
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _SECTIONS = (dict, collections.abc.Mapping)
+_TYPES: dict[str, Any] = {name: kind for kind, name in _BASIC.items()}
+_TYPES |= {'number': (int, float), 'array': (list, tuple), 'object': collections.abc.Mapping}
 _DOCSTRING_KINDS = {'int': 'number', 'float': 'number', 'str': 'string', 'bool': 'boolean'}  # of BasicSR, no finer
 _WORDS = {
     'boolean': 'true or false',
@@ -140,7 +143,7 @@ def fits(value: Any, schema: dict) -> bool:
         return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
     if 'anyOf' in schema:
         return any(fits(value, part) for part in schema['anyOf'])
-    if schema.get('type') is not None and not _kinds_of(value) & _names(schema):
+    if schema.get('type') is not None and not any(_is(value, name) for name in _names(schema)):
         return False
     if isinstance(value, list | tuple):
         parts = schema.get('prefixItems') or [schema.get('items', {})] * len(value)
@@ -160,19 +163,13 @@ def fits(value: Any, schema: dict) -> bool:
     return 'pattern' not in schema or not isinstance(value, str) or re.search(schema['pattern'], value) is not None
 
 
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, _TYPES[name]) and (name == 'boolean' or not isinstance(value, bool))
+
+
 def _names(schema: dict) -> set[str]:
     names = schema.get('type', [])
     return {names} if isinstance(names, str) else set(names)
-
-
-def _kinds_of(value: Any) -> set[str]:
-    if isinstance(value, bool):
-        return {'boolean'}
-    if isinstance(value, int):
-        return {'integer', 'number'}
-    kinds: dict[Any, str] = {float: 'number', str: 'string', list: 'array', tuple: 'array'}
-    kinds[collections.abc.Mapping] = 'object'
-    return {'null'} if value is None else {kind for known, kind in kinds.items() if isinstance(value, known)}
 
 
 def words(schema: dict) -> str:
@@ -219,22 +216,16 @@ def docstring_entries(target: Callable) -> dict[str, tuple[str, str]]:
     for owner in target.__mro__ if inspect.isclass(target) else (target,):
         text = vars(owner).get('__doc__') if inspect.isclass(owner) else owner.__doc__
         lines = inspect.cleandoc(text or '').splitlines()
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines, 1):
             match = _ENTRY.match(line)
             if not match or not match['indent']:
                 continue
-            said = [match['text']]
-            for following in lines[number + 1 :]:
-                if not following.strip() or _indent(following) <= _indent(line):
-                    break
-                said.append(following.strip())
+            deeper = partial(re.match, match['indent'] + r'\s+\S')
+            further = itertools.takewhile(deeper, lines[number:])
+            said = [match['text'], *map(str.strip, further)]
             for name in match['names'].split(', '):
                 found.setdefault(name, (match['type'] or '', ' '.join(said)))
     return found
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def summary_of(target: Callable) -> str:

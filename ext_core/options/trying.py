@@ -10,9 +10,8 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,10 +28,10 @@ from torch.nn.modules import module as registration
 
 from ext_arch.luma import LumaNetwork
 from ext_core.errors import UserError
-from ext_core.options import datasets
-from ext_core.options.image_folders import lq_sizes
+from ext_core.options.image_folders import roots
 from ext_core.options.keys import Component
 from ext_core.options.problems import Problem, is_number, section
+from ext_data.roots import LONGEST
 from ext_models.degrader import Degrader
 from ext_models.registries import look_up
 from ext_models.sides import MULTIPLES
@@ -76,8 +75,8 @@ def trial(opt: dict, part: Component) -> Iterator[Problem]:
                     built.step()
         elif part.kind == 'schedule':
             total = section(opt, 'train').get('total_iter')
-            defaults = {'total_iter': total} if 'total_iter' in part.known else {}  # as the model has it
-            _walk_schedule(target, defaults | arguments, total)
+            if is_number(total):
+                _walk_schedule(target, ({'total_iter': total} if 'total_iter' in part.known else {}) | arguments, total)
         elif part.kind == 'metric' and hasattr(target, 'check_ready'):
             target.check_ready(**{key: value for key, value in arguments.items() if key != 'better'})
         elif part.kind == 'degradation':
@@ -94,6 +93,26 @@ def refusal(name: Any, error: Exception) -> str:
     return f'{name}: {error}' if own else f'{name} fails with these options: {type(error).__name__}: {error}'
 
 
+def cheaply(attempt: Callable[[str], Any]) -> Any:
+    """``attempt('meta')``, where tensors have shapes but no memory; ``attempt('cpu')`` where that fails for want of
+    numbers.
+
+    Raises:
+        UserError: From either attempt.
+        Exception: Whatever the second one raises.
+    """
+    for device in ('meta', 'cpu'):
+        try:
+            with torch.no_grad(), torch.device(device):
+                return attempt(device)
+        except UserError:
+            raise
+        except Exception:
+            if device == 'cpu':
+                raise
+    return None
+
+
 def build(make: Callable, arguments: dict) -> Any:
     """Make a component, without memory for its weights where it can do without.
 
@@ -101,14 +120,12 @@ def build(make: Callable, arguments: dict) -> Any:
         UserError: If it is too large for this machine, or says so.
         Exception: Whatever it raises with real weights.
     """
-    try:
-        with torch.device('meta'), _bounded():
+
+    def attempt(device: str) -> Any:
+        with _bounded():
             return make(**arguments)
-    except UserError:
-        raise
-    except Exception:  # some compute with their weights while they are built, which 'meta' cannot
-        with torch.device('cpu'), _bounded():
-            return make(**arguments)
+
+    return cheaply(attempt)
 
 
 _networks: dict[tuple[type, str], nn.Module] = {}  # the last ones that need no memory
@@ -163,10 +180,8 @@ def _bounded() -> Iterator[None]:
         hook.remove()
 
 
-def _walk_schedule(schedule: Callable, arguments: dict, total_iter: Any) -> None:
+def _walk_schedule(schedule: Callable, arguments: dict, total_iter: float) -> None:
     """Take a schedule's first steps and, by a jump, its last ones: some end before the training does."""
-    if not is_number(total_iter):
-        return
     with torch.device('cpu'):
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         built = schedule(optimizer, **arguments)
@@ -191,56 +206,66 @@ def degrader(opt: dict) -> Degrader:
 # ---------------------------------------------------------------------- where they meet
 def problems(opt: dict, is_train: bool) -> Iterator[Problem]:
     """Samples that cannot be drawn, and networks, losses and metrics that cannot take them."""
+    model = look_up(MODEL_REGISTRY, opt['model_type'])
+    stock = model.__module__.startswith('basicsr.')
+    makes_gt_of_lq = issubclass(model, SRModel) and (not stock or model.__name__ in _PLAIN_STEPS)
     for phase, data_opt in section(opt, 'datasets').items():
-        fault, sample = _sample(opt, phase, data_opt)
-        if fault is not None:
-            yield fault
-        if sample is None:
-            continue
-        if _takes_pairs(opt):
-            yield from (_training if phase == 'train' else _validation)(opt, phase, sample)
-        if phase != 'train':
+        sample = yield from _sample(opt, phase, data_opt, model)
+        if sample is not None and makes_gt_of_lq:
+            yield from (_training(opt, sample) if phase == 'train' else _validation(opt, phase, sample))
+        if sample is not None and phase != 'train':
             yield from _metrics(opt, phase, sample)
 
 
-def _takes_pairs(opt: dict) -> bool:
-    """Whether the model trains ``network_g`` to make ``gt`` of ``lq``."""
-    model = look_up(MODEL_REGISTRY, opt.get('model_type'))
-    ours = model is not None and not model.__module__.startswith('basicsr.')
-    return model is not None and issubclass(model, SRModel) and (ours or model.__name__ in _PLAIN_STEPS)
-
-
-def _sample(opt: dict, phase: str, data_opt: dict) -> tuple[Problem | None, dict | None]:
-    """What a dataset says against its options, or its first usable sample."""
+def _sample(opt: dict, phase: str, data_opt: dict, model: type) -> Generator[Problem, None, dict | None]:
+    """What a dataset says against its options; returns its first usable sample."""
     where = f'datasets:{phase}'
     kind = look_up(DATASET_REGISTRY, data_opt.get('type'))
     try:
         dataset = kind(copy.deepcopy(data_opt))  # some take what they have read out of it
-        if phase == 'train' and (few := list(datasets.filling(opt, data_opt, len(dataset)))):
-            return few[0], None
-        model = look_up(MODEL_REGISTRY, opt['model_type'])
+        few = list(_filling(opt, data_opt, len(dataset))) if phase == 'train' else []
         if phase != 'train' and issubclass(model, VideoBaseModel) and not hasattr(dataset, 'data_info'):
-            return Problem(f'{where}:type', f'{kind.__name__} has no videos, which {model.__name__} evaluates.'), None
-        if kind.__module__.startswith('basicsr.') and not issubclass(kind, PairedImageDataset | SingleImageDataset):
-            return None, None  # others may wait for files, or read whole videos
+            few = [Problem(f'{where}:type', f'{kind.__name__} has no videos, which {model.__name__} evaluates.')]
+        yield from few
+        stock = kind.__module__.startswith('basicsr.')  # others of these may wait for files, or read whole videos
+        if few or (stock and not issubclass(kind, PairedImageDataset | SingleImageDataset)):
+            return None
         for index in sorted({0, len(dataset) // 2, len(dataset) - 1}) if len(dataset) else ():
-            try:
-                return None, dataset[index]
-            except (ValueError, OSError):  # a damaged image is no matter of the options
-                continue
-        return None, None
+            with suppress(ValueError, OSError):  # a damaged image is no matter of the options
+                return dataset[index]
     except KeyError as missing:
-        return Problem(f'{where}:{missing.args[0]}', f'is missing: {kind.__name__} needs it.'), None
+        yield Problem(f'{where}:{missing.args[0]}', f'is missing: {kind.__name__} needs it.')
     except Exception as error:
-        return Problem(where, refusal(kind.__name__, error)), None
+        yield Problem(where, refusal(kind.__name__, error))
+    return None
 
 
-def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
+def _filling(opt: dict, data_opt: dict, count: int) -> Iterator[Problem]:
+    """The training images must fill one batch."""
+    batch, ratio = data_opt.get('batch_size_per_gpu'), data_opt.get('dataset_enlarge_ratio', 1)
+    gpus = 1 if opt.get('dist') else opt.get('num_gpu', 0)
+    if not (is_number(batch) and is_number(ratio) and is_number(gpus)):
+        return
+    batch *= max(1, gpus)
+    if count * ratio > LONGEST:
+        text = f'{count} images times {ratio:g} make an epoch of more than {LONGEST:,} samples. Lower it.'
+        yield Problem('datasets:train:dataset_enlarge_ratio', text)
+        return
+    share = math.ceil(count * ratio / opt.get('world_size', 1))
+    if share < batch:
+        yield Problem(
+            'datasets:train',
+            f'{count} images times dataset_enlarge_ratio {ratio} do not fill one batch of {batch}. Lower '
+            f'batch_size_per_gpu, or set dataset_enlarge_ratio: {math.ceil(batch * ratio / max(1, share))}.',
+        )
+
+
+def _training(opt: dict, sample: dict) -> Iterator[Problem]:
     """The training sample through the generator, the discriminator and the losses."""
-    kind, generator = section(opt, 'datasets', 'train').get('type'), opt['network_g']['type']
+    kind, generator = opt['datasets']['train'].get('type'), opt['network_g']['type']
+    where, train = 'datasets:train:type', section(opt, 'train')
     if 'gt' not in sample:
-        text = f'{kind} has no ground truth (gt), which training needs. Use PairedImageDataset.'
-        yield Problem('datasets:train:type', text)
+        yield Problem(where, f'{kind} has no ground truth (gt), which training needs. Use PairedImageDataset.')
         return
     if opt.get('degrade'):
         try:
@@ -250,10 +275,8 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
             return
         sample = {'lq': pairs[0][0], 'gt': pairs[1][0]}
     if 'lq' not in sample and 'real_lq' not in sample and not opt.get('network_degrade'):
-        yield Problem(
-            'datasets:train:type',
-            f'{kind} has no low-quality images (lq). Use PairedImageDataset, or the section degrade, which makes them.',
-        )
+        remedy = 'Use PairedImageDataset, or the section degrade, which makes them.'
+        yield Problem(where, f'{kind} has no low-quality images (lq). {remedy}')
         return
     gt, lq = tuple(sample['gt'].shape), tuple(sample['lq'].shape) if torch.is_tensor(sample.get('lq')) else None
     target, judged, called = gt, 'gt', 'the ground truth is'
@@ -266,7 +289,7 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
         asked = source = target if small else gt
         name = 'lq' if small else 'gt'
     if source is not None and len(source) == 3:
-        fault, made = _passed(opt, 'network_g', phase, name, source)
+        fault, made = _passed(opt, 'network_g', 'train', name, source)
         net = network(look_up(ARCH_REGISTRY, generator), opt['network_g'])
         if fault is not None:
             yield fault
@@ -278,52 +301,41 @@ def _training(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
                 f'{generator} makes images of shape {made} of the images of datasets:train {source}, but {called} '
                 f'{target}. Correct its scale and channels, or gt_size.',
             )
-        elif section(opt, 'network_d') and (section(opt, 'train').get('gan_opt') or judged == 'gt'):
-            fault, _ = _passed(opt, 'network_d', phase, judged, target)
+        elif section(opt, 'network_d') and (train.get('gan_opt') or judged == 'gt'):
+            fault, _ = _passed(opt, 'network_d', 'train', judged, target)
             if fault is not None:
                 yield fault
-    train = section(opt, 'train')
-    compared: dict[str, tuple[dict, int]] = {
-        f'train:{key}': (train.get(key) or {}, 2) for key in ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt')
-    }
-    compared['train:tv_opt'] = (train.get('tv_opt') or {}, 1)
-    compared |= {f'train:losses:{key}': (value or {}, 2) for key, value in section(train, 'losses').items()}
-    for where, (options, images) in compared.items():
+    losses = ('pixel_opt', 'pretrain_opt', 'mmd_opt', 'perceptual_opt', 'tv_opt')
+    compared: dict[str, dict] = {key: train.get(key) or {} for key in losses}
+    compared |= {f'losses:{key}': options or {} for key, options in section(train, 'losses').items()}
+    for key, options in compared.items():
         loss = look_up(LOSS_REGISTRY, options.get('type'))
         if loss is None or issubclass(loss, PerceptualLoss):
             continue
-        further = where.startswith('train:losses:')
+        arguments = {name: value for name, value in options.items() if name != 'type'}
+        images = (1 if key == 'tv_opt' else 2) * [(2, *target)]
+        offered = {'lq': (2, *asked), 'sr_ema': (2, *target)} if key.startswith('losses:') else {}
+
+        def compare(device: str, loss: Any = loss, arguments=arguments, images=images, offered=offered) -> Any:
+            built = loss(**arguments)
+            wanted = inspect.signature(built.forward).parameters.keys() & offered.keys()
+            return built(*map(torch.rand, images), **{name: torch.rand(offered[name]) for name in wanted})
+
         try:
-            made = _compared(loss, options, (2, *target), images, asked if further else None)
+            made = cheaply(compare)
         except Exception as error:
             text = f'{options["type"]} cannot compare the images of the training: {type(error).__name__}: {error}'
-            yield Problem(where, text)
+            yield Problem(f'train:{key}', text)
             continue
         parts = made if isinstance(made, tuple) else (made,)
+        perceptual = key == 'perceptual_opt'  # content and style, which may be None
+        counts = (2,) if perceptual else (1, 2) if offered else (1,)
         numbers = all(part is None or (torch.is_tensor(part) and not part.dim()) for part in parts)
-        two = numbers and len(parts) == 2
-        one = numbers and any(part is not None for part in parts) and (len(parts) == 1 or (two and further))
-        if not (two if where == 'train:perceptual_opt' else one):
-            wanted = 'two losses' if where == 'train:perceptual_opt' else 'one number'
-            yield Problem(where, f'{options["type"]} does not give {wanted}. Choose another type, or reduction.')
-
-
-def _compared(loss: type, options: dict, shape: tuple, images: int, source: tuple | None) -> Any:
-    """What a loss makes of images, and where it asks of what ``train:losses`` get (``source`` is the shape of lq):
-    on 'meta', or with numbers where an operation needs them."""
-    arguments = {name: value for name, value in options.items() if name != 'type'}
-    for device, make in (('meta', partial(build, loss, arguments)), ('cpu', partial(loss, **arguments))):
-        try:
-            with torch.no_grad(), torch.device(device):
-                built = make()
-                asked = inspect.signature(built.forward).parameters.keys()
-                sizes = {'lq': (2, *source), 'sr_ema': shape} if source else {}
-                more = {name: torch.rand(sizes[name]) for name in asked & sizes.keys()}
-                return built(*(torch.rand(shape) for _ in range(images)), **more)
-        except Exception:
-            if device == 'cpu':
-                raise
-    return None
+        if len(parts) not in counts or not numbers or not (perceptual or any(part is not None for part in parts)):
+            wanted = 'two losses' if perceptual else 'one number'
+            yield Problem(
+                f'train:{key}', f'{options["type"]} does not give {wanted}. Choose another type, or reduction.'
+            )
 
 
 def _validation(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
@@ -334,78 +346,65 @@ def _validation(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
     lq, gt = sample.get('lq'), sample.get('gt')
     if 'real_lq' in sample or not torch.is_tensor(lq) or lq.dim() != 3:
         return
-    shape = (lq.shape[0], *(min(side, _LARGEST) for side in lq.shape[1:]))
-    tries = [_passed(opt, 'network_g', phase, 'lq', shape)]
-    for multiple in MULTIPLES[1:]:
-        if tries[-1][0] is not None:
-            tries.append(_passed(opt, 'network_g', phase, 'lq', _whole(shape, multiple)))
-    fault, made = tries[-1]
-    if fault is None:
-        fault = _refused_for_size(opt, phase, shape)
-    if fault is not None:
-        yield tries[0][0] or fault
-    elif made is not None and torch.is_tensor(gt) and made[0] != gt.shape[0]:
-        yield Problem(
-            'network_g',
-            f'{opt["network_g"]["type"]} makes {made[0]} channels of datasets:{phase}, whose ground truth has '
-            f'{gt.shape[0]}. Correct its channels, or color.',
-        )
-
-
-def _whole(shape: tuple, multiple: int) -> tuple:
-    return (shape[0], *(-(-side // multiple) * multiple for side in shape[1:]))
-
-
-def _refused_for_size(opt: dict, phase: str, shape: tuple) -> Problem | None:
-    """What the generator says against the largest image of a validation set, where it takes a small one of ``shape``
-    without numbers."""
     options = opt['network_g']
+    small = (lq.shape[0], *(min(side, _LARGEST) for side in lq.shape[1:]))
+    fault, made = _passed(opt, 'network_g', phase, 'lq', small, MULTIPLES)
+    if fault is not None:
+        yield fault
+    elif made is not None and torch.is_tensor(gt) and made[0] != gt.shape[0]:
+        text = f'{options["type"]} makes {made[0]} channels of datasets:{phase}, whose ground truth has {gt.shape[0]}.'
+        yield Problem('network_g', f'{text} Correct its channels, or color.')
     net = network(look_up(ARCH_REGISTRY, options['type']), options).eval()
-    sizes = lq_sizes(section(opt, 'datasets', phase))
-    if not sizes or not _is_light(net):
-        return None
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
-    large, refused = (shape[0], height, width), None
-    try:
-        for multiple in MULTIPLES:
-            with suppress(AssertionError, RuntimeError, ValueError):
-                _forward(net, _whole(shape, multiple), 'meta')
-                break
-        else:
-            return None
-    except Exception:  # it needs numbers
-        return None
-    for multiple in MULTIPLES:
+    sizes = [size for root in roots(opt['datasets'][phase], 'dataroot_lq') for size in root.sizes()]
+    if fault is not None or not sizes or not _is_light(net):
+        return
+    with torch.device('meta'):
         try:
-            _forward(net, _whole(large, multiple), 'meta')
-            return None
+            _in_multiples(net, small, MULTIPLES)
+        except Exception:  # it needs numbers
+            return
+        width, height = max(sizes, key=lambda size: size[0] * size[1])
+        try:
+            _in_multiples(net, (small[0], height, width), MULTIPLES)
+        except Exception as error:
+            text = f'{options["type"]} cannot take the largest image of datasets:{phase}, {width} x {height}'
+            yield Problem('network_g', f'{text}: {type(error).__name__}: {error}. Validate on smaller images.')
+
+
+@torch.no_grad()
+def _in_multiples(net: nn.Module, shape: tuple, multiples: Sequence[int]) -> Any:
+    """What a network makes of images of ``shape``, continued to the first of ``multiples`` that it takes.
+
+    Raises:
+        Exception: What it says against the first one, if it takes none.
+    """
+    refused = None
+    for multiple in multiples:
+        try:
+            return net(torch.zeros((2, shape[0], *(-(-side // multiple) * multiple for side in shape[1:]))))
         except Exception as error:
             refused = refused or error
-    text = f'{options["type"]} cannot take the largest image of datasets:{phase}, {width} x {height}'
-    return Problem('network_g', f'{text}: {type(refused).__name__}: {refused}. Validate on smaller images.')
+    raise refused or ValueError('no multiples')
 
 
-def _passed(opt: dict, key: str, phase: str, kind: str, shape: tuple) -> tuple[Problem | None, tuple | None]:
+def _passed(
+    opt: dict, key: str, phase: str, kind: str, shape: tuple, multiples: Sequence[int] = (1,)
+) -> tuple[Problem | None, tuple | None]:
     """What a network says against images; and the shape that it makes of them."""
     options = opt[key]
-    kind_of_net, training = look_up(ARCH_REGISTRY, options['type']), phase == 'train'
+    target, arguments = look_up(ARCH_REGISTRY, options['type']), {k: v for k, v in options.items() if k != 'type'}
+
+    def forward(device: str) -> Any:
+        net = network(target, options)
+        net = target(**arguments) if device == 'cpu' and _is_light(net) else net
+        return _in_multiples(net.train(phase == 'train'), shape, multiples)
+
     try:
-        net = network(kind_of_net, options).train(training)
-        try:
-            made = _forward(net, shape, 'meta' if _is_light(net) else 'cpu')
-        except Exception:  # not every operation can do without numbers
-            with torch.device('cpu'):
-                net = kind_of_net(**{k: v for k, v in options.items() if k != 'type'}).train(training)
-            made = _forward(net, shape, 'cpu')
+        made = cheaply(forward)
         return None, tuple(made.shape[1:]) if torch.is_tensor(made) else None
     except Exception as error:
         where = f'images of datasets:{phase} ({kind}, {" x ".join(map(str, shape))})'
         return Problem(key, f'{options["type"]} cannot take the {where}: {type(error).__name__}: {error}'), None
-
-
-def _forward(net: nn.Module, shape: tuple, device: str) -> Any:
-    with torch.no_grad(), torch.device(device):
-        return net(torch.zeros((2, *shape)))
 
 
 def _metrics(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
@@ -414,17 +413,12 @@ def _metrics(opt: dict, phase: str, sample: dict) -> Iterator[Problem]:
     for name, options in section(opt, 'val', 'metrics').items():
         border = options.get('crop_border', 0)
         if size is not None and 2 * border >= min(size):
-            yield Problem(
-                f'val:metrics:{name}:crop_border',
-                f'{border} pixels at each side leave nothing of the images of datasets:{phase}, {size[1]} x {size[0]}. '
-                'Lower it.',
-            )
+            text = f'{border} pixels at each side leave nothing of the images of datasets:{phase}'
+            yield Problem(f'val:metrics:{name}:crop_border', f'{text}, {size[1]} x {size[0]}. Lower it.')
         elif look_up(METRIC_REGISTRY, options['type']).__module__.startswith('basicsr.'):
             # on a small picture: some arguments are looked at only when it measures
             side = _METRIC_SIZE + 2 * border
-            picture = np.repeat((np.add.outer(np.arange(side), np.arange(side)) % 251)[..., None], 3, axis=2)
-            picture = picture.astype(np.uint8)
-            picture[::3, ::2] //= 2
+            picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
             arguments = {key: value for key, value in options.items() if key not in ('better', 'optional')}
             try:
                 calculate_metric({'img': picture, 'img2': picture}, arguments)

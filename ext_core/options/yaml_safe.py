@@ -1,7 +1,6 @@
 """Read and write option files: safe YAML with the things option files need, and the lines of its keys."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from ext_core.errors import UserError
 
 Lines = dict[tuple[str, ...], int]  # the keys from the top to a key: its line, from 1 on
 MOST_NODES = 100_000  # of one file, aliases counted as often as they stand: option files have hundreds
+_MERGE = 'tag:yaml.org,2002:merge'  # of '<<'
 _LARGEST_FILE = 1 << 20  # bytes; parsing takes minutes from some ten thousand lines on
 
 
@@ -30,7 +30,7 @@ def _mapping(loader: _OptionLoader, node: yaml.MappingNode) -> dict:
         raise yaml.constructor.ConstructorError(None, None, 'expected a mapping', node.start_mark)
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        if key_node.tag == 'tag:yaml.org,2002:merge':
+        if key_node.tag == _MERGE:
             continue  # '<<' may be overruled: that is what it is for
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
@@ -49,28 +49,30 @@ _OptionLoader.add_implicit_resolver(
 )
 
 
-def parse(text: str, name: str = '<string>') -> Any:
+def parse(text: str, name: str = '<string>', lines: Lines | None = None) -> Any:
     """YAML text to Python values.
+
+    Args:
+        text (str): The text.
+        name (str): Its file, for messages. Default: '<string>'.
+        lines (Lines | None): Gets the lines of all keys.
 
     Raises:
         UserError: If the text is not valid YAML, gives a key twice, tries to construct Python objects, or holds
             aliases that contain themselves or multiply. The message names the file and the line.
     """
-    return parse_with_lines(text, name)[0]
-
-
-def parse_with_lines(text: str, name: str = '<string>') -> tuple[Any, Lines]:
-    """:func:`parse`, and the lines of all keys."""
     try:
         loader = _OptionLoader(text)
         loader.name = name
         try:
             node = loader.get_single_node()
             if node is None:
-                return None, {}
-            _refuse_growth(node, name)
+                return None
+            _lines(loader, node)  # before aliases are followed
             data = loader.construct_document(node)
-            return data, dict(_lines(node, loader))
+            if lines is not None:
+                lines.update(_lines(loader, node))  # with the keys that '<<' has brought
+            return data
         finally:
             loader.dispose()
     except yaml.constructor.ConstructorError as error:
@@ -88,44 +90,40 @@ def parse_with_lines(text: str, name: str = '<string>') -> tuple[Any, Lines]:
         raise UserError(f'{name} is not valid YAML: {error}{hint}') from None
 
 
-def _refuse_growth(root: yaml.Node, name: str) -> None:
-    """Aliases are nodes that stand in several places: in themselves, or doubling with each line, they never end."""
+def _lines(loader: _OptionLoader, root: yaml.Node) -> Lines:
+    """The lines of all keys. Aliases are nodes that stand in several places: in themselves, or doubling with each line,
+    they would never end, so they are refused."""
+    found: Lines = {}
     left = MOST_NODES
-    waiting: list[tuple[yaml.Node, tuple[int, ...]]] = [(root, ())]
+    waiting: list[tuple[yaml.Node, tuple[int, ...], tuple[str, ...]]] = [(root, (), ())]
     while waiting:
-        node, around = waiting.pop()
+        node, around, path = waiting.pop()
         left -= 1
         if id(node) in around or left < 0:
             fault = 'contains itself' if left >= 0 else f'makes the file longer than {MOST_NODES} values'
-            raise UserError(f'{name}, line {node.start_mark.line + 1}: an alias {fault}. Write the values out.')
-        if isinstance(node, yaml.CollectionNode):
-            parts = [part for pair in node.value for part in pair] if _is_mapping(node) else node.value
-            waiting += [(part, (*around, id(node))) for part in parts]
+            raise UserError(f'{loader.name}, line {node.start_mark.line + 1}: an alias {fault}. Write the values out.')
+        inside = (*around, id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                plain = isinstance(key, yaml.ScalarNode) and key.tag != _MERGE
+                name = loader.construct_object(key) if plain else '?'
+                found[(*path, str(name))] = key.start_mark.line + 1
+                waiting += [(key, inside, path), (value, inside, (*path, str(name)))]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [(part, inside, (*path, str(number))) for number, part in enumerate(node.value)]
+    return found
 
 
-def _is_mapping(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.MappingNode)
-
-
-def _lines(node: yaml.Node, loader: _OptionLoader, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple, int]]:
-    if _is_mapping(node):
-        for key_node, value_node in node.value:
-            path = (*above, str(loader.construct_object(key_node, deep=True)))
-            yield path, key_node.start_mark.line + 1
-            yield from _lines(value_node, loader, path)
-
-
-def read(path: Path) -> dict:
+def read(path: Path, lines: Lines | None = None) -> dict:
     """An option file as a dict.
+
+    Args:
+        path (Path): The file.
+        lines (Lines | None): Gets the lines of all keys.
 
     Raises:
         UserError: If the file is missing, or is not a mapping of keys to values; see also :func:`parse`.
     """
-    return read_with_lines(path)[0]
-
-
-def read_with_lines(path: Path) -> tuple[dict, Lines]:
-    """:func:`read`, and the lines of all keys."""
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that is too long, or has characters that no path can have
@@ -140,13 +138,13 @@ def read_with_lines(path: Path) -> tuple[dict, Lines]:
         text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path} cannot be read as a text file in UTF-8: {error}. Save it as UTF-8.') from None
-    data, lines = parse_with_lines(text, str(path))
+    data = parse(text, str(path), lines)
     if not isinstance(data, dict):
         raise UserError(
             f'{path}: an option file is a mapping of keys to values in YAML (key: value), but this holds '
             f'{"nothing" if data is None else type(data).__name__}.'
         )
-    return data, lines
+    return data
 
 
 def dump(options: dict) -> str:

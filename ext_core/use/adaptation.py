@@ -24,17 +24,14 @@ COMMANDS = 'commands.txt'  # in the folder of the whole: what was run, to be rea
 def plan(
     root: Path, file: Path, overrides: Sequence[str] = (), demo: bool = False, torchrun: int | None = None
 ) -> tuple[Job, dict[str, str]]:
-    """Read, check, and say what is to be run. Writes nothing, but for the embedded photographs of ``demo``.
+    """Read, check, and say what is to be run, for :func:`ext_core.use.jobs.run_in_order`. Writes nothing, but for the
+    embedded photographs of ``demo``.
 
     Args:
         root (Path): Gets ``experiments/``; the clone, whose ``basicsr/`` and ``scripts/`` are run, or any folder.
-        file (Path): The option file.
-        overrides (Sequence[str]): See :func:`load`.
+        file (Path), overrides (Sequence[str]): See :func:`load`.
         demo (bool): Whether to shrink the recipes and take embedded photographs.
         torchrun (int | None): How many processes torchrun is to start for each training. Default: None, one without it.
-
-    Returns:
-        tuple[Job, dict[str, str]]: For :func:`ext_core.use.stages.run_in_order`.
 
     Raises:
         UserError: If options of the file or of a stage are wrong, or do not fit what is there already.
@@ -103,39 +100,39 @@ def plan(
             f'{second} was trained after a stage 1 with other options, those in {before}. Move {second} away, '
             'or choose another name.'
         )
-    start, typed = [sys.executable], ['python']
+    start = ['python']
     if torchrun is not None:
-        group = [f'--nproc_per_node={torchrun}', '--standalone']
-        start, typed = [sys.executable, '-m', 'torch.distributed.run', *group], ['torchrun', *group]
+        start = ['torchrun', f'--nproc_per_node={torchrun}', '--standalone']
+    programs = {'python': [sys.executable], 'torchrun': [sys.executable, '-m', 'torch.distributed.run']}
     steps, lines = [], []
 
-    def add(name: str, script: str, arguments: list[str], product: Path, inputs: str, alone: bool = False) -> None:
+    def add(name: str, script: str, arguments: list[str], product: Path, inputs: str, start: list[str] = start) -> None:
         file = root / script
         words = [shown(file)] if file.is_file() else ['-m', 'ext_core', file.stem.replace('_', '-')]
-        words += arguments
-        steps.append(Step(name, [*([sys.executable] if alone else start), *words], product, inputs))
-        lines.append(shlex.join([*(['python'] if alone else typed), *words]))
+        line = [*start, *words, *arguments]
+        steps.append(Step(name, [*programs[line[0]], *line[1:]], product, inputs))
+        lines.append(shlex.join(line))
 
-    def add_training(name: str, number: int) -> None:
+    def add_training(number: int) -> None:
         arguments = ['-opt', shown(folder / f'stage{number}.yml'), '--auto_resume', *launcher]
         product = experiments[number] / 'models' / 'net_g_latest.pth'
-        add(name, 'basicsr/train.py', arguments, product, fingerprint(training_part(stages[number])))
+        add(f'stage {number}', 'basicsr/train.py', arguments, product, fingerprint(training_part(stages[number])))
 
-    add_training('stage 1', 1)
+    add_training(1)
     for source, lr, hr in written:
         arguments = ['--experiment', shown(experiments[1]), '--hr', source, '--output', lr]
         arguments += ['--output-hr', hr] if hr else []
         name = 'hand-over' if len(written) == 1 else f'hand-over of {source}'
         add(name, 'scripts/synthesize_lr.py', arguments, Path(f'{lr}.json'), fingerprint(source, hr or source, lr))
-    add_training('stage 2', 2)
+    add_training(2)
     val, figures = stages[1]['datasets']['val'], folder / 'gap.json'
     sets = ['--hr', val['dataroot_gt'], '--real', val['dataroot_real_lq']]
     arguments = [*sets, '--experiment', shown(experiments[1]), '--json', shown(figures)]
     arguments += ['--output', shown(folder / 'gap.png')]
-    add('gap', 'scripts/domain_gap.py', arguments, figures, fingerprint(sets), alone=True)
+    add('gap', 'scripts/domain_gap.py', arguments, figures, fingerprint(sets), ['python'])
     validation = {key: value for key, value in stages[2]['datasets'].items() if key.startswith('val')}
     inputs = fingerprint(validation, (stages[2].get('val') or {}).get('metrics'))
-    add('report', 'scripts/adaptation_report.py', [shown(folder)], folder / 'report.md', inputs, alone=True)
+    add('report', 'scripts/adaptation_report.py', [shown(folder)], folder / 'report.md', inputs, ['python'])
     files = {f'stage{number}.yml': yaml_safe.dump(stage) for number, stage in stages.items()}
     files[COMMANDS] = '\n'.join(lines) + '\n'
     return Job(folder.name, folder, steps), files

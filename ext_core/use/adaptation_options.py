@@ -29,12 +29,8 @@ NIQE = {'niqe': {'type': 'calculate_niqe', 'crop_border': 4, 'better': 'lower'}}
 def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The option file of a two-stage training; ``options/train_domain_adaptation.yml`` explains its keys.
 
-    Args:
-        path (Path): The file. It may inherit others by ``_base_``.
-        overrides (Sequence[str]): ``key=value`` or ``key:key=value``, of keys that it has.
-
-    Returns:
-        dict[str, Any]: With ``stage1`` and ``stage2`` as paths from the current folder.
+    ``stage1`` and ``stage2`` become paths from the current folder. Overrides are ``key=value`` or ``key:key=value``, of
+    keys that the file has, or inherits by ``_base_``.
 
     Raises:
         UserError: If a key is missing or unknown, or a value is not one that it takes.
@@ -45,29 +41,36 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS) or ' What belongs to a recipe goes into shared, or stage1_options.'
             raise UserError(f'{path}: unknown key {key}.{hint}')
-    hr = opt.get('hr')
-    if isinstance(hr, list) and hr and all(isinstance(place, str) for place in hr):
-        opt['hr'] = hr[0] if len(hr) == 1 else hr
-    elif not isinstance(hr, str):
-        raise UserError(f'{path}: hr must be a folder or LMDB, or a list of them, but is {hr}.')
-    weights = opt.get('hr_weights')
-    if weights is not None and (not isinstance(weights, list) or len(weights) != len(roots_of(opt['hr']))):
-        raise UserError(f'{path}: hr_weights must have a number for each place of hr, but is {weights}.')
-    noise = opt.get('noise')
+    opt.setdefault('hand_over', 'lmdb')
+    hr, weights, noise = opt.get('hr'), opt.get('hr_weights'), opt.get('noise')
+    if isinstance(hr, list) and len(hr) == 1:
+        opt['hr'] = hr = hr[0]
+    places = hr if isinstance(hr, list) else [hr]
     stds = noise if isinstance(noise, list) else []
-    if noise is not None and not (len(stds) == 2 and all(is_number(std) and std >= 0 for std in stds)):
-        raise UserError(f'{path}: noise must be two numbers from 0 on, [at black, added at white], but is {noise}.')
-    for key in NEEDED:
-        if key != 'hr' and not isinstance(opt.get(key), str):
-            raise UserError(f'{path}: {key} must be given, as text. options/train_domain_adaptation.yml explains it.')
-    for key in ('val_gt', 'val_hr'):
-        if not isinstance(opt.get(key), str | None):
-            raise UserError(f"{path}: {key} must be the path of a folder or LMDB, or ~, but is '{opt[key]}'.")
+    rules: dict[str, tuple[bool, str]] = {  # whether a value is one that its key takes, and what these are
+        'hr': (
+            bool(places) and all(isinstance(place, str) for place in places),
+            'be a folder or LMDB, or a list of them',
+        ),
+        'hr_weights': (
+            weights is None or (isinstance(weights, list) and len(weights) == len(places)),
+            'have a number for each place of hr',
+        ),
+        'noise': (
+            noise is None or (len(stds) == 2 and all(is_number(std) and std >= 0 for std in stds)),
+            'be two numbers from 0 on, [at black, added at white]',
+        ),
+        'hand_over': (opt['hand_over'] in ('lmdb', 'on_the_fly'), 'be lmdb or on_the_fly'),
+    }
+    rules |= {key: (isinstance(opt.get(key), str), 'be text') for key in NEEDED if key != 'hr'}
+    rules |= {key: (isinstance(opt.get(key), str | None), 'be a folder or LMDB, or ~') for key in ('val_gt', 'val_hr')}
     for key in SECTIONS:
-        if not isinstance(opt.setdefault(key, None) or {}, dict):
-            raise UserError(f'{path}: {key} must be a section of options of a recipe, or ~.')
-    if opt.setdefault('hand_over', 'lmdb') not in ('lmdb', 'on_the_fly'):
-        raise UserError(f"{path}: hand_over must be lmdb or on_the_fly, but is '{opt['hand_over']}'.")
+        rules[key] = isinstance(opt.setdefault(key, None) or {}, dict), 'be a section of options of a recipe, or ~'
+    for key, (fits, what) in rules.items():
+        if not fits:
+            raise UserError(
+                f'{path}: {key} must {what}, but is {opt.get(key)!r}. options/train_domain_adaptation.yml explains it.'
+            )
     opt['val_hr'] = opt.get('val_hr') or opt.get('val_gt') or roots_of(opt['hr'])[0]
     for first, second in (('hr', 'real_lq'), ('val_hr', 'val_lq')):
         for place in roots_of(opt[first]):
@@ -96,26 +99,21 @@ def shown(path: Path) -> str:
 def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any]:
     """A stage's recipe with the images, the scale, and the options of the user merged over it, in this order.
 
-    Of stage 2 without what the hand-over gives: its training images are HR images alone.
-
-    Args:
-        opt (dict): From :func:`load`.
-        number (int): 1 or 2.
-        demo (bool): Also shrink it, and take embedded photographs.
+    Of stage 2 without what the hand-over gives: its training images are HR images alone. ``demo`` also shrinks it, and
+    takes embedded photographs.
     """
     merged = options.load(Path(opt[f'stage{number}']))
     merged['name'] = f'{opt["name"]}_stage{number}'
     if opt.get('scale'):
         merged = _scaled(merged, opt['scale'])
-    sources = roots_of(opt['hr'])
-    backend = {'_delete_': True, 'type': kind(sources[0])}
-    train: dict[str, Any] = {'name': Path(sources[0]).stem, 'dataroot_gt': opt['hr'], 'io_backend': backend}
+    sets: dict[str, dict[str, Any]] = {
+        phase: {'name': Path(place).stem, 'io_backend': {'_delete_': True, 'type': kind(place)}}
+        for phase, place in (('train', roots_of(opt['hr'])[0]), ('val', opt['val_lq']))
+    }
+    train, val = sets.values()
+    train['dataroot_gt'] = opt['hr']
     if opt.get('hr_weights'):
         train['dataroot_weights'] = opt['hr_weights']
-    val: dict[str, Any] = {
-        'name': Path(opt['val_lq']).stem,
-        'io_backend': {'_delete_': True, 'type': kind(opt['val_lq'])},
-    }
     if number == 1:
         train['dataroot_real_lq'] = opt['real_lq']
         val |= {'dataroot_gt': opt['val_hr'], 'dataroot_real_lq': opt['val_lq']}
@@ -124,12 +122,11 @@ def stage_options(opt: dict[str, Any], number: int, demo: bool) -> dict[str, Any
     else:
         del val['io_backend']['_delete_']  # of a section that is replaced as a whole
         val |= {'_delete_': True, 'type': 'SingleImageDataset', 'dataroot_lq': opt['val_lq']}
-    images = {'datasets': {'train': train, 'val': val}}
     noise: dict[str, Any] = {}
     if opt.get('noise'):
         names = dict(zip(('noise', 'shot_noise'), opt['noise'], strict=True))
         noise = {'train': names} if number == 1 else {'degrade': {name: [std, std] for name, std in names.items()}}
-    for part in (images, noise, opt['shared'], opt[f'stage{number}_options']):
+    for part in ({'datasets': sets}, noise, opt['shared'], opt[f'stage{number}_options']):
         merged = options.merge(merged, part or {})
     merged, _ = resolve(merged, ['--demo'] if demo else [], Path())
     if demo:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ext_core.atomic import atomic_write_bytes
-from ext_core.errors import UserError, refusal
+from ext_core.errors import UserError, failure_text
 from ext_core.use.enlarge import Enlarger
 from ext_core.use.image_names import Job, named
 from ext_core.use.photographs import Photograph, encode, is_deep_format, read_photograph
@@ -20,33 +20,20 @@ from ext_core.use.photographs import Photograph, encode, is_deep_format, read_ph
 
 @dataclass
 class Outcome:
-    """What became of one image.
-
-    Args:
-        source (str), target (str): The files.
-        status (str): 'made', 'there' (from before) or 'failed'.
-        size (tuple[int, int] | None): (width, height) of the image.
-        result_size (tuple[int, int] | None): (width, height) of the result.
-        seconds (float | None): In the network, without reading and writing.
-        seconds_per_megapixel (float | None): Of the result.
-        notes (list[str]): What could not be kept.
-        error (str | None): Why it failed.
-    """
+    """What became of one image; sizes are (width, height)."""
 
     source: str
     target: str
-    status: str = 'made'
+    status: str = 'made'  # 'there' (from before) or 'failed'
     size: tuple[int, int] | None = None
     result_size: tuple[int, int] | None = None
-    seconds: float | None = None
-    seconds_per_megapixel: float | None = None
-    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None  # in the network, without reading and writing
+    seconds_per_megapixel: float | None = None  # of the result
+    notes: list[str] = field(default_factory=list)  # what could not be kept
     error: str | None = None
 
     def fail(self, error: BaseException) -> None:
-        self.status = 'failed'
-        text = str(error).strip() or type(error).__name__
-        self.error = text if refusal(error) is not None else f'{type(error).__name__}: {text}'
+        self.status, self.error = 'failed', failure_text(error)
 
 
 def enlarge_files(
@@ -55,15 +42,12 @@ def enlarge_files(
     """Enlarge files, one after the other.
 
     Args:
-        jobs (Sequence[Job]): From :func:`ext_core.use.image_names.plan`.
+        jobs (Sequence[Job]): From :func:`ext_core.use.image_names.plan`; the outcomes have their order.
         enlarger (Enlarger): Its ``say`` and ``tell`` are set here, to the progress line.
-        quality (int): Of JPEG and WebP. Default: 95.
+        quality (int): Of JPEG and WebP, 1 to 100. Default: 95.
         overwrite (bool): Make those again whose results are there. Default: False.
         workers (int): Threads that read, and as many that write; so many images are held besides that in work. 0: one
             thing after the other. Default: 2.
-
-    Returns:
-        list[Outcome]: In the order of the jobs.
     """
     outcomes = {job: Outcome(str(job.source), str(job.target)) for job in jobs}
     todo = [job for job in jobs if overwrite or not job.target.is_file()]
@@ -72,6 +56,11 @@ def enlarge_files(
     readers, writers = (ThreadPoolExecutor(max(workers, 1)) for _ in range(2))
     reading: deque[tuple[Job, Future[Photograph]]] = deque()
     writing: deque[tuple[Outcome, Future]] = deque()
+
+    def write(photograph: Photograph, job: Job) -> None:
+        content = encode(photograph, job.target.suffix, quality)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(content, job.target)
 
     def finish(most: int) -> None:
         """Wait until no more than so many are being written."""
@@ -106,7 +95,7 @@ def enlarge_files(
                 outcome.seconds = time.perf_counter() - started
                 width, height = outcome.result_size = result.pixels.shape[1], result.pixels.shape[0]
                 outcome.seconds_per_megapixel = outcome.seconds / (width * height / 1e6)
-                writing.append((outcome, writers.submit(_write, result, job, quality)))
+                writing.append((outcome, writers.submit(write, result, job)))
                 finish(workers)
             except Exception as error:  # one bad file does not stop the rest, whatever is the matter with it
                 outcome.fail(error)
@@ -119,12 +108,6 @@ def enlarge_files(
         finish(0)
         bar.close()
     return list(outcomes.values())
-
-
-def _write(photograph: Photograph, job: Job, quality: int) -> None:
-    content = encode(photograph, job.target.suffix, quality)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(content, job.target)
 
 
 def summary(outcomes: Sequence[Outcome], left_out: Sequence[Path] = ()) -> str:
@@ -147,11 +130,7 @@ def summary(outcomes: Sequence[Outcome], left_out: Sequence[Path] = ()) -> str:
 
 
 def failures(outcomes: Sequence[Outcome]) -> None:
-    """Raise an error that names what failed, if anything did.
-
-    Raises:
-        UserError: If something failed.
-    """
+    """Raise a UserError that names what failed, if anything did."""
     failed = {outcome.source: outcome.error or '' for outcome in outcomes if outcome.status == 'failed'}
     if failed:
         lines = [f'  {e}' if e.startswith(source) else f'  {source}: {e}' for source, e in failed.items()]

@@ -8,7 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 
 from ext_core.atomic import atomic_write_bytes, atomic_write_text
-from ext_core.errors import UserError, refusal
+from ext_core.errors import UserError, failure_text
 from ext_core.use.evaluation import METRICS, measure, usable_metrics
-from ext_core.use.jobs import fingerprint
+from ext_core.use.jobs import fingerprint, read_record
 from ext_core.use.methods import Place, TestSet, Upscaler, hash_of
 
 Metrics = dict[str, dict[str, Any]]
@@ -36,11 +36,7 @@ _RECORD = 2  # raise it where records of before must not be trusted any more
 
 def metrics_of(names: Sequence[str], rgb: bool) -> tuple[Metrics, dict[str, str]]:
     """Metrics by name, ours, ``pyiqa.<name>`` or any that is registered as ``calculate_<name>``, and why others are
-    left out.
-
-    Args:
-        names (Sequence[str]): For instance 'psnr', 'lpips'.
-        rgb (bool): Measure PSNR and SSIM on RGB instead of luminance.
+    left out. ``rgb``: PSNR and SSIM are measured on RGB instead of luminance.
 
     Raises:
         UserError: If there is no such metric.
@@ -65,25 +61,13 @@ def metrics_of(names: Sequence[str], rgb: bool) -> tuple[Metrics, dict[str, str]
 # ---------------------------------------------------------------------- one image
 @dataclass
 class Task:
-    """What is to be measured of one image.
-
-    Args:
-        upscaler (Upscaler), place (Place): Who, and what of.
-        folder (Path): Gets the SR image and the record.
-        source (str): Fingerprint of what decides the SR image.
-        wanted (dict): By metric its options, and the fingerprint of its value.
-    """
+    """What is to be measured of one image."""
 
     upscaler: Upscaler
     place: Place
-    folder: Path
-    source: str
-    wanted: dict[str, tuple[dict[str, Any], str]]
-
-    @property
-    def label(self) -> str:
-        """Who and what, for messages."""
-        return f'{self.upscaler.name}, {self.place.set_name}, {self.place.name}'
+    folder: Path  # gets the SR image and the record
+    source: str  # fingerprint of what decides the SR image
+    wanted: dict[str, tuple[dict[str, Any], str]]  # by metric its options, and the fingerprint of its value
 
     @property
     def record_file(self) -> Path:
@@ -92,11 +76,8 @@ class Task:
 
     def record(self) -> dict[str, Any]:
         """``picture``, the ``source`` of the SR image beside it, and ``metrics``: values with their fingerprints."""
-        try:
-            record = json.loads(self.record_file.read_text(encoding='utf-8'))
-            return record if isinstance(record['metrics'], dict) else {'metrics': {}}
-        except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: measured anew
-            return {'metrics': {}}
+        record = read_record(self.record_file)
+        return record if isinstance(record.get('metrics'), dict) else {'metrics': {}}
 
     def values(self) -> dict[str, float | None]:
         """Those that are recorded and still right; None where the image is too small for the metric."""
@@ -131,21 +112,16 @@ class Task:
                     record['picture'] = self.source
             truth = upscaler.truth(self.place)[:height, :width]
         except Exception as error:  # whatever it is, the other images are still worth measuring
-            return dict.fromkeys(missing, _reason(error))
+            return dict.fromkeys(missing, failure_text(error).split('\n')[0])
         failed = {}
         for metric, (options, inputs) in missing.items():
             try:
                 value = measure(image, truth, options['crop_border'], {metric: options})[metric]
                 record['metrics'][metric] = {'inputs': inputs, 'value': None if np.isnan(value) else value}
             except Exception as error:
-                failed[metric] = _reason(error)
+                failed[metric] = failure_text(error).split('\n')[0]
         atomic_write_text(json.dumps(record, indent=1) + '\n', self.record_file)
         return failed
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().split('\n')[0]
-    return text if refusal(error) is not None else f'{type(error).__name__}: {text}'
 
 
 # ---------------------------------------------------------------------- all images
@@ -182,26 +158,26 @@ class Benchmark:
                 tasks.append(Task(upscaler, place, folder, source, wanted))
         return found
 
-    def run(self, processes: int = 1, threads: int = 1, say: Callable[[str], None] = print) -> None:
+    def run(self, processes: int = 1, threads: int = 1) -> None:
         """Measure what is missing.
 
         Args:
             processes (int): Images at a time; with several GPUs each process takes one in turn.
             threads (int): Of each process, where there are several.
-            say (Callable[[str], None]): Gets a line at the start, and one for each failure.
 
         Raises:
             UserError: If a process dies. What is done is kept.
         """
         groups = self.tasks().values()
         todo = [task for tasks in groups for task in tasks if len(task.values()) < len(task.wanted)]
-        say(f'{sum(map(len, groups))} images in {len(groups)} pairs of method and set, {len(todo)} to measure')
+        print(f'{sum(map(len, groups))} images in {len(groups)} pairs of method and set, {len(todo)} to measure')
 
         def note(task: Task, failed: dict[str, str]) -> None:
-            lines = [f'{task.label}, {metric}: {reason}' for metric, reason in failed.items()]
+            label = f'{task.upscaler.name}, {task.place.set_name}, {task.place.name}'
+            lines = [f'{label}, {metric}: {why}' for metric, why in failed.items()]
             self.failures += lines
             for line in lines:
-                say(line)
+                print(line)
 
         if processes == 1 or len(todo) < 2:
             for task in todo:

@@ -1,5 +1,6 @@
 """Results of a benchmark: tables as CSV, Markdown and one HTML page that needs no network, and crops side by side."""
 
+import itertools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -32,17 +33,11 @@ _OVERVIEW = 240  # px, width of the picture that shows where the crop is
 
 @dataclass
 class Report:
-    """All that is said of a benchmark.
+    """All that is said of a benchmark."""
 
-    Args:
-        benchmark (Benchmark): After its run.
-        costs (Mapping[tuple[str, int], Cost]): By method and scale.
-        left_out (Mapping[str, str]): Metrics that cannot be computed here, and why.
-    """
-
-    benchmark: Benchmark
-    costs: Mapping[tuple[str, int], Cost]
-    left_out: Mapping[str, str]
+    benchmark: Benchmark  # after its run
+    costs: Mapping[tuple[str, int], Cost]  # by method and scale
+    left_out: Mapping[str, str]  # metrics that cannot be computed here, and why
 
     def __post_init__(self) -> None:
         """Rows, one for each set and method, set by set: means over images, and costs.
@@ -54,16 +49,13 @@ class Report:
         self.images = self.benchmark.results()
         self.rows: list[Row] = []
         for test_set in self.benchmark.sets:
-            for upscaler in self.benchmark.upscalers:
-                images = self.images.get((upscaler.name, test_set.name))
-                if images is None:
-                    continue
-                row: Row = {'set': test_set.name, 'scale': test_set.scale, 'method': upscaler.name}
-                row['images'] = len(images)
+            for name in (upscaler.name for upscaler in self.benchmark.upscalers if upscaler.takes(test_set)):
+                images = self.images[name, test_set.name].values()
+                row: Row = {'set': test_set.name, 'scale': test_set.scale, 'method': name, 'images': len(images)}
                 for metric in metrics:
-                    complete = all(metric in values for values in images.values())
-                    row[metric] = mean(values[metric] for values in images.values()) if complete else None
-                cost = self.costs.get((upscaler.name, test_set.scale), {})
+                    complete = all(metric in values for values in images)
+                    row[metric] = mean(values[metric] for values in images) if complete else None
+                cost = self.costs.get((name, test_set.scale), {})
                 self.rows.append(row | {key: cost.get(key) for key in COST_COLUMNS})
         titles = {name: f'{name} {"↓" if lower_is_better(options) else "↑"}' for name, options in metrics.items()}
         # key to title, of the columns with figures that any row has
@@ -155,23 +147,15 @@ def require_crop(crop: Crop | None, sets: Sequence[TestSet]) -> Crop:
 
 @dataclass(frozen=True)
 class Piece:
-    """The same square of an image as several methods made it.
-
-    Args:
-        place (Place): The image.
-        left (int), top (int), size (int): The square, in HR pixels.
-        whole (np.ndarray): The true image, uint8 BGR (h, w, 3).
-        images (dict[str, np.ndarray]): The square by method, uint8 BGR; 'HR' is the true one.
-        captions (dict[str, str]): The image's metrics by method; empty where there are none.
-    """
+    """The same square of an image as several methods made it; images are uint8 BGR (h, w, 3)."""
 
     place: Place
-    left: int
+    left: int  # in HR pixels
     top: int
     size: int
-    whole: np.ndarray
-    images: dict[str, np.ndarray]
-    captions: dict[str, str]
+    whole: np.ndarray  # the true image
+    images: dict[str, np.ndarray]  # the square by method; 'HR' is the true one
+    captions: dict[str, str]  # the image's metrics by method; empty where there are none
 
     @property
     def title(self) -> str:
@@ -179,20 +163,10 @@ class Piece:
         where = f'{self.size} × {self.size} pixels at x {self.left}, y {self.top}'
         return f'{self.place.set_name}: {self.place.name}, {where}'
 
-    @property
-    def titled(self) -> dict[str, np.ndarray]:
-        """The images by method and metrics, for documents that hold no HTML."""
-        return {f'{name}\n{self.captions[name]}': image for name, image in self.images.items()}
-
 
 def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
-    """Of the images where the methods differ most: where the standard deviation over methods is largest.
-
-    Args:
-        report (Report): What was measured.
-        crop (Crop): What is cut out of images.
-        pictures (int): How many of each set, at most.
-    """
+    """Of at most so many images of each set, those where the methods differ most: where the standard deviation over
+    methods is largest."""
     benchmark, size = report.benchmark, crop.size
     pieces = []
     for test_set in benchmark.sets:
@@ -214,12 +188,9 @@ def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
                 weight = np.stack(compared).astype(np.float32).std(axis=0).mean(axis=-1)
             else:
                 weight = detail(read(next(iter(files.values()))))
-            if crop.corner is None:
-                top, left, difference = strongest_window(weight, size)
-            else:
-                left, top = crop.corner
-                difference = float(weight[top : top + size, left : left + size].sum())
-            found.append((difference, place, left, top, files))
+            left, top = crop.corner or strongest_window(weight, size)[::-1]
+            square = np.s_[top : top + size, left : left + size]
+            found.append((float(weight[square].sum()), place, left, top, files))
         found.sort(key=lambda entry: -entry[0])
         for _, place, left, top, files in found[:pictures]:
             truth = read(place.gt)[: place.size[1], : place.size[0]]
@@ -235,21 +206,13 @@ def pieces_of(report: Report, crop: Crop, pictures: int) -> list[Piece]:
 
 # ---------------------------------------------------------------------- page
 def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
-    """The page: a table that sorts itself, notes, and for each piece the whole image and the crops of all methods.
-
-    Args:
-        report (Report): What it shows.
-        pieces (Sequence[Piece]): From :func:`pieces_of`.
-        title (str): Its heading.
-    """
+    """The page: a table that sorts itself, notes, and for each piece the whole image and the crops of all methods."""
     comparable = {upscaler.name for upscaler in report.benchmark.upscalers if upscaler.only is None}
-    best: dict[tuple[str, str], float] = {}  # by set and metric, of the methods that all metrics have a meaning for
-    for metric, options in report.benchmark.metrics.items():
-        choose = min if lower_is_better(options) else max
-        for row in report.rows:
-            if row[metric] is not None and row['method'] in comparable:
-                of = row['set'], metric
-                best[of] = choose(best.get(of, row[metric]), row[metric])
+    values: dict[tuple[str, str], list[float]] = {}  # by set and metric, of the methods that all metrics fit
+    for row, metric in itertools.product(report.rows, report.benchmark.metrics):
+        if row[metric] is not None and row['method'] in comparable:
+            values.setdefault((row['set'], metric), []).append(row[metric])
+    lower = {metric for metric, options in report.benchmark.metrics.items() if lower_is_better(options)}
     framed = []
     for piece in pieces:
         factor = min(1.0, _OVERVIEW / piece.whole.shape[1])
@@ -262,7 +225,7 @@ def page(report: Report, pieces: Sequence[Piece], title: str) -> str:
         headings={'set': 'set', 'method': 'method', 'scale': 'scale', **report.headings},
         texts=('set', 'method'),
         rows=report.rows,
-        best=best,
+        best={key: (min if key[1] in lower else max)(found) for key, found in values.items()},
         shown=shown,
         number=lambda value: '' if value is None else 'Infinity' if value == math.inf else value,  # for JavaScript
         notes=report.notes,

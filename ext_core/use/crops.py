@@ -12,20 +12,12 @@ import numpy as np
 _TILE = 2.3  # inches of an image of a gallery
 
 
-def strongest_window(weight: np.ndarray, size: int) -> tuple[int, int, float]:
-    """The square whose weights have the greatest sum.
-
-    Args:
-        weight (np.ndarray): (h, w), floating point, not negative.
-        size (int): Side in pixels, at most h and w.
-
-    Returns:
-        tuple[int, int, float]: Top, left, and the sum.
-    """
+def strongest_window(weight: np.ndarray, size: int) -> tuple[int, int]:
+    """Top and left of the square of ``size`` pixels whose weights, (h, w) and not negative, have the greatest sum."""
     table = cv2.integral(weight.astype(np.float32))
     sums = table[size:, size:] - table[size:, :-size] - table[:-size, size:] + table[:-size, :-size]
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(top), int(left), float(sums[top, left])
+    return int(top), int(left)
 
 
 def detail(image: np.ndarray) -> np.ndarray:

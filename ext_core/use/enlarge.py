@@ -15,13 +15,11 @@ from torch.nn import functional as F
 from ext_core.errors import UserError
 from ext_core.use.network import PROBE, Network, Run
 from ext_core.use.photographs import Photograph
-from ext_models.sides import is_out_of_memory
+from ext_models.sides import ALIGN, SMALLEST, continued, is_out_of_memory
 from ext_models.tiles import in_tiles, reach_of, spans
 
 MAX_OVERLAP = 32  # LR pixels; docs/upscale.md has what it was measured to do
-ALIGN = 16  # px; windows of transformers lie alike in all tiles
 UNKNOWN_TILE = 512  # px, where the memory of a network is not known
-LEAST_TILE = 32
 SHARE = 0.5  # of the free memory; the rest is for workspaces of convolutions and for the images themselves
 UNKNOWN_BYTES = 2**32  # where the system does not say what is free
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
@@ -32,34 +30,22 @@ _CGROUP = Path('/sys/fs/cgroup')
 class Enlarger:
     """Makes large photographs of small ones.
 
-    Args:
-        network (Network): From :func:`ext_core.use.network.open_network`.
-        tile (int | None): Longest side of a tile in LR pixels, 0 for whole images, None for what fits into half of the
-            free memory; smaller once that was exhausted. Default: None.
-        overlap (int | None): Frame of a tile in LR pixels; None for the reach of the network, at most ``MAX_OVERLAP``,
-            which is measured once. Default: None.
-        ensemble (bool): Mean over eight rotations and reflections. Default: False.
-        outscale (float | None): Size of the result / size of the image; None for the network's. Default: None.
-        alpha (str): 'network' or 'bicubic', by which transparency is enlarged. Default: 'network'.
-        say (Callable): Gets lines for people.
-        tell (Callable): Gets (tiles done, tiles in all) of the image in work.
+    ``tile`` is the longest side of a tile in LR pixels, 0 for whole images, None for what fits into half of the free
+    memory; it becomes smaller once that was exhausted. ``overlap`` is the frame of a tile; None for the reach of the
+    network, at most ``MAX_OVERLAP``, which is measured once.
     """
 
     network: Network
     tile: int | None = None
     overlap: int | None = None
-    ensemble: bool = False
-    outscale: float | None = None
-    alpha: str = 'network'
+    ensemble: bool = False  # mean over eight rotations and reflections
+    outscale: float | None = None  # size of the result / size of the image; None for the network's
+    alpha: str = 'network'  # or 'bicubic', by which transparency is enlarged
     say: Callable[[str], object] = print
-    tell: Callable[[int, int], object] = lambda done, total: None
+    tell: Callable[[int, int], object] = lambda done, total: None  # gets tiles done and in all, of the image in work
 
     def __call__(self, photograph: Photograph, deep: bool) -> Photograph:
-        """Enlarge one photograph.
-
-        Args:
-            photograph (Photograph): Of 8 or 16 bits.
-            deep (bool): Whether the result has 16 bits.
+        """Enlarge one photograph to 16 bits (``deep``) or 8.
 
         Raises:
             UserError: If the network gives no numbers, or the memory does not suffice for the smallest tile.
@@ -96,29 +82,28 @@ class Enlarger:
             # rounded tile by tile, so that a large result is held as bytes only
             return (_levels(made, deep) if direct else made).cpu()
 
-        made = self._in_tiles(process, _tensor(padded(image, self.network.multiple)))
+        made = self._in_tiles(process, continued(_tensor(image), self.network.multiple, PROBE))
         made = made[..., : height * scale, : width * scale]
         return _array(made if direct else _levels(resized(made, *size), deep))
 
     def _in_tiles(self, process: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """``process(image)``, in smaller tiles again where the memory does not suffice."""
-        network, longest = self.network, max(image.shape[-2:])
+        network, longest, tile = self.network, max(image.shape[-2:]), self.tile
         align = math.lcm(network.multiple, ALIGN)
-        wanted = self.tile or math.inf  # side of tiles
-        if self.tile is None and network.bytes_per_pixel is None:
-            wanted = UNKNOWN_TILE
-        elif self.tile is None and network.bytes_per_pixel is not None:
-            pixels = SHARE * free_bytes(network.device) / network.bytes_per_pixel
-            fits = math.prod(image.shape[-2:]) <= pixels
-            wanted = math.inf if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, LEAST_TILE)
+        if tile is None:
+            tile = UNKNOWN_TILE
+            if network.bytes_per_pixel is not None:
+                pixels = SHARE * free_bytes(network.device) / network.bytes_per_pixel
+                fits = math.prod(image.shape[-2:]) <= pixels
+                tile = 0 if fits else max(int(pixels**0.5) - 2 * MAX_OVERLAP, SMALLEST)
         while True:
-            tile = int(wanted) if wanted < math.inf else 0
-            if self.overlap is None and tile and longest > tile:
+            whole = not 0 < tile < longest
+            if self.overlap is None and not whole:
                 reach = network.on_cpu and reach_of(network.on_cpu(), MAX_OVERLAP, (1, network.scale), network.multiple)
                 self.overlap = reach or MAX_OVERLAP
                 if network.pools:
                     self.say(f'{network.name} averages over all of an image, so tiles change its result: see --tile.')
-            overlap = self.overlap or 0 if tile and longest > tile else 0
+            overlap = 0 if whole else self.overlap or 0
             total = math.prod(sum(1 for _ in spans(side, tile, overlap, align)) for side in image.shape[-2:])
             done = 0
 
@@ -132,15 +117,15 @@ class Enlarger:
             try:
                 return in_tiles(counted, image, tile, overlap, (1, network.scale), align)
             except (RuntimeError, MemoryError) as error:
-                side = min(tile or math.inf, longest) / 2
                 if not is_out_of_memory(error):
                     raise
-                if side < LEAST_TILE:
+                tile = (longest if whole else tile) // 2
+                if tile < SMALLEST:
                     raise UserError('the memory does not suffice. End other programs, or use --device cpu.') from error
-            self.tile = wanted = int(side)
+            self.tile = tile
             if network.device.type == 'cuda':
                 torch.cuda.empty_cache()
-            self.say(f'The memory does not suffice: going on with tiles of {wanted} pixels.')
+            self.say(f'The memory does not suffice: going on with tiles of {tile} pixels.')
 
 
 # ---------------------------------------------------------------------- memory
@@ -179,18 +164,6 @@ def self_ensemble(run: Run) -> Run:
     return mean
 
 
-def padded(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Continued at the bottom and the right by its mirror image, to multiples and at least ``PROBE`` pixels.
-
-    Args:
-        image (np.ndarray): (h, w, c), of any size from 1 x 1.
-        multiple (int): Of both sides.
-    """
-    height, width = (-(-max(side, PROBE) // multiple) * multiple for side in image.shape[:2])
-    # unlike torch's, NumPy's reflection may be longer than the image
-    return np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='reflect')
-
-
 def resized(image: Tensor, height: int, width: int) -> Tensor:
     """Bicubic with antialiasing, (n, c, h, w), as MATLAB's except for a frame of two pixels."""
     if tuple(image.shape[-2:]) == (height, width):
@@ -210,6 +183,5 @@ def _array(image: Tensor) -> np.ndarray:
 
 def _levels(image: Tensor, deep: bool) -> Tensor:
     """[0, 1] to the nearest of 256 or 65536 levels."""
-    if deep:
-        return (image.clamp(0, 1) * 65535).round().to(torch.int32).to(torch.uint16)
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    levels = (image.clamp(0, 1) * (65535 if deep else 255)).round().to(torch.int32)
+    return levels.to(torch.uint16 if deep else torch.uint8)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ext_core.errors import UserError
+from ext_core.errors import UserError, user_errors
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import experiment_files
-from ext_data.decoding import IMAGE_SUFFIXES, ImageError, decode_file
+from ext_data.decoding import ImageError, decode_file
+from ext_data.preparation.pairs import find_images
 
 METRICS: dict[str, dict[str, Any]] = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
@@ -51,20 +52,12 @@ def image_pairs(folders: Iterable[Folders]) -> list[tuple[Path, Path]]:
         UserError: If there are none, or an HR file has no LR file of its name, or two differ in their ending only.
     """
     folders = list(folders)
-    found = [
-        (lq / path.name, path)
-        for gt, lq in folders
-        for path in sorted(gt.glob('*'))
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
-    ]
+    with user_errors():
+        found = [(lq / path.name, path) for gt, lq in folders for path in find_images(gt, '{name}', 1).values()]
     missing = [str(low) for low, _ in found if not low.is_file()]
     if not found or missing:
         shown = missing or [f'{gt} and {lq}' for gt, lq in folders]
         raise UserError(f'no pairs of equally named images: {", ".join(shown)}.')
-    endings: dict[Path, str] = {}
-    for _, path in found:
-        if endings.setdefault(path.with_suffix(''), path.suffix) != path.suffix:
-            raise UserError(f'{path}: there is another image of that name in the folder. Remove or rename one of them.')
     return found
 
 
@@ -109,14 +102,8 @@ def bicubic(low: np.ndarray, scale: int) -> np.ndarray:
 def measure(
     image: np.ndarray, gt: np.ndarray, border: int, metrics: Mapping[str, Mapping[str, Any]] = METRICS
 ) -> dict[str, float]:
-    """All metrics of one image; NaN where one cannot be computed for so small an image.
-
-    Args:
-        image (np.ndarray): uint8 BGR (h, w, 3).
-        gt (np.ndarray): The true image, of the same shape.
-        border (int): ``crop_border`` of the metrics that do not say theirs, in pixels.
-        metrics (Mapping): As ``val:metrics`` in an option file. Default: PSNR-Y, SSIM-Y, NIQE, LPIPS.
-    """
+    """All metrics, as in ``val:metrics``, of an image and the true one, uint8 BGR (h, w, 3); NaN where one cannot be
+    computed for so small an image. ``border`` is the ``crop_border``, in pixels, of those that do not say theirs."""
     from basicsr.metrics import calculate_metric
 
     return {

@@ -27,27 +27,16 @@ _DIGITS = 'where they have five digits'
 
 @dataclass
 class Experiment:
-    """One training.
+    """One training."""
 
-    Args:
-        folder (Path): ``experiments/NAME`` or ``results/NAME``.
-        name (str): How the page calls it.
-        options (dict | None): Content of its option file.
-        curves (dict): TensorBoard's, completed from the log.
-        log (TrainingLog): Its text.
-        running (bool): The training has not ended, and its files were written to a moment ago.
-        parameters (int | None): Of ``network_g``; None where it cannot be built.
-        notes (list[str]): What is missing or damaged, as sentences.
-    """
-
-    folder: Path
-    name: str
-    options: dict[str, Any] | None = None
-    curves: Curves = field(default_factory=dict)
+    folder: Path  # experiments/NAME or results/NAME
+    name: str  # how the page calls it
+    options: dict[str, Any] | None = None  # content of its option file
+    curves: Curves = field(default_factory=dict)  # TensorBoard's, completed from the log
     log: TrainingLog = field(default_factory=TrainingLog)
-    running: bool = False
-    parameters: int | None = None
-    notes: list[str] = field(default_factory=list)
+    running: bool = False  # it has not ended, and its files were written to a moment ago
+    parameters: int | None = None  # of network_g; None where it cannot be built
+    notes: list[str] = field(default_factory=list)  # what is missing or damaged, as sentences
 
     @property
     def done(self) -> int:

@@ -13,19 +13,12 @@ from ext_data.preparation.pairs import find_images, match_pairs
 
 @dataclass(frozen=True)
 class Picture:
-    """One HR image.
+    """One HR image."""
 
-    Args:
-        key (str): Name of its outputs, and its key in an LMDB.
-        place (Path): The file, or the LMDB's folder.
-        size (tuple[int, int] | None): (width, height) from its header, None where that cannot be read.
-        changed (int): Time of change in nanoseconds, of the file or of the whole LMDB.
-    """
-
-    key: str
-    place: Path
-    size: tuple[int, int] | None
-    changed: int
+    key: str  # name of its outputs, and its key in an LMDB
+    place: Path  # the file, or the LMDB's folder
+    size: tuple[int, int] | None  # (width, height) from its header, None where that cannot be read
+    changed: int  # time of change in nanoseconds, of the file or of the whole LMDB
 
     @property
     def name(self) -> str:

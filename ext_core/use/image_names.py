@@ -24,15 +24,17 @@ class Job(NamedTuple):
 
 def plan(
     inputs: Sequence[str], output: Path, suffix: str = '', ext: str = 'auto', recursive: bool = False
-) -> list[Job]:
-    """Find the images and name the results, each differently.
+) -> tuple[list[Job], list[Path]]:
+    """Find the images of files, folders and patterns, and name the results, each differently.
 
     Args:
-        inputs (Sequence[str]): Files, folders and patterns.
-        output (Path): Folder of the results.
-        suffix (str): What stands behind their names.
+        output (Path), suffix (str): Folder of the results, and what stands behind their names.
         ext (str): 'auto', 'png', 'jpg' or 'webp'.
         recursive (bool): Look into folders of folders, whose structure the results get.
+
+    Returns:
+        tuple[list[Job], list[Path]]: The jobs; and what else lies in the folders and patterns: files that are no images
+        by their names, and folders not searched.
 
     Raises:
         UserError: If an input is not there, or a result would overwrite an image.
@@ -40,9 +42,11 @@ def plan(
     # each file once, as it was found first, or as it is named: with the folder of its result below the output
     unique: dict[Path, tuple[Path, Path]] = {}
     meant = set()  # files that the command line itself names
+    left_out: list[Path] = []
     for text in inputs:
         place = Path(text)
         images, others = ([place], []) if place.is_file() else _inside(text, output, recursive)
+        left_out += others
         if not images and place.is_dir():
             hint = 'Name another folder' if recursive else 'Add --recursive for its folders'
             there = f' There is: {named(others)}.' if others else ''
@@ -66,13 +70,7 @@ def plan(
             raise UserError(
                 f'{job.target} is an image of the input and would be overwritten. Give --suffix, or another -o.'
             )
-    return jobs
-
-
-def left_out(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
-    """What lies in the folders and patterns of the input and is no image by its name; and folders not searched."""
-    found = [_inside(text, output, recursive)[1] for text in inputs if not Path(text).is_file()]
-    return list(dict.fromkeys(path for paths in found for path in paths))
+    return jobs, list(dict.fromkeys(left_out))
 
 
 def named(paths: Sequence[Path]) -> str:

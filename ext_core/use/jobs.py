@@ -3,13 +3,25 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError
 from ext_core.options import yaml_safe
+
+_POLL = 0.05  # seconds between looks at the command
+# seconds after which a signal is passed on to it; launchers and terminals signal a whole group, the command included
+_PASS_ON = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# that torchrun sets: a command of its own is no part of its group
+_GROUP_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
 
 def fingerprint(*parts: object) -> str:
@@ -17,54 +29,48 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """What was kept as JSON; empty where it is absent or damaged, so that it is made anew."""
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 @dataclass(frozen=True)
 class Step:
-    """One command.
-
-    Args:
-        name (str): 'train', 'evaluate', ...; its output goes to ``<name>.log`` in the job's folder.
-        command (Sequence[str]): Program and arguments. Exit status 0 means that it has finished.
-        product (Path): A file that it leaves. Without it the step counts as not done.
-        inputs (str): :func:`fingerprint` of what decides the product. Where it is not the recorded one, the step and
-            those after it are run again.
-    """
+    """One command, finished when its exit status is 0 and its product is there."""
 
     name: str
     command: Sequence[str]
     product: Path
-    inputs: str
+    inputs: str  # fingerprint of what decides the product; where it has changed, this step and the next are run again
 
 
+@dataclass(eq=False)
 class Job:
-    """Steps that follow on one another, and the record of what is done.
+    """Steps in their order, and the record of what is done, ``state.json``; UserError if it is damaged."""
 
-    Args:
-        name (str): Unique in the study.
-        folder (Path): Gets the record, ``state.json``, and the logs.
-        steps (Sequence[Step]): In their order.
+    name: str
+    folder: Path
+    steps: Sequence[Step]
 
-    Raises:
-        UserError: If the record is damaged.
-    """
-
-    def __init__(self, name: str, folder: Path, steps: Sequence[Step]):
-        self.name = name
-        self.folder = folder
-        self.steps = list(steps)
+    def __post_init__(self) -> None:
         # a step depends on its own inputs and on those of all before it
-        self._inputs = list(itertools.accumulate((step.inputs for step in steps), fingerprint))
-        path = folder / 'state.json'
+        self._inputs = list(itertools.accumulate((step.inputs for step in self.steps), fingerprint))
+        path = self.folder / 'state.json'
         try:
             self._state: dict[str, dict] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
         except ValueError as error:
-            raise UserError(f'{path} is damaged: {error}. Delete it, and {name} is run again.') from error
+            raise UserError(f'{path} is damaged: {error}. Delete it, and {self.name} is run again.') from error
 
     def pending(self) -> list[Step]:
         """The steps after the last one that is done. Products of earlier ones may have been deleted."""
         for index in reversed(range(len(self.steps))):
             step, record = self.steps[index], self._state.get(self.steps[index].name, {})
             if record.get('done') and record['inputs'] == self._inputs[index] and step.product.is_file():
-                return self.steps[index + 1 :]
+                return list(self.steps[index + 1 :])
         return list(self.steps)
 
     def record(self, step: Step, seconds: float, done: bool) -> None:
@@ -78,6 +84,69 @@ class Job:
     def seconds(self, step_name: str) -> float:
         """Time that a step's command has run, over all its parts."""
         return self._state.get(step_name, {}).get('seconds', 0.0)
+
+
+def run_in_order(job: Job, files: Mapping[str, str]) -> int:
+    """Run what is not done yet; where a command was interrupted, it is started again.
+
+    SIGINT and SIGTERM are passed on to the command, which may save its state; nothing more is started then. Returns 0,
+    or 128 + the number of the signal that stopped this process or its command.
+
+    Args:
+        files (Mapping[str, str]): Text files that the commands need, by their names in the job's folder.
+
+    Raises:
+        UserError: If the job is at work elsewhere, or a command fails.
+    """
+    # BasicSR comes with them, which must be registered first
+    from ext_core.train.in_use import in_use
+    from ext_core.train.stopping import StopSignal
+
+    environment = {name: value for name, value in os.environ.items() if name not in _GROUP_VARIABLES}
+    with in_use(job.folder), StopSignal() as stop:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            atomic_write_text(text, job.folder / name)
+        pending, total = job.pending(), len(job.steps)
+        if not pending:
+            print(f'{job.name}: all is done already, in {job.folder}', flush=True)
+        for number, step in enumerate(pending, start=total - len(pending) + 1):
+            print(f'[{number}/{total}] {step.name} started', flush=True)
+            started = time.monotonic()
+            child = subprocess.Popen(step.command, stdin=subprocess.DEVNULL, env=environment)
+            try:
+                while child.poll() is None and stop.received is None:
+                    time.sleep(_POLL)
+                if stop.received is not None:
+                    try:
+                        child.wait(_PASS_ON)
+                    except subprocess.TimeoutExpired:
+                        if os.name == 'nt':  # Ctrl-C has reached the child itself; it could handle no other signal
+                            child.terminate()
+                        else:
+                            child.send_signal(stop.received)
+                        child.wait()  # a second Ctrl-C ends the wait, and the child
+            finally:  # it is not left behind, whatever happens
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+            status = child.returncode
+            done = status == 0 and step.product.is_file()
+            job.record(step, time.monotonic() - started, done)
+            if stop.received is not None:
+                return 128 + stop.received
+            stopped_by = -status if status < 0 else status - 128
+            if stopped_by in _SIGNALS:  # it reached the command, and not this process
+                return 128 + stopped_by
+            if status:
+                raise UserError(
+                    f'{step.name} failed with exit status {status}; its message stands above. Mend the cause and '
+                    f'repeat the command: it goes on with {step.name}.'
+                )
+            if not done:
+                raise UserError(f'{step.name} ended without leaving {step.product}.')
+            print(f'[{number}/{total}] {step.name} finished after {job.seconds(step.name):.0f} s', flush=True)
+    return 0
 
 
 def training_part(opt: dict) -> dict:

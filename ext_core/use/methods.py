@@ -9,15 +9,15 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 
+from ext_core.atomic import sum_of
 from ext_core.box import from_box
-from ext_core.errors import UserError
+from ext_core.errors import UserError, failure_text
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
 from ext_core.options import loading as options
@@ -26,7 +26,6 @@ from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
 
-Size = tuple[int, int]  # width, height
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (
     'Name an experiment or a folder of images, a .pth or .safetensors file (with :OPTIONS.yml where it does not tell '
@@ -50,7 +49,7 @@ class Place:
         return self.gt.stem
 
     @property
-    def size(self) -> Size:
+    def size(self) -> tuple[int, int]:
         """(width, height) that its result has: scale times LR."""
         width, height = size_of(self.low)
         return self.scale * width, self.scale * height
@@ -91,7 +90,7 @@ def read_set(name: str, folders: Folders) -> TestSet:
 
 
 @functools.cache
-def size_of(path: Path) -> Size:
+def size_of(path: Path) -> tuple[int, int]:
     """(width, height) of a file.
 
     Raises:
@@ -108,7 +107,7 @@ def size_of(path: Path) -> Size:
 @functools.cache
 def hash_of(path: Path) -> str:
     """SHA-256 of a file's content."""
-    return sha256(path.read_bytes()).hexdigest()
+    return sum_of(path).sha256
 
 
 # ---------------------------------------------------------------------- methods
@@ -197,12 +196,7 @@ class LiteratureBicubic(Upscaler):
 
 @dataclass
 class NetworkFile(Upscaler):
-    """A generator.
-
-    Args:
-        weights (Path), options (Path | None), param_key (str): What :func:`ext_core.networks.files.open_generator`
-            takes.
-    """
+    """A generator, by what :func:`ext_core.networks.files.open_generator` takes."""
 
     weights: Path = field(default_factory=Path)
     options: Path | None = None
@@ -213,7 +207,6 @@ class NetworkFile(Upscaler):
         return fingerprint(type(self).__name__, network, self.param_key, hash_of(self.weights))
 
     def opened(self) -> GeneratorFile:
-        """See :func:`generator`."""
         return generator(self.weights, self.options, self.param_key)
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
@@ -260,7 +253,7 @@ class ImageFolder(Upscaler):
         return [self.files[place.set_name][place.name]]
 
     def render(self, place: Place) -> np.ndarray:
-        return read(self.files[place.set_name][place.name])
+        return read(self.sources(place)[0])
 
 
 def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolder:
@@ -281,26 +274,23 @@ def image_folder(name: str, folder: Path, sets: Iterable[TestSet]) -> ImageFolde
         names = [image.name for image in test_set.places]
         additions = sorted((stem[len(names[0]) :] for stem in present if stem.startswith(names[0])), key=len)
         addition = next((end for end in additions if all(name + end in present for name in names)), None)
-        reason = None
-        if addition is None:
-            absent = next((name for name in names if name not in present), names[0])
-            reason = f'{place} lacks images of {test_set.name}, such as {absent}. Add them, or leave the set out.'
-        else:
-            files[test_set.name] = {name: present[name + addition] for name in names}
-            for image in test_set.places:
-                file, expected = files[test_set.name][image.name], image.size
-                if (size := size_of(file)) != expected:
-                    reason = reason or (
-                        f'{file} is {size[0]} x {size[1]}, but scale ({image.scale}) times {image.low} is '
-                        f'{expected[0]} x {expected[1]} (width x height). Make it anew, or correct --set.'
-                    )
-        if reason and own.is_dir():
+        found = {} if addition is None else {name: present[name + addition] for name in names}
+        wrong = next((image for image in test_set.places if found and size_of(found[image.name]) != image.size), None)
+        if found and wrong is None:
+            files[test_set.name] = found
+            loose += [] if own.is_dir() else [test_set.name]
+            continue
+        absent = next((name for name in names if name not in present), names[0])
+        reason = f'{place} lacks images of {test_set.name}, such as {absent}. Add them, or leave the set out.'
+        if wrong is not None:
+            size, expected = (f'{width} x {height}' for width, height in (size_of(found[wrong.name]), wrong.size))
+            reason = (
+                f'{found[wrong.name]} is {size}, but scale ({wrong.scale}) times {wrong.low} is {expected} (width x '
+                'height). Make it anew, or correct --set.'
+            )
+        if own.is_dir():
             raise UserError(f'{name}: {reason}')
-        if reason:
-            files.pop(test_set.name, None)
-            reasons.append(reason)
-        elif not own.is_dir():
-            loose.append(test_set.name)
+        reasons.append(reason)
     if not files:
         raise UserError('\n'.join([f'{name}: {folder} has the images of no set.', *reasons]))
     if len(loose) > 1:  # for instance the same set at two scales
@@ -324,28 +314,27 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
     path = from_box(file)
     suffix = path.suffix.lower()
     name = name or (path.resolve().name if path.is_dir() else path.stem)
-    weights, option_file, key = path, Path(beside) if colon else None, 'params_ema'  # EMA where there are some
-    upscaler: Upscaler | None = None
+    upscaler: Upscaler
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f'{source}: there is no {path}. {_KINDS}')
     if path.is_dir() and not (path / 'models').is_dir():
         upscaler = image_folder(name, path, sets)
-    elif path.is_dir():
-        option_file, weights = experiment_files(path)
-    elif not path.is_file():
-        raise UserError(f'{source}: there is no {path}. {_KINDS}')
-    elif suffix in ('.yml', '.yaml'):  # the weights that it starts from or tests
-        paths = options.load(path).get('path')
-        paths = paths if isinstance(paths, dict) else {}
-        start = paths.get('pretrain_network_g')
-        if not isinstance(start, str):
-            raise UserError(f'{path} names no weights. Set path:pretrain_network_g, or name the .pth file.')
-        weights, option_file, key = from_box(Path(start).expanduser()), path, paths.get('param_key_g') or 'params'
     elif suffix == '.onnx':
         upscaler = OnnxFile(name, run_onnx(path, torch.zeros(1, 3, _PROBE, _PROBE)).shape[-1] // _PROBE, path=path)
-    elif suffix not in SUFFIXES:
-        raise UserError(f'{source} is of no kind that can be measured. {_KINDS}')
-    if upscaler is None:
-        opened = generator(weights, option_file, key)
-        upscaler = NetworkFile(name, opened.scale, weights, option_file, key)
+    else:
+        weights, option_file, key = path, Path(beside) if colon else None, 'params_ema'  # EMA where there are some
+        if path.is_dir():
+            option_file, weights = experiment_files(path)
+        elif suffix in ('.yml', '.yaml'):  # the weights that it starts from or tests
+            paths = options.load(path).get('path')
+            paths = paths if isinstance(paths, dict) else {}
+            start = paths.get('pretrain_network_g')
+            if not isinstance(start, str):
+                raise UserError(f'{path} names no weights. Set path:pretrain_network_g, or name the .pth file.')
+            weights, option_file, key = from_box(Path(start).expanduser()), path, paths.get('param_key_g') or 'params'
+        elif suffix not in SUFFIXES:
+            raise UserError(f'{source} is of no kind that can be measured. {_KINDS}')
+        upscaler = NetworkFile(name, generator(weights, option_file, key).scale, weights, option_file, key)
 
     fitting = [test_set for test_set in sets if upscaler.takes(test_set)]
     if not fitting:
@@ -357,11 +346,9 @@ def upscaler_of(text: str, sets: Sequence[TestSet]) -> Upscaler:
         expected = (low.shape[0] * scale, low.shape[1] * scale, 3)
         try:
             made = upscaler.enlarge(low, scale).shape
-        except UserError:
-            raise
         except Exception as error:  # ONNX has types of its own
             raise UserError(
-                f'{name} fails on an image of {low.shape[1]} x {low.shape[0]}: {type(error).__name__}: {error}'
+                f'{name} fails on an image of {low.shape[1]} x {low.shape[0]}: {failure_text(error)}'
             ) from error
         if made != expected:
             raise UserError(

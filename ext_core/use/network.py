@@ -29,28 +29,19 @@ Run = Callable[[Tensor], Tensor]
 class Network:
     """What enlarges.
 
-    Args:
-        run (Callable): (1, 3, h, w) RGB in [0, 1], float32 on ``device``, to (1, 3, scale * h, scale * w), float32 on
-            ``device``, neither rounded nor clipped. h and w are multiples of ``multiple`` and at least ``PROBE``.
-        name (str): For people.
-        scale (int): SR size / LR size.
-        multiple (int): What the sides of its images must be multiples of.
-        bytes_per_pixel (float | None): Memory for each LR pixel; None if it is not known.
-        device (torch.device): Where it runs.
-        on_cpu (Callable | None): Makes a copy of ``run`` on the CPU in float32; None for others than PyTorch.
-        pools (bool): Whether it averages over the whole image, so that its results depend on the tiles a little.
-        doubt (str | None): The beginning of a sentence on what its file did not tell.
+    ``run`` makes (1, 3, scale * h, scale * w) of (1, 3, h, w), RGB in [0, 1], float32 on ``device``, and neither rounds
+    nor clips. h and w are multiples of ``multiple`` and at least ``PROBE``.
     """
 
     run: Run
-    name: str
+    name: str  # for people
     scale: int
     multiple: int
-    bytes_per_pixel: float | None
+    bytes_per_pixel: float | None  # memory for each LR pixel, where it is known
     device: torch.device
-    on_cpu: Callable[[], Run] | None = None
-    pools: bool = False
-    doubt: str | None = None
+    on_cpu: Callable[[], Run] | None = None  # makes a copy of run on the CPU in float32; None for ONNX
+    pools: bool = False  # it averages over the whole image, so that its results depend on the tiles a little
+    doubt: str | None = None  # the beginning of a sentence on what its file did not tell
 
 
 def open_network(
@@ -109,23 +100,19 @@ def ready(
     kind: str = '',
     multiple: int = 1,
 ) -> Network:
-    """A network of PyTorch, made ready; it is moved to the device.
+    """A network of PyTorch in evaluation mode, made ready; it is moved to the device.
 
     Args:
-        net (nn.Module): In evaluation mode.
         channels (int): Of its input: 3, or 1 for luminance.
-        device (torch.device), half (bool): See :func:`open_network`.
-        path (str): Its file, for messages.
-        kind (str): What people call it; default: its class.
+        path (str), kind (str): Its file and what people call it, for messages. Default: its class.
         multiple (int): What sides must be multiples of, as far as it is known. Default: 1.
 
     Raises:
         UserError: If it takes neither RGB nor luminance, or does not enlarge.
     """
-    path, cpu = path or type(net).__name__, torch.device('cpu')
+    path, kind, cpu = path or type(net).__name__, kind or type(net).__name__, torch.device('cpu')
     net = net.requires_grad_(False).to(device)
-    run = _torch_run(net, channels, device, half, path)
-    network = _tried(run, kind or type(net).__name__, device, path, multiple)
+    network = _tried(_torch_run(net, channels, device, half, path), kind, device, path, multiple)
     network.on_cpu = lambda: _torch_run(copy.deepcopy(net).to(cpu), channels, cpu, False, path)
     network.pools = any(isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for layer in net.modules())
     return network

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,36 +26,19 @@ _KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x
 # without: those that Pillow only knows by name, and EPS, for which it runs another program
 _NOT_READ = frozenset({'BUFR', 'EPS', 'GRIB', 'HDF5', 'MPEG', 'WMF'})
 _HEIF = frozenset({'.heic', '.heif', '.hif'})
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}  # by the orientation that EXIF says
 
 warnings.filterwarnings('ignore', category=UserWarning, module='PIL')  # of odd metadata; what is dropped is noted
 
 
 @dataclass
 class Photograph:
-    """An image as a file has it, turned upright.
+    """An image as a file has it, turned upright."""
 
-    Args:
-        pixels (np.ndarray): (h, w, 3) RGB or (h, w, 1) grey, uint8 or uint16.
-        alpha (np.ndarray | None): (h, w), of the same type.
-        profile (bytes | None): ICC colour profile.
-        exif (Image.Exif | None): Without orientation and layout.
-        notes (list[str]): What had to be changed, each in a few words.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    profile: bytes | None = None
-    exif: Image.Exif | None = None
-    notes: list[str] = field(default_factory=list)
+    pixels: np.ndarray  # (h, w, 3) RGB or (h, w, 1) grey, uint8 or uint16
+    alpha: np.ndarray | None = None  # (h, w), of the same type
+    profile: bytes | None = None  # ICC colour profile
+    exif: Image.Exif | None = None  # without orientation and layout
+    notes: list[str] = field(default_factory=list)  # what had to be changed, each in a few words
 
     @property
     def deep(self) -> bool:
@@ -125,7 +107,10 @@ def read_photograph(path: Path) -> Photograph:
         raise
     except Exception as error:  # Pillow has many kinds for damaged files
         raise ImageError(f'{path} does not decode: {error}') from error
-    pixels = np.ascontiguousarray(_TURNS.get(tags.get(_ORIENTATION, 1), lambda a: a)(pixels))
+    turn = tags.get(_ORIENTATION)
+    pixels = pixels.swapaxes(0, 1) if turn in (5, 6, 7, 8) else pixels
+    pixels = pixels[::-1] if turn in (3, 4, 7, 8) else pixels
+    pixels = np.ascontiguousarray(pixels[:, ::-1] if turn in (2, 3, 6, 7) else pixels)
     colours = 1 if pixels.shape[2] < 3 else 3
     alpha = pixels[..., colours] if pixels.shape[2] > colours else None
     # a profile is for images of one colour space, which stands at byte 16 (ICC.1, 7.2.6)
@@ -226,7 +211,7 @@ def encode(photograph: Photograph, suffix: str, quality: int) -> bytes:
     if photograph.deep and pixels.shape[2] == 2:  # OpenCV does not write it, and hardly anything reads it
         pixels, profile = pixels[..., [0, 0, 0, 1]], None  # of grey
     exif = _exif_bytes(photograph)
-    if is_deep_format(suffix) and suffix != '.png':
+    if suffix in ('.tif', '.tiff'):
         import tifffile
 
         tifffile.imwrite(
@@ -247,14 +232,10 @@ def encode(photograph: Photograph, suffix: str, quality: int) -> bytes:
         _, content = cv2.imencodeWithMetadata('.png', pixels[..., order], list(held), list(held.values()))
         return content.tobytes()
     image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])
-    options: dict[str, Any] = {
-        '.png': {'format': 'PNG', 'compress_level': 4},
-        '.webp': {'format': 'WEBP', 'quality': quality},
-    }.get(suffix, {'format': 'JPEG', 'quality': quality, 'subsampling': 0})
-    extras: dict[str, Any] = {'icc_profile': profile, 'exif': exif}
+    extras = {name: value for name, value in (('icc_profile', profile), ('exif', exif)) if value}
     target = io.BytesIO()
-    try:
-        image.save(target, **options, **{name: value for name, value in extras.items() if value})
+    try:  # each format takes what it knows
+        image.save(target, readable()[suffix], quality=quality, subsampling=0, compress_level=4, **extras)
     except (OSError, ValueError) as error:
         raise ImageError(
             f'{image.width} x {image.height} cannot be written as {suffix}: {error}; use --ext png'

@@ -40,15 +40,8 @@ def page(
     notes: Sequence[str],
     title: str,
 ) -> str:
-    """The whole page; every text on it is escaped.
-
-    Args:
-        experiments (Sequence[Experiment]): In the order of the plots' numbers.
-        groups (Mapping[str, Plots]): By heading.
-        pictures (Sequence[Picture]): What can be compared.
-        notes (Sequence[str]): Sentences below the summary.
-        title (str): Its heading.
-    """
+    """The whole page: experiments in the order of the plots' numbers, plots by heading, pictures to compare, and notes
+    below the summary. Every text on it is escaped."""
     plots = [curves for group in groups.values() for curves in group.values()]
     shown = looks(len(experiments))
     drawn = []
@@ -105,13 +98,7 @@ def duration(seconds: float | None) -> str:
 
 
 def write_plots(groups: Mapping[str, Plots], names: Sequence[str], folder: Path) -> list[Path]:
-    """One PNG file for each group, a panel for each tag, experiments in the colours of the page; returns the files.
-
-    Args:
-        groups (Mapping[str, Plots]): By heading.
-        names (Sequence[str]): Of the experiments.
-        folder (Path): Made where it is missing.
-    """
+    """One PNG file for each group, a panel for each tag, experiments in the colours of the page; returns the files."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

@@ -14,16 +14,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from ext_core.atomic import atomic_write_text
+from ext_core.atomic import atomic_write_text, sum_of
 from ext_core.errors import UserError
 from ext_core.networks.files import GeneratorFile
 from ext_core.options.image_files import file_size
+from ext_core.use.evaluation import tensor_of
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
+from ext_core.use.jobs import fingerprint, read_record
 from ext_data.decoding import ImageError
 from ext_data.preparation.images import mod_crop, write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
@@ -36,11 +37,8 @@ T = TypeVar('T')
 
 
 def reach_of(net: nn.Module, scale: int) -> int:
-    """How far the influence of an HR pixel reaches, in LR pixels, see :func:`ext_models.tiles.reach_of`.
-
-    Args:
-        net (nn.Module): Degradation network of three channels in evaluation mode.
-        scale (int): HR size / LR size.
+    """How far the influence of an HR pixel reaches in a degradation network of three channels, in LR pixels, see
+    :func:`ext_models.tiles.reach_of`.
 
     Raises:
         UserError: If it reaches further than ``MAX_REACH``, as that of global normalisation does.
@@ -57,17 +55,11 @@ def reach_of(net: nn.Module, scale: int) -> int:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write; ``NAME.json`` with the provenance goes beside each.
+    """What to write, at least ``lmdb`` or ``folder``; ``NAME.json`` with the provenance goes beside each."""
 
-    Args:
-        lmdb (Path | None): LR images as an LMDB for BasicSR, with the keys of the HR LMDB.
-        folder (Path | None): LR images as PNG files. At least one of the two.
-        hr_lmdb (Path | None): HR images too, cut to a multiple of the scale, under the same keys.
-    """
-
-    lmdb: Path | None = None
-    folder: Path | None = None
-    hr_lmdb: Path | None = None
+    lmdb: Path | None = None  # LR images for BasicSR, with the keys of the HR LMDB
+    folder: Path | None = None  # LR images as PNG files
+    hr_lmdb: Path | None = None  # HR images too, cut to a multiple of the scale, under the same keys
 
     def __post_init__(self) -> None:
         if self.lmdb is None and self.folder is None:
@@ -84,39 +76,30 @@ class Outputs:
         return [path for path in (self.lmdb, self.folder, self.hr_lmdb) if path is not None]
 
 
-def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 128, say: Callable = print) -> int:
-    """Make and write the LR images.
+def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 128) -> int:
+    """Make and write the LR images of a folder or LMDB of HR images; returns how many, by all ranks, in this call.
 
     Under ``torch.distributed`` every rank takes its share, and must call it. Finished images of an interrupted run are
     kept, in a hidden folder beside the outputs, and each has its HR image's time of change; outputs that are complete,
-    from the same weights and the same HR images, stay as they are.
-
-    Args:
-        degrader (GeneratorFile): The degradation network; on any device.
-        hr (Path): Folder of HR images, or an LMDB.
-        outputs (Outputs): What to write.
-        tile (int): Side of a tile in LR pixels, 0 for whole images: bounds the memory, changes nothing. Default: 128.
-        say (Callable): Gets a line for people, on the first rank.
-
-    Returns:
-        int: Images made in this call, by all ranks.
+    from the same weights and the same HR images, stay as they are. ``tile``, the side of a tile in LR pixels, 0 for
+    whole images, bounds the memory and changes nothing.
 
     Raises:
         UserError: If an HR image cannot be read, sizes are no multiple of the scale and no HR images are written, or an
             output is somebody else's. All ranks raise it.
     """
-    from basicsr.utils import img2tensor, tensor2img
+    from basicsr.utils import tensor2img
 
     distributed = torch.distributed.is_initialized()
     rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-    say = say if rank == 0 else lambda line: None
     places, scale = ', '.join(map(str, outputs.places)), degrader.scale
     anchor = outputs.places[0]
     work = anchor.parent / f'.{anchor.name}.work'
     folders = [work / 'lr', work / 'hr'] if outputs.hr_lmdb else [work / 'lr']
     pictures, todo, record = _on_first_rank(lambda: _plan(degrader, hr, outputs, folders))
     if not pictures:
-        say(f'{places}: complete, nothing to do.')
+        if rank == 0:
+            print(f'{places}: complete, nothing to do.')
         return 0
     share, problems = todo[rank::world], []
     device = next(degrader.net.parameters()).device
@@ -132,9 +115,9 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
                 raise ImageError(
                     f'{picture.name}: smaller than {2 * scale} pixels, too small to be reduced {scale} times'
                 )
-            tensor = img2tensor(gt.astype(np.float32) / 255.0)[None].to(device)
+            large = tensor_of(gt).to(device)
             low = tiles.in_tiles(
-                lambda piece: low_resolution(degrader.net, piece, scale), tensor, tile, reach, (scale, 1)
+                lambda piece: low_resolution(degrader.net, piece, scale), large, tile, reach, (scale, 1)
             )
             made = [tensor2img(low), gt]
         except ImageError as error:
@@ -154,7 +137,8 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
             'Replace or remove these files and run the same command again; finished images are kept.'
         )
     _on_first_rank(lambda: _finish(outputs, work, pictures, record))
-    say(f'{len(pictures)} LR images, {made_now} of them made now: {places}')
+    if rank == 0:
+        print(f'{len(pictures)} LR images, {made_now} of them made now: {places}')
     return made_now
 
 
@@ -188,8 +172,7 @@ def _plan(
             'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
             f'--scale {scale}'
         )
-    digest = hashlib.sha256(degrader.path.read_bytes()).hexdigest()
-    network = {'weights_sha256': digest, 'network': degrader.network, 'scale': scale}
+    network = {'weights_sha256': sum_of(degrader.path).sha256, 'network': degrader.network, 'scale': scale}
     names = json.dumps([[picture.key, picture.changed] for picture in pictures])
     settings = {**network, 'images': len(pictures), 'hr_sha256': hashlib.sha256(names.encode()).hexdigest()}
     complete = True
@@ -207,15 +190,12 @@ def _plan(
                 f'{place} holds other files, such as {sorted(others)[0]}, and datasets read all of a folder. Choose '
                 'another --output-folder, or empty it.'
             )
-        try:
-            written = json.loads(record.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            written = {}
+        written = read_record(record)
         wanted = files if place == outputs.folder else {'data.mdb', 'meta_info.txt'}
         complete &= wanted <= there and {**written, **settings, 'complete': True} == written
     if complete:
         return [], [], {}
-    of_work = folders[0].parent / f'{hashlib.sha256(json.dumps(network).encode()).hexdigest()[:16]}.id'
+    of_work = folders[0].parent / f'{fingerprint(network)[:16]}.id'
     if not of_work.is_file():  # of other weights
         shutil.rmtree(of_work.parent, ignore_errors=True)
     for folder in folders:

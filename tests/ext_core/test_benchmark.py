@@ -1,5 +1,7 @@
 """The benchmark's figures, what it keeps, and what it does when something goes wrong."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 from dataclasses import dataclass
@@ -36,9 +38,9 @@ def plan(tmp_path) -> Benchmark:
 
 
 def run(plan: Benchmark, processes: int = 1) -> list[str]:
-    said: list[str] = []
-    plan.run(processes, say=said.append)
-    return said
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        plan.run(processes)
+    return said.getvalue().splitlines()
 
 
 class Counting(Nearest):

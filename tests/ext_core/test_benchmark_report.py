@@ -32,7 +32,7 @@ def plan(tmp_path) -> Benchmark:
 
 @pytest.fixture
 def report(plan) -> Report:
-    plan.run(say=lambda line: None)
+    plan.run()
     return Report(plan, {('net', 2): {'parameters': 1234}}, {'pi': 'no <model>\nGet it.'})
 
 

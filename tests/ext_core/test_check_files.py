@@ -17,10 +17,7 @@ from ext_core.options import check
 # ---------------------------------------------------------------------- weights
 def test_refusal_of_a_constructor_is_heard(data):
     (problem,) = find_problems(put('network_d:input_size', 64, lambda: put('datasets:train:gt_size', 64, esrgan)), True)
-    assert problem == (
-        'network_d: VGGStyleDiscriminator cannot be built from these arguments: input size must be 128 or '
-        '256, but received 64'
-    )
+    assert problem == 'network_d: VGGStyleDiscriminator: input size must be 128 or 256, but received 64'
 
 
 def saved_weights(**arguments) -> dict:

@@ -79,8 +79,6 @@ WRONG = [
     ('datasets:train:name', [1], ["datasets:train:name must be text, but is '[1]'"]),
     ('datasets:train:use_hflip', ..., ['datasets:train:use_hflip is missing']),
     ('datasets:train:prefetch_mode', 'gpu', ["prefetch_mode must be 'cuda' or 'cpu' or ~"]),
-    ('datasets:train:batch_size_per_gpu', 5, ['do not fill one batch of 5', 'dataset_enlarge_ratio: 2']),
-    ('datasets:train:dataset_enlarge_ratio', 10**8, ['dataset_enlarge_ratio: 4 images times 1e+08 make an epoch']),
     ('datasets:train:dataset_enlarge_ratio', None, ['dataset_enlarge_ratio must be a number above 0, but is ~']),
     ('datasets:train:gt_size', 30, ['gt_size: 30 is not divisible by scale (4)']),
     ('datasets:train:gt_size', 128, ['crops of 128 do not fit', '64 x 64', 'at most 64']),
@@ -159,12 +157,6 @@ def test_needs_are_united_over_the_bases(data):
     text = '\n'.join(find_problems(opt, is_train=True))
     for key in ('train:mask_opt', 'train:optim_d', 'train:gan_opt'):
         assert f'{key} is missing: MaskGANModel needs it' in text
-
-
-def test_discriminator_of_fixed_size_needs_such_crops(data):
-    (problem,) = find_problems(put('datasets:train:gt_size', 64, esrgan), is_train=True)
-    assert '128 x 128 only' in problem
-    assert 'gt_size: 128' in problem
 
 
 def test_default_scale_of_a_network_counts(data):

@@ -23,7 +23,7 @@ def jobs(tmp_path):
     (tmp_path / 'in').mkdir()
     for index in range(5):
         Image.fromarray(noise(6 + index, 8, 3)).save(tmp_path / 'in' / f'{index}.png')
-    return plan([str(tmp_path / 'in')], tmp_path / 'out')
+    return plan([str(tmp_path / 'in')], tmp_path / 'out')[0]
 
 
 def pixels(path) -> np.ndarray:

@@ -9,8 +9,9 @@ from inference_tools import CPU, Repeat, Same, network, noise, repeating_onnx, s
 from torch import nn
 
 from ext_core.errors import UserError
-from ext_core.use.enlarge import MAX_OVERLAP, padded, self_ensemble
+from ext_core.use.enlarge import MAX_OVERLAP, self_ensemble
 from ext_core.use.network import MULTIPLES, PROBE, LiveBytes, open_network, ready
+from ext_models.sides import continued
 from ext_models.tiles import in_tiles, reach_of
 
 COLOUR = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8}
@@ -194,12 +195,12 @@ def test_self_ensemble_is_the_mean_of_eight():
 @pytest.mark.parametrize('multiple', MULTIPLES[:5])
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (17, 3), (32, 33)])
 def test_padding_continues_by_reflection(size, multiple):
-    image = noise(*size, 3)
-    made = padded(image, multiple)
-    assert all(side % multiple == 0 and side >= PROBE for side in made.shape[:2])
-    assert np.array_equal(made[: size[0], : size[1]], image)
-    if 1 < size[0] < made.shape[0]:
-        assert np.array_equal(made[size[0], : size[1]], image[size[0] - 2])
+    image = picture(*size)
+    made = continued(image, multiple, PROBE)
+    assert all(side % multiple == 0 and PROBE <= side < max(PROBE, *size) + multiple for side in made.shape[-2:])
+    assert torch.equal(made[..., : size[0], : size[1]], image)
+    if 1 < size[0] < made.shape[-2]:
+        assert torch.equal(made[..., size[0], : size[1]], image[..., size[0] - 2, :])
 
 
 def test_peak_of_live_tensors():

@@ -35,12 +35,22 @@ def resolved(path: Path, *arguments: str) -> tuple[dict, Positions]:
 
 # ---------------------------------------------------------------------- lines
 def test_every_key_has_its_line():
-    _, lines = yaml_safe.parse_with_lines('a: 1\n\nb:\n  c: {d: 2,\n    e: 3}\n  # no key\n  f: [1]\n')
-    assert lines == {('a',): 1, ('b',): 3, ('b', 'c'): 4, ('b', 'c', 'd'): 4, ('b', 'c', 'e'): 5, ('b', 'f'): 7}
+    lines: yaml_safe.Lines = {}
+    yaml_safe.parse('a: 1\n\nb:\n  c: {d: 2,\n    e: 3}\n  # no key\n  f: [1,\n    {g: 4}]\n', lines=lines)
+    assert lines == {
+        ('a',): 1,
+        ('b',): 3,
+        ('b', 'c'): 4,
+        ('b', 'c', 'd'): 4,
+        ('b', 'c', 'e'): 5,
+        ('b', 'f'): 7,
+        ('b', 'f', '1', 'g'): 8,
+    }
 
 
 def test_merged_keys_stand_where_they_are_written():
-    value, lines = yaml_safe.parse_with_lines('a: &x\n  lr: 1\nb:\n  <<: *x\n  gamma: 2\n')
+    lines: yaml_safe.Lines = {}
+    value = yaml_safe.parse('a: &x\n  lr: 1\nb:\n  <<: *x\n  gamma: 2\n', lines=lines)
     assert value == {'a': {'lr': 1}, 'b': {'lr': 1, 'gamma': 2}}
     assert lines['b', 'lr'] == 2
     assert lines['b', 'gamma'] == 5

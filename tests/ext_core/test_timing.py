@@ -1,6 +1,6 @@
 """Alternating timings: the order, what is counted, and the ratios."""
 
-from ext_core.use import timing
+from ext_core.use import cost as timing
 
 
 def test_order_rotates_and_the_first_round_is_not_counted(monkeypatch):

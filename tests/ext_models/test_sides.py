@@ -5,7 +5,6 @@ import torch
 from basicsr.models import build_model
 from recipes import PIXEL, options
 
-from ext_core.use.enlarge import padded
 from ext_models.sides import continued
 
 NETWORKS = {
@@ -65,12 +64,6 @@ def test_tiles_and_mixed_precision_where_the_options_ask_for_them():
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(results[2], results[0], rtol=0, atol=0.05)  # and in float32
     assert not torch.equal(results[2], results[0])
-
-
-def test_images_are_continued_as_for_upscale():
-    image = torch.rand(1, 3, 17, 30)
-    as_numpy = padded(image[0].permute(1, 2, 0).numpy(), 8)
-    assert torch.equal(continued(image, 8)[0].permute(1, 2, 0), torch.from_numpy(as_numpy))
 
 
 def test_what_is_wrong_with_the_image_itself_is_said():
