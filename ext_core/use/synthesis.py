@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from basicsr.data.transforms import mod_crop
 from torch import nn
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ from ext_core.networks.files import GeneratorFile
 from ext_core.options.image_files import file_size
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_data.decoding import ImageError
-from ext_data.preparation.images import mod_crop, write_png
+from ext_data.preparation.images import write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing
 from ext_models import tiles

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from basicsr.data.transforms import mod_crop
 
-from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
-from ext_data.preparation.sub_images import Window, cut_pair
 
 SCALES = (2, 3, 4)
 MULTIPLE = 12  # HR sizes divide by every scale, so that one HR set serves all three

@@ -7,8 +7,7 @@ from basicsr.utils.matlab_functions import imresize
 from scipy.ndimage import gaussian_filter
 
 from ext_data.decoding import ImageError
-from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
-from ext_data.preparation.sub_images import Window, cut_pair, starts
+from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, starts, write_png
 
 
 def noise(height, width, channels=3, dtype=np.uint8, seed=0):
@@ -50,11 +49,6 @@ def test_what_is_no_image_is_named(tmp_path, content):
 def test_float_image_is_refused(tmp_path):
     with pytest.raises(ImageError, match='float32'):
         read_image(save(tmp_path / 'a.tiff', np.ones((4, 4), np.float32)))
-
-
-def test_mod_crop_cuts_bottom_and_right():
-    image = noise(14, 17)
-    assert np.array_equal(mod_crop(image, 4), image[:12, :16])
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
