@@ -17,7 +17,7 @@ from ext_core.options.keys import component_problems, components
 from ext_core.options.problems import Problem, is_number, section
 from ext_models.optimizers import parameter_groups
 from ext_models.registries import look_up
-from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
+from ext_models.weights import keep_layers, load_checkpoint, select_weights, weights_problem
 
 SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255
 
@@ -126,6 +126,6 @@ def _compare(opt: dict, suffix: str, net: nn.Module, content: Mapping) -> Iterat
     except ValueError as error:
         yield Problem(where, str(error))
         return
-    problem = loading_problem(net, weights, path, suffix, opt['path'].get(f'strict_load_{suffix}', True))
+    problem = weights_problem(net, weights, path, suffix, strict=opt['path'].get(f'strict_load_{suffix}', True))
     if problem:
         yield Problem(where, problem)
