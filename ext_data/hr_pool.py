@@ -1,5 +1,6 @@
 """A pool of HR images, of folders or LMDBs: what datasets of HR images alone have in common."""
 
+import random
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -43,3 +44,18 @@ class HRPool(Dataset):
             ValueError: If it does not decode; see :func:`ext_data.decoding.decode`.
         """
         return decode(self.images.get(path), path)
+
+
+def random_corner(image: np.ndarray, size: int, path: str, step: int = 1) -> tuple[int, int]:
+    """Top and left of a square crop, multiples of a step, drawn from Python's global generator.
+
+    Raises:
+        ValueError: If the image is smaller than the crop.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise ValueError(
+            f'{path} is {width} x {height} (width x height), smaller than the crop of {size}. Remove it, or lower '
+            'gt_size.'
+        )
+    return step * random.randint(0, (height - size) // step), step * random.randint(0, (width - size) // step)

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from ext_arch.resize import bicubic_downscale, bicubic_upscale
 from ext_data.decoding import as_float
-from ext_data.hr_pool import HRPool
+from ext_data.hr_pool import HRPool, random_corner
 
 # LR pixels around a crop that decide its content: the cubic kernel reaches 2 when it reduces, and 2 when it enlarges
 _CONTEXT = 4
@@ -92,12 +92,33 @@ class MultiScaleImageDataset(HRPool):
         super().__init__(opt)
         self.training = opt['phase'] == 'train'
         self.enlarge_lq: bool = opt.get('enlarge_lq', True)
-        self.scales = self._checked_scales()
-        self.augment_scales = self._checked_augmentation()
+        self.scales: list[int] = opt.get('scales') or [opt['scale']]
+        if not isinstance(self.scales, list) or any(type(scale) is not int or scale < 2 for scale in self.scales):
+            raise ValueError(f'scales must be a list of whole numbers of at least 2, but is {self.scales}.')
+        if len(self.scales) > 1 and not (self.training and self.enlarge_lq):
+            why = 'with enlarge_lq: false, images of a batch would differ in size' if self.training else 'in validation'
+            raise ValueError(f'scales must be one scale {why}, but is {self.scales}.')
+        factors = opt.get('augment_scales') or []
+        if not isinstance(factors, list) or any(type(f) not in (int, float) or not 0 < f <= 1 for f in factors):
+            raise ValueError(
+                f'augment_scales must be a list of factors above 0 and at most 1, such as '
+                f'[0.9, 0.8, 0.7, 0.6], but is {factors}.'
+            )
+        self.augment_scales = [1, *(factor for factor in factors if factor != 1)]
         if opt.get('color', 'rgb') not in ('rgb', 'y'):
             raise ValueError(f"color must be 'rgb' or 'y', but is '{opt['color']}'.")
         if self.training:
-            self.gt_size = self._checked_crop()
+            self.gt_size: Any = opt.get('gt_size')
+            if type(self.gt_size) is not int or self.gt_size < 2 * max(self.scales):
+                raise ValueError(
+                    f'gt_size must be the side of the crops in pixels, at least twice the scale '
+                    f'({max(self.scales)}), but is {self.gt_size}.'
+                )
+            if not self.enlarge_lq and self.gt_size % self.scales[0]:
+                raise ValueError(
+                    f'gt_size: {self.gt_size} is no multiple of the scale ({self.scales[0]}). Choose one, or set '
+                    'enlarge_lq: true.'
+                )
         self._kept: dict[tuple[str, float], np.ndarray] = {}
 
     def __getitem__(self, index: int) -> dict:
@@ -105,7 +126,8 @@ class MultiScaleImageDataset(HRPool):
         if self.training:
             scale = random.choice(self.scales)
             image = self._reduced(index, random.choice(self.augment_scales), scale)
-            top, left = self._corner(image, scale, path)
+            # anywhere, or on an LR pixel where lq has LR size
+            top, left = random_corner(image, self.gt_size, path, 1 if self.enlarge_lq else scale)
             gt, lq = self._pair(image, scale, top, left, self.gt_size, self.gt_size)
             gt, lq = augment([gt, lq], opt.get('use_hflip', True), opt.get('use_rot', True))
         else:
@@ -134,18 +156,6 @@ class MultiScaleImageDataset(HRPool):
         fits = min(image.shape[:2]) >= self.gt_size
         return image if fits else mod_crop(self._image(index, 1), scale)
 
-    def _corner(self, image: np.ndarray, scale: int, path: str) -> tuple[int, int]:
-        """Top and left of a random crop: anywhere, or on an LR pixel where ``lq`` has LR size."""
-        rooms = [side - self.gt_size for side in image.shape[:2]]
-        if min(rooms) < 0:
-            raise ValueError(
-                f'{path} is {image.shape[1]} x {image.shape[0]} (width x height), smaller than the crop of '
-                f'{self.gt_size}. Remove it, or lower gt_size.'
-            )
-        step = 1 if self.enlarge_lq else scale
-        top, left = (step * random.randint(0, room // step) for room in rooms)
-        return top, left
-
     def _pair(
         self, image: np.ndarray, scale: int, top: int, left: int, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -165,38 +175,6 @@ class MultiScaleImageDataset(HRPool):
     def _coloured(self, image: np.ndarray) -> np.ndarray:
         """Float BGR, or its luminance as one channel."""
         return bgr2ycbcr(image, y_only=True)[..., None] if self.opt.get('color') == 'y' else image
-
-    # ------------------------------------------------------------------ options
-    def _checked_scales(self) -> list[int]:
-        scales = self.opt.get('scales') or [self.opt['scale']]
-        if not isinstance(scales, list) or any(type(scale) is not int or scale < 2 for scale in scales):
-            raise ValueError(f'scales must be a list of whole numbers of at least 2, but is {scales}.')
-        if len(scales) > 1 and not (self.training and self.enlarge_lq):
-            why = 'with enlarge_lq: false, images of a batch would differ in size' if self.training else 'in validation'
-            raise ValueError(f'scales must be one scale {why}, but is {scales}.')
-        return scales
-
-    def _checked_augmentation(self) -> list[float]:
-        factors = self.opt.get('augment_scales') or []
-        if not isinstance(factors, list) or any(type(f) not in (int, float) or not 0 < f <= 1 for f in factors):
-            raise ValueError(
-                f'augment_scales must be a list of factors above 0 and at most 1, such as '
-                f'[0.9, 0.8, 0.7, 0.6], but is {factors}.'
-            )
-        return [1, *(factor for factor in factors if factor != 1)]
-
-    def _checked_crop(self) -> int:
-        size = self.opt.get('gt_size')
-        if type(size) is not int or size < 2 * max(self.scales):
-            raise ValueError(
-                f'gt_size must be the side of the crops in pixels, at least twice the scale '
-                f'({max(self.scales)}), but is {size}.'
-            )
-        if not self.enlarge_lq and size % self.scales[0]:
-            raise ValueError(
-                f'gt_size: {size} is no multiple of the scale ({self.scales[0]}). Choose one, or set enlarge_lq: true.'
-            )
-        return size
 
 
 def _around(start: int, length: int, limit: int, scale: int) -> slice:

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset, Sampler
 
+CPU = torch.device('cpu')
 _UNKNOWN, _BAD, _EXPECTED = range(3)  # what is known of a sample: nothing, that it fails, that it has failed elsewhere
 
 
@@ -91,10 +93,12 @@ class SeededDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, position = key
-        states = (random.getstate(), np.random.get_state(), torch.get_rng_state())  # noqa: NPY002
-        try:
-            for index in self._readable(position):
-                _seed_everything(self.seed, epoch, position)
+        size = len(self)
+        with own_draws():
+            for index in ((position + step) % size for step in range(size)):  # the wanted sample, then its successors
+                if self._bad[index] == _BAD:
+                    continue
+                seed_everything(self.seed, epoch, position)
                 try:
                     sample = self.dataset[index]
                 except Exception as error:
@@ -103,16 +107,7 @@ class SeededDataset(Dataset):
                     if self._bad[index]:
                         self._bad[index] = _UNKNOWN
                     return {**sample, 'sample_key': f'{epoch} {position}'}  # text stays on the CPU
-            raise OSError('None of the training images can be read; see the warnings above.')
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
-            torch.set_rng_state(states[2])
-
-    def _readable(self, position: int) -> Iterator[int]:
-        """The wanted sample, then its successors, without those known to be bad."""
-        size = len(self)
-        return (index for index in ((position + step) % size for step in range(size)) if self._bad[index] != _BAD)
+        raise OSError('None of the training images can be read; see the warnings above.')
 
     def _report(self, index: int, error: Exception) -> None:
         with self._bad.get_lock():
@@ -171,11 +166,26 @@ def sample_files(dataset: Dataset, index: int) -> str:
     return ' and '.join(str(v) for k, v in entry.items() if 'path' in k) if isinstance(entry, dict) else str(entry)
 
 
-def _seed_everything(*entropy: int) -> None:
+def seed_everything(*entropy: int, device: torch.device = CPU) -> None:
+    """Seed Python's, NumPy's and torch's global generators, on a GPU also its own."""
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
-    np.random.seed(int(words[1]))  # noqa: NPY002  # BasicSR's datasets draw from the global generator
+    np.random.seed(int(words[1]))  # noqa: NPY002  # BasicSR draws from the global generators
     torch.default_generator.manual_seed(int(words[2]))
+    if device.type == 'cuda':
+        torch.cuda.manual_seed(int(words[2]))
+
+
+@contextmanager
+def own_draws(device: torch.device = CPU) -> Iterator[None]:
+    """Context after which the random generators go on as if nothing had been drawn from them."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def rng_state() -> dict[str, Any]:
@@ -211,6 +221,3 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     if torch.cuda.is_available():
         for device, device_state in zip(range(torch.cuda.device_count()), state.get('cuda', []), strict=False):
             torch.cuda.set_rng_state(device_state, device)
-
-
-# ---------------------------------------------------------------------- manifests

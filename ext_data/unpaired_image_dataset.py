@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from basicsr.data.transforms import augment, mod_crop
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ext_data.decoding import as_float, decode
+from ext_data.hr_pool import random_corner
 from ext_data.roots import RootOptions, Roots, repeated
 
 REDRAWS = 10  # unreadable real LR images in a row before a sample counts as failed
@@ -85,7 +86,12 @@ class UnpairedImageDataset(Dataset):
         gt_paths = repeated(self.images.paths('dataroot_gt', opt.get('meta_info_file')), opt.get('dataroot_weights'))
         self.real_lq_paths = repeated(self.images.paths('dataroot_real_lq'), None)
         if self.training:
-            self.gt_size = _crop_size(opt)
+            self.gt_size: Any = opt.get('gt_size')
+            if not isinstance(self.gt_size, int) or self.gt_size < self.scale or self.gt_size % self.scale:
+                raise ValueError(
+                    f'gt_size: {self.gt_size} is no multiple of scale ({self.scale}). Choose one, such as '
+                    f'{64 * self.scale}.'
+                )
             self.paths = [{'gt_path': path} for path in gt_paths]
         else:
             self.paths = [
@@ -151,21 +157,8 @@ class UnpairedImageDataset(Dataset):
         return decode(self.images.get(path), path)
 
 
-def _crop_size(opt: dict) -> int:
-    size, scale = opt.get('gt_size'), opt['scale']
-    if not isinstance(size, int) or size < scale or size % scale:
-        raise ValueError(f'gt_size: {size} is no multiple of scale ({scale}). Choose one, such as {64 * scale}.')
-    return size
-
-
 def _random_crop(image: np.ndarray, size: int, path: str) -> np.ndarray:
-    height, width = image.shape[:2]
-    if min(height, width) < size:
-        raise ValueError(
-            f'{path} is {width} x {height} (width x height), smaller than the crop of {size}. Remove it, or lower '
-            'gt_size.'
-        )
-    top, left = random.randint(0, height - size), random.randint(0, width - size)
+    top, left = random_corner(image, size, path)
     return image[top : top + size, left : left + size].copy()  # augment flips in place
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from zlib import crc32
@@ -14,11 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ext_arch.resize import bicubic_downscale
+from ext_data.samples import own_draws
 from ext_metrics.domain_gap import colour_distance, gap
-from ext_models.degrading import noisy, own_draws
+from ext_models.degrading import noisy
 from ext_models.gan_sr_model import GANSRModel, OptionalDiscriminator, OptionalObjective
 from ext_models.registries import registered
-from ext_models.shared_validation import image_path, means, shared
+from ext_models.shared_validation import conclude, image_path, means, shared
 
 INPUTS = ('gt', 'lq')
 
@@ -157,17 +159,31 @@ class DegradationModel(GANSRModel):
 
     # ------------------------------------------------------------------ validation
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Several processes divide the images among them; rank 0, which needs the whole set, gets them all."""
         name = dataloader.dataset.opt['name']
-        images = tqdm(dataloader, unit='image', disable=not self.opt['val'].get('pbar', False))
-        records = [self._validate_image(data, name, current_iter, save_img) for data in images]
-        self._conclude_validation(records, name, current_iter, tb_logger)
+        record = partial(self._validate_image, name=name, current_iter=current_iter, save_img=save_img)
+        if self.opt['dist']:
+            records = shared(self, dataloader, record)
+            if records is None:
+                return
+        else:
+            records = list(map(record, tqdm(dataloader, unit='image', disable=not self.opt['val'].get('pbar', False))))
+        generated = [in_floats(record.generated) for record in records]
+        bicubic = [in_floats(record.bicubic) for record in records]
+        real = [in_floats(record.real) for record in records]
+        gaps = {'generated': gap(generated, real), 'bicubic': gap(bicubic, real)}
+        results = {key: value for key, value in gaps['generated'].items() if key in self.VALIDATION_FIGURES}
+        results['colour_drift'] = colour_distance(generated, bicubic)[0]
+        results.update(means([record.figures for record in records]))
+        conclude(self, results, name, current_iter, tb_logger)
+        lines = [f'Gap to the real images of {name} (0 is none)']
+        for images, figures in gaps.items():
+            lines.append(f'\t{images:9}  ' + '  '.join(f'{key}: {value:.4f}' for key, value in figures.items()))
+            for key, value in figures.items() if tb_logger else ():
+                tb_logger.add_scalar(f'gap/{name}/{images}_{key}', value, current_iter)
+        get_root_logger().info('\n'.join(lines))
 
-    def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """The images are divided among the processes; rank 0, which needs the whole set, gets them all."""
-        name = dataloader.dataset.opt['name']
-        records = shared(self, dataloader, lambda data: self._validate_image(data, name, current_iter, save_img))
-        if records is not None:
-            self._conclude_validation(records, name, current_iter, tb_logger)
+    dist_validation = nondist_validation
 
     def _validate_image(self, data: dict, name: str, current_iter: int, save_img: bool) -> Validated:
         self.feed_data(data)
@@ -186,20 +202,6 @@ class DegradationModel(GANSRModel):
         figures = {key: calculate_metric(pair, options) for key, options in metrics.items()}
         return Validated(generated, bicubic, real, figures)
 
-    def _conclude_validation(self, records: list[Validated], name: str, current_iter: int, tb_logger: Any) -> None:
-        generated = [in_floats(record.generated) for record in records]
-        bicubic = [in_floats(record.bicubic) for record in records]
-        real = [in_floats(record.real) for record in records]
-        gaps = {'generated': gap(generated, real), 'bicubic': gap(bicubic, real)}
-        self.metric_results = {key: value for key, value in gaps['generated'].items() if key in self.VALIDATION_FIGURES}
-        self.metric_results['colour_drift'] = colour_distance(generated, bicubic)[0]
-        self.metric_results.update(means([record.figures for record in records]))
-        self._initialize_best_metric_results(name)
-        for key, value in self.metric_results.items():
-            self._update_best_metric_result(name, key, value, current_iter)
-        self._log_validation_metric_values(current_iter, name, tb_logger)
-        self._log_gaps(name, gaps, current_iter, tb_logger)
-
     def _metrics(self) -> dict[str, dict]:
         return self.opt['val'].get('metrics') or {}
 
@@ -215,16 +217,6 @@ class DegradationModel(GANSRModel):
                 for key, direction in better.items()
             },
         )
-
-    @staticmethod
-    def _log_gaps(name: str, gaps: dict[str, dict[str, float]], current_iter: int, tb_logger: Any) -> None:
-        lines = [f'Gap to the real images of {name} (0 is none)']
-        for images, figures in gaps.items():
-            lines.append(f'\t{images:9}  ' + '  '.join(f'{key}: {value:.4f}' for key, value in figures.items()))
-            if tb_logger:
-                for key, value in figures.items():
-                    tb_logger.add_scalar(f'gap/{name}/{images}_{key}', value, current_iter)
-        get_root_logger().info('\n'.join(lines))
 
 
 def in_8_bits(image: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from ext_arch.resize import bicubic_downscale
 from ext_models.degrading import degraded
 from ext_models.registries import look_up
-from ext_models.weights import load_checkpoint, loading_problem, select_weights
+from ext_models.weights import load_checkpoint, select_weights, weights_problem
 
 DEGRADATION_REGISTRY = Registry('degradation')
 KERNELS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso')
@@ -52,20 +52,11 @@ def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
     arguments = dict(options)
     name = arguments.pop('type', None)
     kind = look_up(DEGRADATION_REGISTRY, name)
-    if kind is None:
-        return TrainedDegradation(_trained(name, arguments, scale), scale)
-    if 'scale' in signature(kind).parameters:
-        arguments['scale'] = scale
-    return kind(**arguments)
-
-
-def degradation_class(name: Any) -> Any:
-    """What ``type`` names: a degradation, or a network; None where it is neither."""
-    return look_up(DEGRADATION_REGISTRY, name) or look_up(ARCH_REGISTRY, name)
-
-
-def _trained(name: Any, arguments: dict, scale: int) -> nn.Module:
-    kind, path = degradation_class(name), arguments.pop('weights', None)
+    if kind is not None:
+        if 'scale' in signature(kind).parameters:
+            arguments['scale'] = scale
+        return kind(**arguments)
+    kind, path = look_up(ARCH_REGISTRY, name), arguments.pop('weights', None)
     if kind is None:
         known = ', '.join(sorted(dict(iter(DEGRADATION_REGISTRY))))
         raise ValueError(f"there is no degradation '{name}'. Use one of: {known}; or a network, with its weights.")
@@ -80,10 +71,15 @@ def _trained(name: Any, arguments: dict, scale: int) -> nn.Module:
         )
     net = kind(**arguments)
     _, weights = select_weights(load_checkpoint(path), 'params_ema', path)
-    if problem := loading_problem(net, weights, path, 'degrade', strict=True):
+    if problem := weights_problem(net, weights, path, 'degrade'):
         raise ValueError(problem)
     net.load_state_dict(weights)
-    return net
+    return TrainedDegradation(net, scale)
+
+
+def degradation_class(name: Any) -> Any:
+    """What ``type`` names: a degradation, or a network; None where it is neither."""
+    return look_up(DEGRADATION_REGISTRY, name) or look_up(ARCH_REGISTRY, name)
 
 
 class TrainedDegradation(nn.Module):

@@ -6,14 +6,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from basicsr.data.transforms import paired_random_crop
 from basicsr.utils import USMSharp
 from torch import Tensor, nn
 
+from ext_data.samples import own_draws, seed_everything
 from ext_models.degradations import build_degradation
-from ext_models.degrading import in_levels, noisy, own_draws
+from ext_models.degrading import in_levels, noisy
 
 
 class Degrader:
@@ -121,10 +121,14 @@ class Degrader:
                 parts = []
                 for index in range(len(gt)):
                     if keys is not None:
-                        _seed(gt.device, self.seed, *map(int, keys[index].split()))
+                        # the last number keeps the draws apart from those of the dataset's augmentation
+                        seed_everything(self.seed, *map(int, keys[index].split()), 1, device=gt.device)
                     own = slice(index, index + 1)
-                    made = self._made(source[own], None if lq is None else lq[own])
-                    parts.append(self._cropped(made, gt[own]))
+                    made, kept = self._made(source[own], None if lq is None else lq[own]), gt[own]
+                    if self.gt_size is not None:
+                        why = 'them, or lower degrade:gt_size'
+                        kept, made = paired_random_crop(kept, made, self.gt_size, self.scale, why)
+                    parts.append((made, kept))
                 lq, gt = (torch.cat(images) for images in zip(*parts, strict=True))
             else:
                 lq = self._made(source, lq)
@@ -145,12 +149,6 @@ class Degrader:
 
     def _sharpened(self, gt: Tensor) -> Tensor:
         return gt if self.sharpen is None else self.sharpen(gt)
-
-    def _cropped(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
-        if self.gt_size is None:
-            return lq, gt
-        gt, lq = paired_random_crop(gt, lq, self.gt_size, self.scale, 'them, or lower degrade:gt_size')
-        return lq, gt
 
     def _exchanged(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         """The batch, or, once the pool is full, as many of its pairs, whose places the batch takes."""
@@ -174,16 +172,6 @@ class Degrader:
         if 'pool' in state and self.queue_size:
             lq, gt = (unpacked(images, self.device) for images in state['pool'])
             self.pool = lq, gt
-
-
-def _seed(device: torch.device, *entropy: int) -> None:
-    """Seed every generator; the last word keeps the draws apart from those of the dataset's augmentation."""
-    words = np.random.SeedSequence([*entropy, 1]).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[1]))  # noqa: NPY002  # BasicSR draws from the global generators
-    torch.default_generator.manual_seed(int(words[2]))
-    if device.type == 'cuda':
-        torch.cuda.manual_seed(int(words[2]))
 
 
 def packed(images: Tensor) -> Tensor:

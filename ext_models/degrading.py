@@ -1,10 +1,5 @@
 """LR images made by a trained degradation network, and what a sensor adds to them."""
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,15 +56,3 @@ def noisy(images: Tensor, read: float, shot: float) -> Tensor:
 def in_levels(images: Tensor) -> Tensor:
     """Images as they would be written and read again: clamped to [0, 1] and rounded to the 256 levels of a file."""
     return images.clamp(0, 1).mul(255).round().div(255)
-
-
-@contextmanager
-def own_draws(device: torch.device) -> Iterator[None]:
-    """Context after which the random generators go on as if nothing had been drawn from them."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

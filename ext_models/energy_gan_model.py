@@ -98,7 +98,10 @@ class EnergyGANModel(GANSRModel):
         if self.cri_perceptual is not None and self.train_option('share_vgg'):
             obstacle = self._sharing_obstacle()
             if obstacle is None:
-                self._share_vgg()
+                encoder = self.get_bare_model(self.net_d).encoder
+                encoder.take_also(list(self.cri_perceptual.layer_weights))
+                self.cri_perceptual.vgg = encoder  # one copy of the weights
+                self.cri_content, self.cri_perceptual = self.cri_perceptual, None
             else:
                 get_root_logger().info(f'share_vgg: the content loss has its own pass of the VGG: {obstacle}.')
 
@@ -113,12 +116,6 @@ class EnergyGANModel(GANSRModel):
         if len(self.views):
             return 'the discriminator sees images through a view, the content loss as they are'
         return encoder.difference(own)
-
-    def _share_vgg(self) -> None:
-        encoder = self.get_bare_model(self.net_d).encoder
-        encoder.take_also(list(self.cri_perceptual.layer_weights))
-        self.cri_perceptual.vgg = encoder  # one copy of the weights
-        self.cri_content, self.cri_perceptual = self.cri_perceptual, None
 
     # ------------------------------------------------------------------ the step
     def phase_ends(self) -> dict[str, int]:
@@ -150,16 +147,17 @@ class EnergyGANModel(GANSRModel):
             at_fake = self.losses_at_fake(real_errors, fake_errors)
             if self.cri_content is not None:
                 target = {layer: feature.detach() for layer, feature in real_features.items()}
-                at_fake = OrderedDict(self.content_losses(fake_features, target), **at_fake)
+                terms = zip(('l_g_percep', 'l_g_style'), self.cri_content.compare(fake_features, target), strict=True)
+                at_fake = OrderedDict({name: loss for name, loss in terms if loss is not None}, **at_fake)
             self.g_step(sr, gt, fake, at_fake)
         losses = self.discriminator_losses(real_errors, fake_errors)
         if not self.contrast:
             del losses['l_d_fake']
         if self.penalise:
-            losses['l_d_gp'] = self.penalty(real_errors, real_view)
-        self.d_step(losses, real_errors, fake_errors)
-        if self.penalise:
+            variables = real_view if self.cri_gp.wrt == 'input' else self.trainable(self.net_d)
+            losses['l_d_gp'] = self.cri_gp(real_errors, variables)
             self.last_penalty = losses['l_d_gp'].detach()
+        self.d_step(losses, real_errors, fake_errors)
         self.energy_maps = {'energy_real': real_errors.detach(), 'energy_fake': fake_errors.detach()}
 
     def judge(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -167,17 +165,6 @@ class EnergyGANModel(GANSRModel):
         if self.cri_content is None:
             return self.net_d(images), {}
         return self.net_d(images, return_features=True)
-
-    def content_losses(self, features: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``perceptual_opt`` on features, by the names in the log."""
-        percep, style = self.cri_content.compare(features, target)
-        return {name: loss for name, loss in (('l_g_percep', percep), ('l_g_style', style)) if loss is not None}
-
-    def penalty(self, real_errors: Tensor, real_view: Tensor) -> Tensor:
-        """``gp_opt`` on the present chunk."""
-        variables = real_view if self.cri_gp.wrt == 'input' else self.trainable(self.net_d)
-        with torch.autocast(self.precision.device_type, enabled=False):
-            return self.cri_gp(real_errors, variables)
 
     # ------------------------------------------------------------------ logging and saving
     def step_state(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@ synchronisation in the step."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ from ext_models.lr_schedulers import LinearDecayLR
 from ext_models.optimizers import find_optimizer, parameter_groups, where_to_get_more
 from ext_models.precision import AMP_TYPES, Precision, in_memory_format
 from ext_models.registries import registered
-from ext_models.weights import keep_layers, load_checkpoint, loading_problem, option_suffix, select_weights
+from ext_models.weights import keep_layers, load_checkpoint, option_suffix, select_weights, weights_problem
 
 UNEVEN = 'a batch of {} cannot be split into {} equal parts. Choose a divisor of batch_size_per_gpu.'
 ASKED = {'lq', 'sr_ema'}  # what a loss gets beside two images where its ``forward`` has a parameter of that name
@@ -300,7 +300,7 @@ class ExtSRModel(SRModel):
         bare = self.get_bare_model(net)
         _, weights = select_weights(load_checkpoint(load_path), param_key, load_path)
         weights = keep_layers(bare, weights, layers, f'path:{key}')
-        problem = loading_problem(bare, weights, load_path, option_suffix(self, net), strict)
+        problem = weights_problem(bare, weights, load_path, option_suffix(self, net), strict=strict)
         if problem:
             raise ValueError(problem)
         bare.load_state_dict(weights, strict=strict)
@@ -323,10 +323,6 @@ class ExtSRModel(SRModel):
 
     def init_losses(self) -> None:
         """Build the losses that the options name."""
-        self.build_generator_losses()
-
-    def build_generator_losses(self) -> None:
-        """The losses of :meth:`generator_losses`."""
         self.cri_pix = self.build_loss('pixel_opt')
         self.cri_perceptual = self.build_loss('perceptual_opt')
         self.cri_tv = self.build_loss('tv_opt')
@@ -487,17 +483,13 @@ class ExtSRModel(SRModel):
             self.real_chunk = real[number - 1]
             with ExitStack() as stack:
                 for net in networks if number < len(parts) else ():
-                    stack.enter_context(self.without_reduction(net))
+                    if isinstance(net, DistributedDataParallel):
+                        stack.enter_context(net.no_sync())
                 yield part
 
     def target_chunks(self) -> Sequence[Any]:
         """What the chunks' outputs are compared with: ``gt`` of the methods that get a chunk."""
         return self.gt.chunk(self.accumulate)
-
-    @staticmethod
-    def without_reduction(net: nn.Module) -> AbstractContextManager:
-        """Context in which a distributed network's gradients stay local."""
-        return net.no_sync() if isinstance(net, DistributedDataParallel) else nullcontext()
 
     def share(self, loss: Tensor) -> Tensor:
         """A chunk's loss as its part of the batch's, scaled for mixed precision: what ``backward`` is called on."""

@@ -121,11 +121,8 @@ class GANSRModel(ExtSRModel):
     # ------------------------------------------------------------------ construction
     def init_networks(self) -> None:
         self.net_d: Any = None  # where a subclass lets gan_opt be absent, the generator trains without an opponent
-        if self.opt['train'].get('gan_opt'):
-            self.build_discriminator()
-
-    def build_discriminator(self) -> None:
-        """``net_d``, with its pretrained weights where the options name them."""
+        if not self.opt['train'].get('gan_opt'):
+            return
         path_opt = self.opt['path']
         self.net_d = self.model_to_device(build_network(self.opt['network_d']), 'd')
         self.print_network(self.net_d)
@@ -143,7 +140,7 @@ class GANSRModel(ExtSRModel):
         self.net_d.train()
 
     def init_losses(self) -> None:
-        self.build_generator_losses()
+        super().init_losses()
         self.cri_pretrain = self.build_loss('pretrain_opt')
         self.pretrain_iters = self.train_option('pretrain_iters')
         self.objective = self.build_loss('gan_opt')

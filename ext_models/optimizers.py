@@ -2,11 +2,13 @@
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+
+from ext_models.weights import is_inside
 
 _LIBRARY = 'pytorch_optimizer'
 
@@ -62,20 +64,11 @@ def parameter_groups(net: nn.Module, lr: float, lr_mult: dict[str, float] | None
     for layer, factor in lr_mult.items():
         if not isinstance(factor, int | float) or isinstance(factor, bool) or factor < 0:
             raise ValueError(f"lr_mult:{layer} must be a number, 0 or more, but is '{factor}'.")
-        if not any(_belongs(name, layer) for name, _ in named):
-            raise ValueError(
-                f"lr_mult: the network has no trainable layer '{layer}'. It has {_tops(name for name, _ in named)}."
-            )
+        if not any(is_inside(name, layer) for name, _ in named):
+            layers = ', '.join(dict.fromkeys(name.split('.')[0] for name, _ in named))
+            raise ValueError(f"lr_mult: the network has no trainable layer '{layer}'. It has {layers}.")
     groups: dict[str, dict[str, Any]] = {'': {'params': [], 'lr': lr}}
     for name, parameter in named:
-        layer = max((layer for layer in lr_mult if _belongs(name, layer)), key=len, default='')
+        layer = max((layer for layer in lr_mult if is_inside(name, layer)), key=len, default='')
         groups.setdefault(layer, {'params': [], 'lr': lr * lr_mult.get(layer, 1)})['params'].append(parameter)
     return [group for group in groups.values() if group['params']]
-
-
-def _belongs(name: str, layer: str) -> bool:
-    return name == layer or name.startswith(f'{layer}.')
-
-
-def _tops(names: Iterable[str]) -> str:
-    return ', '.join(dict.fromkeys(name.split('.')[0] for name in names))

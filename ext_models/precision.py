@@ -89,7 +89,9 @@ class Precision:
             elif self.grad_clip['type'] == 'value':
                 torch.nn.utils.clip_grad_value_(parameters, self.grad_clip['max'])
             else:
-                _clip_steps(optimizer, self.grad_clip['theta'])
+                for group in groups:
+                    if group['lr'] > 0:  # else it does not move
+                        torch.nn.utils.clip_grad_value_(group['params'], self.grad_clip['theta'] / group['lr'])
         self.scaler.step(optimizer)
 
     def update(self) -> None:
@@ -116,13 +118,6 @@ def _is_clipping(clip: Any) -> bool:
     if not isinstance(number, int | float) or isinstance(number, bool):
         return False
     return set(clip) == {'type', CLIPPING[clip['type']]} and number > 0
-
-
-def _clip_steps(optimizer: torch.optim.Optimizer, theta: float) -> None:
-    """Clip each group's gradients to [-theta / lr, theta / lr]."""
-    for group in optimizer.param_groups:
-        if group['lr'] > 0:  # else it does not move
-            torch.nn.utils.clip_grad_value_(group['params'], theta / group['lr'])
 
 
 def in_memory_format(net: nn.Module, layout: torch.memory_format) -> None:

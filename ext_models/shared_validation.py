@@ -110,15 +110,11 @@ def image_record(model: Any, data: dict, dataset: str, current_iter: int | str, 
     return {name: calculate_metric(images, options) for name, options in metrics.items()}
 
 
-def conclude(
-    model: Any, records: Sequence[dict[str, float]], dataset: str, current_iter: int | str, tb_logger: Any
-) -> None:
-    """Means over the images, best values, log and TensorBoard as at the end of ``SRModel.nondist_validation``."""
-    if model.opt['val'].get('metrics') is None:
-        return
+def conclude(model: Any, results: dict[str, float], dataset: str, current_iter: int | str, tb_logger: Any) -> None:
+    """Best values, log and TensorBoard of a set's figures, as at the end of ``SRModel.nondist_validation``."""
     model._initialize_best_metric_results(dataset)
-    model.metric_results = means(records)
-    for name, value in model.metric_results.items():
+    model.metric_results = results
+    for name, value in results.items():
         model._update_best_metric_result(dataset, name, value, current_iter)
     model._log_validation_metric_values(current_iter, dataset, tb_logger)
 

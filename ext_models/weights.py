@@ -171,21 +171,27 @@ def keep_layers(net: nn.Module, weights: Mapping[str, Any], layers: Any, key: st
     if not isinstance(layers, list | tuple) or not all(isinstance(layer, str) for layer in layers):
         raise ValueError(f"{key} must be a list of layers, but is '{layers}'. Write for instance [upsample].")
     for layer in layers:
-        if not any(_is_inside(name, layer) for name in own):
+        if not any(is_inside(name, layer) for name in own):
             raise ValueError(f"{key}: {type(net).__name__} has no layer '{layer}'. It has: {', '.join(names)}.")
     kept = {str(name).removeprefix('module.'): value for name, value in weights.items()}
-    kept = {name: value for name, value in kept.items() if not any(_is_inside(name, layer) for layer in layers)}
-    return kept | {name: value for name, value in own.items() if any(_is_inside(name, layer) for layer in layers)}
+    kept = {name: value for name, value in kept.items() if not any(is_inside(name, layer) for layer in layers)}
+    return kept | {name: value for name, value in own.items() if any(is_inside(name, layer) for layer in layers)}
 
 
-def _is_inside(name: str, layer: str) -> bool:
+def is_inside(name: str, layer: str) -> bool:
+    """Whether a weight belongs to a layer, or to one within it."""
     return name == layer or name.startswith(f'{layer}.')
 
 
 def weights_problem(
-    net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str, remedy: str | None = None
+    net: nn.Module,
+    weights: Mapping[str, Any],
+    path: str,
+    suffix: str,
+    remedy: str | None = None,
+    strict: bool = True,
 ) -> str | None:
-    """Compare names and shapes of a state dict with those of a network.
+    """What speaks against loading a state dict into a network.
 
     Args:
         net (Module): Unwrapped network; one on the device 'meta' will do.
@@ -193,59 +199,39 @@ def weights_problem(
         path (str): The file, for the message.
         suffix (str): What stands behind 'network_' in the option file: 'g', 'd', ...
         remedy (str | None): What to do where names or shapes differ. Default: None, for what helps a training.
+        strict (bool): Whether names and shapes must agree. Tensors without NaN are asked for anyway. Default: True.
 
     Returns:
         str | None: What differs and what to do about it, or None where everything fits.
     """
     saved = {str(name).removeprefix('module.'): value for name, value in weights.items()}
     own = net.state_dict()
+    common = {name: value for name, value in own.items() if name in saved and torch.is_tensor(value)}
+    unsound = {
+        'not plain tensors': [name for name in common if not _is_plain(saved[name])],
+        'with NaN': [name for name, value in common.items() if _has_nan(saved[name], value.shape)],
+    }
+    if lines := _counted(unsound):
+        remedy = 'Name an earlier checkpoint, or get the file again from a source that you trust.'
+        return '\n'.join([f'{path} holds values that a {type(net).__name__} cannot work with:', *lines, remedy])
     kinds = {
         'missing in the file': [name for name in own if name not in saved],
         'unknown to the network': [name for name in saved if name not in own],
         'of another shape': [
             f'{name} {tuple(saved[name].shape)} instead of {tuple(value.shape)}'
-            for name, value in own.items()
-            if torch.is_tensor(value) and torch.is_tensor(saved.get(name)) and saved[name].shape != value.shape
+            for name, value in common.items()
+            if saved[name].shape != value.shape
         ],
     }
     differences = _counted(kinds)
-    unsound = weights_unsound(net, saved, path)
-    if unsound or not differences:
-        return unsound
+    if not (strict and differences):
+        return None
     lines = [f'{path} holds weights for another network than this {type(net).__name__}:', *differences]
     of_training = (
         f'Check path:pretrain_network_{suffix} and the options of network_{suffix}, or load what fits with '
         f'path:strict_load_{suffix}: false.'
     )
     return '\n'.join([*lines, remedy or of_training])
-
-
-def loading_problem(net: nn.Module, weights: Mapping[str, Any], path: str, suffix: str, strict: bool) -> str | None:
-    """What speaks against loading: :func:`weights_problem` if ``strict``, else :func:`weights_unsound`."""
-    return weights_problem(net, weights, path, suffix) if strict else weights_unsound(net, weights, path)
-
-
-def weights_unsound(net: nn.Module, weights: Mapping[str, Any], path: str) -> str | None:
-    """What a network cannot work with, even where its names and shapes are not to agree.
-
-    Args:
-        net (Module): Unwrapped network; one on the device 'meta' will do.
-        weights (Mapping[str, Any]): State dict without the prefix of DistributedDataParallel.
-        path (str): The file, for the message.
-
-    Returns:
-        str | None: Which of the network's tensors hold NaN, or are something else than tensors in the file; or None.
-    """
-    common = {name: (value, weights[name]) for name, value in net.state_dict().items() if name in weights}
-    kinds = {
-        'not plain tensors': [n for n, (own, value) in common.items() if torch.is_tensor(own) and not _is_plain(value)],
-        'with NaN': [n for n, (own, value) in common.items() if torch.is_tensor(own) and _has_nan(value, own.shape)],
-    }
-    lines = _counted(kinds)
-    if not lines:
-        return None
-    remedy = 'Name an earlier checkpoint, or get the file again from a source that you trust.'
-    return '\n'.join([f'{path} holds values that a {type(net).__name__} cannot work with:', *lines, remedy])
 
 
 def _counted(kinds: Mapping[str, list[str]]) -> list[str]:

@@ -118,12 +118,11 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def prepare_images(args: argparse.Namespace) -> None:
     """All parts of a known set that are there, or a folder of HR images, with or without LR."""
-    from ext_data.preparation.collect import collect_folders, collect_layout
+    from ext_data.preparation.images import Window
     from ext_data.preparation.layouts import get_layout
     from ext_data.preparation.pair_images import Plan, output_folders
-    from ext_data.preparation.pairs import passed_over, require_ascii
+    from ext_data.preparation.pairs import collect_folders, collect_layout, passed_over, require_ascii
     from ext_data.preparation.pipeline import pack, prepare
-    from ext_data.preparation.sub_images import Window
 
     output, lr_at_hr_size = args.output, args.lr_at_hr_size
     blurred = f'blur{args.blur:g}' if args.blur else ''  # what the LR folder is called after

@@ -46,7 +46,7 @@ def photographed(hr: np.ndarray, scale: int) -> np.ndarray:
 
 def pictures(folder: Path, scale: int) -> list[tuple[str, np.ndarray]]:
     """Names and images of a folder, cut to a multiple of the scale."""
-    from ext_data.preparation.images import mod_crop
+    from basicsr.data.transforms import mod_crop
 
     return [(name, mod_crop(image, scale)) for name, image in pixels(folder)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ext_core.options import loading as options
-from ext_data.preparation import collect, pipeline
 from ext_data.preparation import pairs as preparation_pairs
+from ext_data.preparation import pipeline
 from ext_data.preparation.layouts import LAYOUTS
 from ext_data.preparation.pairs import Pair
 from ext_data.roots import roots_of
@@ -46,8 +46,10 @@ def written():
     plans = []
     pairs = [Pair('image', Path('image.png'), None)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, 'collect_layout', lambda root, layout, *_, **__: dict.fromkeys(layout.splits, pairs))
-        patch.setattr(collect, 'collect_folders', lambda *_: pairs)
+        patch.setattr(
+            preparation_pairs, 'collect_layout', lambda root, layout, *_, **__: dict.fromkeys(layout.splits, pairs)
+        )
+        patch.setattr(preparation_pairs, 'collect_folders', lambda *_: pairs)
         patch.setattr(pipeline, 'prepare', lambda pairs, plan, *_: plans.append(plan) or pipeline.Prepared([], 0))
         patch.setattr(pipeline, 'pack', lambda *_: ())
         patch.setattr(preparation_pairs, 'passed_over', lambda *_: ())

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 
 from ext_core.compat import imports
-from ext_core.compat.patch import Patch
+from ext_core.compat.patch import PATCHES, Patch
 from ext_core.errors import UserError
 from ext_core.install_basicsr import VERSION
 
@@ -50,8 +50,9 @@ def import_basicsr() -> None:
 def patches() -> list[Patch]:
     """All patches in the order of their application. Imports BasicSR, for which the import patches are applied."""
     import_basicsr()
-    modules = [importlib.import_module(f'{__name__}.{name}') for name in _MODULES]
-    return [*imports.PATCHES, *(patch for module in modules for patch in module.PATCHES)]
+    for name in _MODULES:
+        importlib.import_module(f'{__name__}.{name}')
+    return PATCHES
 
 
 def apply() -> None:

@@ -1,4 +1,4 @@
-"""Patches for reading images: BasicSR's decoder, its prefetchers, and its JPEG degradation."""
+"""Patches for reading images: BasicSR's decoder and its prefetchers."""
 
 import atexit
 import queue
@@ -8,22 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.data import degradations
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from basicsr.utils import img_util
 
-from ext_core.compat.patch import Patch, cures, rebind
+from ext_core.compat.patch import cures, rebind
 from ext_data.decoding import ImageError, decode, read_header
 
 _STOP = threading.Event()
 _RUNNING: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-PATCHES: list[Patch] = []
 
 
 @cures(
-    PATCHES,
     "a damaged image is None ('NoneType' object has no attribute 'astype'), an empty one '!buf.empty()'; OpenCV "
-    'before 5 fills a JPEG that was cut short with grey; 16 bits are cut off, not rounded',
+    'before 5 fills a JPEG that was cut short with grey; 16 bits are cut off, not rounded'
 )
 def image_decoder() -> None:
     stock = img_util.imfrombytes
@@ -85,16 +82,13 @@ def _stop_threads() -> None:
         thread.join(timeout=5)
 
 
-@cures(
-    PATCHES,
-    'prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program',
-)
+@cures('prefetch_mode: cpu hangs for ever when a sample cannot be read, and can abort at the end of the program')
 def prefetch_cpu() -> None:
     PrefetchGenerator.run, PrefetchGenerator.__next__ = _run, _next
     atexit.register(_stop_threads)
 
 
-@cures(PATCHES, 'prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads')
+@cures('prefetch_mode: cuda may reuse the memory of a batch that the training stream still reads')
 def prefetch_cuda() -> None:
     stock = CUDAPrefetcher.next
 
@@ -105,25 +99,3 @@ def prefetch_cuda() -> None:
         return stock(self)
 
     CUDAPrefetcher.next = next
-
-
-def _jpeg_needs_int() -> bool:
-    try:
-        degradations.add_jpg_compression(np.zeros((8, 8, 3), np.float32), 90.5)
-    except Exception:  # cv2.error; the type of its binding differs between releases
-        return True
-    return False
-
-
-@cures(
-    PATCHES,
-    "random_add_jpg_compression: 'cv2.error ... in function imencode', which wants an integer quality",
-    _jpeg_needs_int,
-)
-def jpeg_quality() -> None:
-    stock = degradations.add_jpg_compression
-
-    def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
-        return stock(img, int(quality))
-
-    rebind(stock, add_jpg_compression)

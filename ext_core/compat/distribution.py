@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed import distributed_c10d
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ext_core.compat.patch import Patch, cures, rebind
+from ext_core.compat.patch import cures, rebind
 from ext_core.errors import UserError
 
 # Rank 0 validates video models alone while the others wait in a collective. The defaults (NCCL 10 min, gloo 30 min)
@@ -25,7 +25,6 @@ from ext_core.errors import UserError
 TIMEOUT = datetime.timedelta(hours=12)
 # In which all processes must have met: nobody tells the others of one that ended before, unless torchrun does.
 MEETING = datetime.timedelta(minutes=10)
-PATCHES: list[Patch] = []
 
 
 def _variable(name: str, launcher: str, remedy: str) -> str:
@@ -133,9 +132,8 @@ def init_dist_slurm(backend: str = 'nccl', port: int | None = None) -> None:
 
 
 @cures(
-    PATCHES,
     "--launcher: BasicSR sets the start method 'spawn', and every DataLoader worker imports torch and BasicSR anew "
-    'in every epoch (ten times slower)',
+    'in every epoch (ten times slower)'
 )
 def start_method() -> None:
     stock = dist_util.init_dist
@@ -166,20 +164,19 @@ def _mean_in_order_of_ranks(state: None, bucket: dist.GradBucket) -> torch.futur
 
 
 @cures(
-    PATCHES,
     "--launcher pytorch: 'ZeroDivisionError: integer modulo by zero' without CUDA; with it, a validation longer "
-    'than 10 minutes ends the training',
+    'than 10 minutes ends the training'
 )
 def dist_init() -> None:
     rebind(dist_util._init_dist_pytorch, init_dist_pytorch)
 
 
-@cures(PATCHES, "--launcher slurm: 'ZeroDivisionError: integer modulo by zero' without CUDA; the same time limit")
+@cures("--launcher slurm: 'ZeroDivisionError: integer modulo by zero' without CUDA; the same time limit")
 def slurm_init() -> None:
     rebind(dist_util._init_dist_slurm, init_dist_slurm)
 
 
-@cures(PATCHES, 'distributed training on the CPU: DistributedDataParallel is given the current CUDA device')
+@cures('distributed training on the CPU: DistributedDataParallel is given the current CUDA device')
 def model_to_device() -> None:
     def model_to_device(self: Any, net: nn.Module) -> nn.Module:
         """DistributedDataParallel on the model's device; on the CPU it adds up gradients in one order at all times."""

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from typing import Any
 
-from ext_core.compat.patch import Patch, cures
+from ext_core.compat.patch import PATCHES as ALL
+from ext_core.compat.patch import cures
 from ext_core.errors import UserError
 
 # What torchvision and BasicSR import at their top from modules that take longer to import than themselves.
 _POSTPONED = {'torch._dynamo.utils': 'is_compile_supported', 'scipy.stats': 'multivariate_normal'}
 _LIBRARIES: list[object] = []  # torch unregisters a Library's operators when it is collected
-PATCHES: list[Patch] = []
 
 
 def _missing(module: str) -> bool:
@@ -48,7 +48,6 @@ def _native_ops_missing() -> bool:
 
 
 @cures(
-    PATCHES,
     "import torchvision: 'operator torchvision::nms does not exist' where its compiled operators do not fit the "
     'build of torch',
     _native_ops_missing,
@@ -63,7 +62,6 @@ def torchvision_ops() -> None:
 
 
 @cures(
-    PATCHES,
     "import basicsr: 'No module named torchvision.transforms.functional_tensor', removed in torchvision 0.17",
     lambda: _missing('torchvision.transforms.functional_tensor'),
 )
@@ -73,7 +71,7 @@ def functional_tensor() -> None:
     _add_module('torchvision.transforms.functional_tensor', rgb_to_grayscale=functional.rgb_to_grayscale)
 
 
-@cures(PATCHES, "import basicsr: 'No module named distutils', removed in Python 3.12", lambda: _missing('distutils'))
+@cures("import basicsr: 'No module named distutils', removed in Python 3.12", lambda: _missing('distutils'))
 def distutils() -> None:
     from packaging.version import Version  # orders '0.28.0+cpu' and '0.9.0', all that BasicSR asks of LooseVersion
 
@@ -82,7 +80,6 @@ def distutils() -> None:
 
 
 @cures(
-    PATCHES,
     "import basicsr: 'No module named scipy.ndimage.filters', deprecated and due to go in SciPy 2.0",
     lambda: _missing('scipy.ndimage.filters'),
 )
@@ -96,6 +93,9 @@ def _add_module(name: str, **contents: object) -> None:
     module = types.ModuleType(name)
     vars(module).update(contents)
     sys.modules[name] = module
+
+
+PATCHES = [*ALL]  # those of this module, which is imported before the others
 
 
 class _Later:

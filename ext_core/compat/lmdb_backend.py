@@ -10,11 +10,10 @@ from typing import Any
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils.file_client import BaseStorageBackend, FileClient, LmdbBackend
 
-from ext_core.compat.patch import Patch, cures, rebind
+from ext_core.compat.patch import cures, rebind
 from ext_core.errors import UserError
 
 _ENVIRONMENTS: dict[str, tuple[int, Any]] = {}  # real path -> (process, environment)
-PATCHES: list[Patch] = []
 
 
 def shared_environment(path: str, **options: Any) -> Any:
@@ -115,7 +114,6 @@ class SharedLmdbBackend(BaseStorageBackend):
 
 
 @cures(
-    PATCHES,
     "the same LMDB in two datasets or in workers: 'already open in this process'; a truncated one kills the "
     'process (SIGBUS); a missing key is None',
     lambda: importlib.util.find_spec('lmdb') is not None,
@@ -126,9 +124,8 @@ def lmdb() -> None:
 
 
 @cures(
-    PATCHES,
     "pairs in LMDBs whose keys differ by filename_tmpl, such as 0 and 0x4: 'Keys in lq_folder and gt_folder are "
-    "different.'",
+    "different.'"
 )
 def lmdb_template() -> None:
     stock = PairedImageDataset.__init__

@@ -15,23 +15,19 @@ from basicsr.utils import get_root_logger, img_process_util
 from basicsr.utils import logger as basicsr_logger
 from torch import nn
 
-from ext_core.compat.patch import Patch, cures, rebind
+from ext_core.compat.patch import cures, rebind
 from ext_core.errors import UserError
 from ext_models.degrader import packed, unpacked
-from ext_models.weights import load_checkpoint, loading_problem, option_suffix, select_weights
+from ext_models.weights import load_checkpoint, option_suffix, select_weights, weights_problem
 
 _REAL_ESRGAN = (
     (realesrgan_model, realesrgan_model.RealESRGANModel),
     (realesrnet_model, realesrnet_model.RealESRNetModel),
 )
-PATCHES: list[Patch] = []
 
 
 # ---------------------------------------------------------------------- weights
-@cures(
-    PATCHES,
-    'weights for another network, a truncated file or a bare state dict end in a long traceback, and none is named',
-)
+@cures('weights for another network, a truncated file or a bare state dict end in a long traceback, and none is named')
 def load_network() -> None:
     def load_network(
         self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
@@ -60,7 +56,7 @@ def load_network() -> None:
         bare = OrderedDict((name.removeprefix('module.'), value) for name, value in weights.items())
         if hasattr(weights, '_metadata'):  # versions of the modules
             bare._metadata = weights._metadata  # type: ignore[attr-defined]
-        problem = loading_problem(net, bare, load_path, option_suffix(self, net), strict)
+        problem = weights_problem(net, bare, load_path, option_suffix(self, net), strict=strict)
         if problem:
             raise UserError(problem)
         self._print_different_keys_loading(net, bare, strict)
@@ -70,10 +66,7 @@ def load_network() -> None:
 
 
 # ---------------------------------------------------------------------- losses and curves
-@cures(
-    PATCHES,
-    "BasicSR's models train on with a NaN loss to the end, save the weights and report the PSNR of a black image",
-)
+@cures("BasicSR's models train on with a NaN loss to the end, save the weights and report the PSNR of a black image")
 def finite_loss() -> None:
     stock = BaseModel.reduce_loss_dict
 
@@ -92,7 +85,7 @@ def finite_loss() -> None:
     BaseModel.reduce_loss_dict = reduce_loss_dict
 
 
-@cures(PATCHES, "PerceptualLoss with criterion l2: 'module torch.nn has no attribute L2loss'")
+@cures("PerceptualLoss with criterion l2: 'module torch.nn has no attribute L2loss'")
 def perceptual_l2() -> None:
     stock = PerceptualLoss.__init__
     signature = inspect.signature(stock)
@@ -112,10 +105,7 @@ def perceptual_l2() -> None:
     PerceptualLoss.__init__ = __init__
 
 
-@cures(
-    PATCHES,
-    "with recent versions of wandb (0.31) a training ends at once: 'wandb.util' has no attribute 'generate_id'",
-)
+@cures("with recent versions of wandb (0.31) a training ends at once: 'wandb.util' has no attribute 'generate_id'")
 def wandb_id() -> None:
     stock = basicsr_logger.init_wandb_logger
 
@@ -148,7 +138,6 @@ def _filter_needs_contiguous() -> bool:
 
 
 @cures(
-    PATCHES,
     "filter2D on a channels_last tensor: 'view size is not compatible with input tensor's size and stride'",
     _filter_needs_contiguous,
 )
@@ -161,7 +150,7 @@ def filter2d() -> None:
     rebind(stock, filter2D)
 
 
-@cures(PATCHES, 'RealESRGANModel and RealESRNetModel call .cuda(), which fails without CUDA')
+@cures('RealESRGANModel and RealESRNetModel call .cuda(), which fails without CUDA')
 def real_esrgan_device() -> None:
     for module, model in _REAL_ESRGAN:
         module.DiffJPEG = _staying(module.DiffJPEG)
@@ -200,7 +189,7 @@ def _on_own_device(model: Any) -> None:
     model.__init__, model._dequeue_and_enqueue = __init__, _dequeue_and_enqueue
 
 
-@cures(PATCHES, 'a resumed RealESRGAN or RealESRNet run starts with an empty pool of training pairs')
+@cures('a resumed RealESRGAN or RealESRNet run starts with an empty pool of training pairs')
 def resumed_state() -> None:
     names = ('queue_lr', 'queue_gt', 'queue_ptr')  # the pool that batches are drawn from
 

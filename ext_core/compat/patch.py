@@ -34,11 +34,14 @@ class Patch:
             self.state = 'applied'
 
 
-def cures(patches: list[Patch], cause: str, needed: Callable[[], bool] | None = None) -> Callable:
+PATCHES: list[Patch] = []  # of the modules that are imported, in the order of their application
+
+
+def cures(cause: str, needed: Callable[[], bool] | None = None) -> Callable:
     """Decorator of a cure: it becomes a patch of its own name, the last of the list."""
 
     def listed(cure: Callable[[], None]) -> Callable[[], None]:
-        patches.append(Patch(cure.__name__, cause, cure, needed))
+        PATCHES.append(Patch(cure.__name__, cause, cure, needed))
         return cure
 
     return listed

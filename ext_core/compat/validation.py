@@ -14,23 +14,21 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.swinir_model import SwinIRModel
 from basicsr.utils import get_root_logger
 
-from ext_core.compat.patch import Patch, cures
+from ext_core.compat.patch import cures
 from ext_data.samples import rng_state, set_rng_state
-from ext_models.shared_validation import conclude, image_record, shared
+from ext_models.shared_validation import conclude, image_record, means, shared
 from ext_models.sides import in_pieces
 
 # calculate_niqe looks niqe up in its module, so that replacing this one name serves the registry and every import
 _module: Any = importlib.import_module('basicsr.metrics.niqe')
 _MIN_BLOCKS = 2  # a covariance needs two samples
-PATCHES: list[Patch] = []
 
 
 @cures(
-    PATCHES,
     "distributed validation of a network with buffers (SwinIR, any BatchNorm) ends in 'Connection closed by peer'; "
     "a set without GT is scored against the last training batch: 'Image shapes are different'; a validation moves "
     'the random state, so that training depends on how often it validates; images of one name in '
-    "two validation sets overwrite each other's pictures",
+    "two validation sets overwrite each other's pictures"
 )
 def validation() -> None:
     stock = BaseModel.validation
@@ -63,10 +61,7 @@ def validation() -> None:
     BaseModel.validation = validation
 
 
-@cures(
-    PATCHES,
-    'validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait',
-)
+@cures('validation in several processes: rank 0 works through all images alone while the others, and their GPUs, wait')
 def shared_validation() -> None:
     alone, whole_set = SRModel.dist_validation, SRModel.nondist_validation
 
@@ -77,17 +72,16 @@ def shared_validation() -> None:
         name = dataloader.dataset.opt['name']
         records = shared(self, dataloader, lambda data: image_record(self, data, name, current_iter, save_img))
         torch.cuda.empty_cache()
-        if records is not None:
-            conclude(self, records, name, current_iter, tb_logger)
+        if records is not None and self.opt['val'].get('metrics') is not None:
+            conclude(self, means(records), name, current_iter, tb_logger)
 
     SRModel.dist_validation = dist_validation
 
 
 @cures(
-    PATCHES,
     'an image whose sides are no multiple of a window, or of the factor of a pixel-unshuffle, ends the training at '
     "its first validation: 'AssertionError' without a word, 'shape ... is invalid for input of size ...'; one that "
-    'is too large for the memory, too',
+    'is too large for the memory, too'
 )
 def validation_sides() -> None:
     for model in (SRModel, SwinIRModel):
@@ -102,10 +96,7 @@ def _for_any_size(stock: Callable[[Any], None]) -> Callable[[Any], None]:
     return test
 
 
-@cures(
-    PATCHES,
-    "NIQE ends the training on images that are small or flat: 'SVD did not converge', 'min(): Expected reduction'",
-)
+@cures("NIQE ends the training on images that are small or flat: 'SVD did not converge', 'min(): Expected reduction'")
 def niqe() -> None:
     stock = _module.niqe
 

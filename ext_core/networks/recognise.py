@@ -8,7 +8,7 @@ and reported as such.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,128 +18,89 @@ from ext_core.networks.metadata import said_of, without_mark
 Shapes = Mapping[str, tuple[int, ...]]
 Arguments = dict[str, Any]
 SCALES = (2, 3, 4)  # of the networks whose shapes do not show it
-# by type: what reads the arguments that shapes show, and those that they do not; and which of them is the scale
-KINDS: dict[str, tuple[Callable[[Shapes], tuple[Arguments, Arguments]], str]] = {}
+# by type: which argument is the scale; '' where the output has the size of the input
+KINDS = {
+    'MSRResNet': 'upscale',
+    'SRResNet': 'upscale',
+    'EDSR': 'upscale',
+    'RCAN': 'upscale',
+    'RRDBNet': 'scale',
+    'ESPCN': 'upscale',
+    'SRCNN': 'upscale',
+    'FSRCNN': 'upscale',
+    'VDSR': 'upscale',
+    'DegradationNet': 'scale',
+    'DSGANGenerator': '',
+}
 _MEAN = {'img_range': 255.0, 'rgb_mean': [0.4488, 0.4371, 0.4040]}
 
 
-# ---------------------------------------------------------------------- what shapes show, and what they do not
-def kind(name: str, scale: str) -> Callable:
-    """Decorator of an entry of :data:`KINDS`."""
+def _read(kind: str, shapes: Shapes) -> tuple[Arguments, Arguments]:
+    """Arguments of a network that shapes show, and the assumed values of those that they do not."""
 
-    def listed(read: Callable) -> Callable:
-        KINDS[name] = read, scale
-        return read
+    def count(pattern: str) -> int:
+        """Different numbers in names that begin with a pattern."""
+        return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
 
-    return listed
+    def ends(first: str = 'conv_first', last: str = 'conv_last') -> Arguments:
+        begin = shapes[f'{first}.weight']
+        return {'num_in_ch': begin[1], 'num_out_ch': shapes[f'{last}.weight'][0], 'num_feat': begin[0]}
 
+    def shuffled(pattern: str) -> int:
+        """Scale of the convolutions before pixel shuffles."""
+        heights = (shape[0] for name, shape in shapes.items() if re.fullmatch(pattern, name))
+        return math.prod(math.isqrt(height // seen['num_feat']) for height in heights)
 
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Different numbers in names that begin with a pattern."""
-    return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
-
-
-def _ends(shapes: Shapes, first: str = 'conv_first', last: str = 'conv_last') -> Arguments:
-    begin = shapes[f'{first}.weight']
-    return {'num_in_ch': begin[1], 'num_out_ch': shapes[f'{last}.weight'][0], 'num_feat': begin[0]}
-
-
-def _shuffled(shapes: Shapes, pattern: str, num_feat: int) -> int:
-    """Scale of the convolutions before pixel shuffles."""
-    return math.prod(math.isqrt(shape[0] // num_feat) for name, shape in shapes.items() if re.fullmatch(pattern, name))
-
-
-def _three(shapes: Shapes) -> tuple[Arguments, list[tuple[int, ...]]]:
-    """Arguments of three convolutions, and their shapes."""
-    found = [shapes[f'conv{number}.weight'] for number in (1, 2, 3)]
-    channels = found[0][1]
-    return {'num_in_ch': channels, 'num_out_ch': channels, 'num_feat': [found[0][0], found[1][0]]}, found
-
-
-@kind('MSRResNet', 'upscale')
-def msrresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    ends = _ends(shapes)
-    upscale = _shuffled(shapes, r'upconv\d\.weight', ends['num_feat'])
-    return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'upscale': upscale}, {}
-
-
-@kind('SRResNet', 'upscale')
-def srresnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    ends = _ends(shapes, 'head.0', 'tail')
-    upscale = _shuffled(shapes, r'up\.[03]\.weight', ends['num_feat'])
-    return {**ends, 'num_block': _count(shapes, r'body\.(\d+)\.body'), 'upscale': upscale}, {}
-
-
-@kind('EDSR', 'upscale')
-def edsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    ends, blocks = _ends(shapes), _count(shapes, r'body\.(\d+)\.')
-    upscale = _shuffled(shapes, r'upsample\.\d+\.weight', ends['num_feat'])
-    large = (ends['num_feat'], blocks) == (256, 32)  # the published one
-    return {**ends, 'num_block': blocks, 'upscale': upscale}, {'res_scale': 0.1 if large else 1, **_MEAN}
-
-
-@kind('RCAN', 'upscale')
-def rcan(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    ends = _ends(shapes)
-    squeezed = shapes['body.0.residual_group.0.rcab.3.attention.1.weight'][0]
-    seen = {
-        **ends,
-        'num_group': _count(shapes, r'body\.(\d+)\.'),
-        'num_block': _count(shapes, r'body\.0\.residual_group\.(\d+)\.'),
-        'squeeze_factor': ends['num_feat'] // squeezed,
-        'upscale': _shuffled(shapes, r'upsample\.\d+\.weight', ends['num_feat']),
-    }
-    return seen, {'res_scale': 1, **_MEAN}
-
-
-@kind('RRDBNet', 'scale')
-def rrdbnet(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    ends, growth = _ends(shapes), shapes['body.0.rdb1.conv1.weight'][0]
-    # at scale 2 and 1 the input is folded: 4 and 16 times its channels
-    scale = {4: 2, 16: 1}.get(ends['num_in_ch'] // ends['num_out_ch'], 4)
-    ends['num_in_ch'] //= (4 // scale) ** 2
-    return {**ends, 'scale': scale, 'num_block': _count(shapes, r'body\.(\d+)\.'), 'num_grow_ch': growth}, {}
-
-
-@kind('ESPCN', 'upscale')
-def espcn(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    seen, found = _three(shapes)
-    return {**seen, 'upscale': math.isqrt(found[2][0] // seen['num_in_ch'])}, {}
-
-
-@kind('SRCNN', 'upscale')
-def srcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    seen, found = _three(shapes)
-    return {**seen, 'kernel_sizes': [shape[2] for shape in found]}, {'upscale': None, 'pre_upsampled': 'never'}
-
-
-@kind('FSRCNN', 'upscale')
-def fsrcnn(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    first, shrunk = shapes['extract.0.weight'], shapes['shrink.0.weight']
-    seen = {'num_in_ch': first[1], 'num_out_ch': shapes['deconv.weight'][1], 'd': first[0], 's': shrunk[0]}
-    return {**seen, 'm': _count(shapes, r'mapping\.(\d+)\.')}, {'upscale': None}
-
-
-@kind('VDSR', 'upscale')
-def vdsr(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    number = _count(shapes, r'body\.(\d+)\.')
-    seen = {**_ends(shapes, 'body.0', f'body.{2 * number - 2}'), 'num_conv': number, 'bias': 'body.0.bias' in shapes}
-    return seen, {'upscale': None, 'pre_upsampled': 'never'}
-
-
-@kind('DegradationNet', 'scale')
-def degradation(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    kernels = [shapes[f'body.{number}.weight'][2] for number in (0, 2, 4, 6)]
-    shared = shapes['body.1.weight'] == (1,)
-    if set(kernels) == {3} and not shared:
-        raise ValueError('a small Real-ESRGAN (SRVGGNetCompact) has these names too')
-    seen = {**_ends(shapes, 'body.0', 'body.6'), 'kernel_sizes': kernels, 'prelu': 'shared' if shared else 'channel'}
-    return seen, {'scale': None, 'output_act': 'none'}
-
-
-@kind('DSGANGenerator', '')  # its output has the size of its input
-def dsgan(shapes: Shapes) -> tuple[Arguments, Arguments]:
-    return {**_ends(shapes, 'head.0', 'tail'), 'num_block': _count(shapes, r'body\.(\d+)\.')}, {}
+    hidden: Arguments = {}
+    if kind == 'MSRResNet':
+        seen = ends() | {'num_block': count(r'body\.(\d+)\.')}
+        seen['upscale'] = shuffled(r'upconv\d\.weight')
+    elif kind == 'SRResNet':
+        seen = ends('head.0', 'tail') | {'num_block': count(r'body\.(\d+)\.body')}
+        seen['upscale'] = shuffled(r'up\.[03]\.weight')
+    elif kind == 'EDSR':
+        seen = ends() | {'num_block': count(r'body\.(\d+)\.')}
+        seen['upscale'] = shuffled(r'upsample\.\d+\.weight')
+        large = (seen['num_feat'], seen['num_block']) == (256, 32)  # the published one
+        hidden = {'res_scale': 0.1 if large else 1, **_MEAN}
+    elif kind == 'RCAN':
+        seen = ends() | {'num_group': count(r'body\.(\d+)\.'), 'num_block': count(r'body\.0\.residual_group\.(\d+)\.')}
+        squeezed = shapes['body.0.residual_group.0.rcab.3.attention.1.weight'][0]
+        seen |= {'squeeze_factor': seen['num_feat'] // squeezed, 'upscale': shuffled(r'upsample\.\d+\.weight')}
+        hidden = {'res_scale': 1, **_MEAN}
+    elif kind == 'RRDBNet':
+        seen, growth = ends(), shapes['body.0.rdb1.conv1.weight'][0]
+        # at scale 2 and 1 the input is folded: 4 and 16 times its channels
+        scale = {4: 2, 16: 1}.get(seen['num_in_ch'] // seen['num_out_ch'], 4)
+        seen['num_in_ch'] //= (4 // scale) ** 2
+        seen |= {'scale': scale, 'num_block': count(r'body\.(\d+)\.'), 'num_grow_ch': growth}
+    elif kind in ('ESPCN', 'SRCNN'):
+        found = [shapes[f'conv{number}.weight'] for number in (1, 2, 3)]
+        channels = found[0][1]
+        seen = {'num_in_ch': channels, 'num_out_ch': channels, 'num_feat': [found[0][0], found[1][0]]}
+        if kind == 'ESPCN':
+            seen['upscale'] = math.isqrt(found[2][0] // channels)
+        else:
+            seen['kernel_sizes'] = [shape[2] for shape in found]
+            hidden = {'upscale': None, 'pre_upsampled': 'never'}
+    elif kind == 'FSRCNN':
+        first, shrunk = shapes['extract.0.weight'], shapes['shrink.0.weight']
+        seen = {'num_in_ch': first[1], 'num_out_ch': shapes['deconv.weight'][1], 'd': first[0], 's': shrunk[0]}
+        seen['m'], hidden = count(r'mapping\.(\d+)\.'), {'upscale': None}
+    elif kind == 'VDSR':
+        number = count(r'body\.(\d+)\.')
+        seen = ends('body.0', f'body.{2 * number - 2}') | {'num_conv': number, 'bias': 'body.0.bias' in shapes}
+        hidden = {'upscale': None, 'pre_upsampled': 'never'}
+    elif kind == 'DegradationNet':
+        kernels = [shapes[f'body.{number}.weight'][2] for number in (0, 2, 4, 6)]
+        shared = shapes['body.1.weight'] == (1,)
+        if set(kernels) == {3} and not shared:
+            raise ValueError('a small Real-ESRGAN (SRVGGNetCompact) has these names too')
+        seen = ends('body.0', 'body.6') | {'kernel_sizes': kernels, 'prelu': 'shared' if shared else 'channel'}
+        hidden = {'scale': None, 'output_act': 'none'}
+    else:
+        seen = ends('head.0', 'tail') | {'num_block': count(r'body\.(\d+)\.')}
+    return seen, hidden
 
 
 def arguments_of(kind: str, state: Mapping[str, Any]) -> tuple[Arguments, Arguments] | None:
@@ -158,9 +119,9 @@ def arguments_of(kind: str, state: Mapping[str, Any]) -> tuple[Arguments, Argume
     if not all(torch.is_tensor(value) for value in weights.values()):
         return None
     shapes = {str(name): tuple(value.shape) for name, value in weights.items()}
-    read, scale_name = KINDS[kind]
+    scale_name = KINDS[kind]
     try:
-        seen, hidden = read(shapes)
+        seen, hidden = _read(kind, shapes)
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
     silent = scale_name in hidden
@@ -187,7 +148,7 @@ def describe(state: Mapping[str, Any], scale: int | None = None) -> tuple[dict[s
         tuple | None: The network as ``network_g`` of an option file has it, type and arguments; its scale, None where
         nothing tells it; and the arguments that were assumed.
     """
-    for kind, (_, scale_name) in KINDS.items():
+    for kind, scale_name in KINDS.items():
         found = arguments_of(kind, state)
         if found is None:
             continue

@@ -12,7 +12,7 @@ from ext_core.options import trying
 from ext_core.options.keys import component_problems, components
 from ext_core.options.problems import Problem, is_number, section
 from ext_models.optimizers import parameter_groups
-from ext_models.weights import keep_layers, load_checkpoint, loading_problem, select_weights
+from ext_models.weights import keep_layers, load_checkpoint, select_weights, weights_problem
 
 SMALLEST_RANGE = 1e-3  # of images, which networks divide by it; papers have 1 or 255
 
@@ -81,6 +81,6 @@ def _build(opt: dict, key: str, kind: Any, is_train: bool) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem(where, str(error))
         return
-    problem = loading_problem(net, weights, path, suffix, options.get(f'strict_load_{suffix}', True))
+    problem = weights_problem(net, weights, path, suffix, strict=options.get(f'strict_load_{suffix}', True))
     if problem:
         yield Problem(where, problem)

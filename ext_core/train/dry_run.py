@@ -6,9 +6,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -16,46 +14,6 @@ from ext_core.errors import UserError
 from ext_core.train.loaders import TrainingBatches, evaluation_loaders
 from ext_core.train.models import build_model, explaining_first_step, networks_of
 from ext_models.precision import processor_has_bf16
-
-
-class Phase(NamedTuple):
-    """A part of a training whose iterations do the same, and the one or two of them that are tried."""
-
-    name: str
-    iterations: range
-
-
-@dataclass
-class Cost:
-    """What a phase takes.
-
-    Args:
-        phase (Phase): The phase.
-        seconds (list[float]): Of each iteration that was tried.
-        process_memory (float): The peak so far, in MiB; of former phases, too, as the system keeps one peak only. On
-            Windows, where Python does not tell it, nan.
-        gpu_memory (float | None): The peak in this phase, in MiB; None without a GPU.
-        losses (list[str]): Their names in the log.
-        gradients (Sequence[str]): The norms of their gradients at the generated images, then doubts, in words.
-    """
-
-    phase: Phase
-    seconds: list[float]
-    process_memory: float
-    gpu_memory: float | None
-    losses: list[str]
-    gradients: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        tried = ', '.join(map(str, self.phase.iterations))
-        first = f' (first, with warm-up: {self.seconds[0]:.3f})' if len(self.seconds) > 1 else ' (with warm-up)'
-        gpu = '' if self.gpu_memory is None else f', peak GPU memory: {self.gpu_memory:,.0f} MiB'
-        norms, *doubts = self.gradients or ['']
-        line = (
-            f'{self.phase.name}, iterations {tried}: seconds per iteration: {self.seconds[-1]:.3f}{first}{gpu}, '
-            f'peak process memory: {self.process_memory:,.0f} MiB; losses: {", ".join(self.losses)}'
-        )
-        return '\n'.join([line, *([f'  {norms}'] if norms else []), *(f'  warning: {doubt}' for doubt in doubts)])
 
 
 def run(opt: dict) -> int:
@@ -87,7 +45,7 @@ def run(opt: dict) -> int:
             except Exception as error:  # an operation that the counter does not know must not fail the dry run
                 line += f', FLOPs unknown ({type(error).__name__})'
         lines.append(line)
-    lines += map(str, costs)
+    lines += (text for _, text in costs.values())
     if not torch.cuda.is_available() and hasattr(model, 'precision'):
         amp, able = opt['train'].get('amp'), processor_has_bf16()
         if able and not amp:
@@ -100,8 +58,8 @@ def run(opt: dict) -> int:
     return 0
 
 
-def phases_of(model: Any, total_iter: int) -> list[Phase]:
-    """The phases of a training, each with two neighbouring iterations to try.
+def phases_of(model: Any, total_iter: int) -> dict[str, range]:
+    """The phases of a training, whose iterations do the same, each with one or two neighbouring ones to try.
 
     A model of ours may say by ``phase_ends()`` what comes before its last phase (name: last iteration), and by
     ``step_period`` after how many iterations of the last one its steps repeat: what not every iteration does, such as a
@@ -112,25 +70,26 @@ def phases_of(model: Any, total_iter: int) -> list[Phase]:
     else:
         ends = {'discriminator alone': getattr(model, 'net_d_init_iters', 0)}
     period = getattr(model, 'step_period', getattr(model, 'net_d_iters', 1))
-    found: list[Phase] = []
+    found: dict[str, range] = {}
     done = 0
     for name, end in ends.items():
         end = min(int(end), total_iter)
         if end > done:
-            found.append(Phase(name, range(done + 1, min(done + 2, end) + 1)))
+            found[name] = range(done + 1, min(done + 2, end) + 1)
             done = end
     if done < total_iter:
         second = min(math.ceil((done + 2) / period) * period, total_iter)
         name = 'adversarial' if getattr(model, 'net_d', None) is not None else 'training'
-        found.append(Phase(name, range(max(second - 1, done + 1), second + 1)))
+        found[name] = range(max(second - 1, done + 1), second + 1)
     return found
 
 
-def iterate(opt: dict) -> tuple[Any, list[Cost]]:
+def iterate(opt: dict) -> tuple[Any, dict[str, tuple[range, str]]]:
     """Build everything and run two iterations of each phase.
 
     Returns:
-        tuple[Any, list[Cost]]: The model, and what each phase took.
+        tuple[Any, dict[str, tuple[range, str]]]: The model; and of each phase what was tried, and what that took, in
+            words. The peak of the process's memory is that of former phases, too, as the system keeps one peak only.
 
     Raises:
         UserError: If a step fails, or a loss is not finite.
@@ -140,12 +99,12 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
         next(iter(loader))
     model = build_model(opt)
     on_gpu = torch.cuda.is_available()
-    costs = []
+    costs = {}
     with contextlib.closing(iter(training)) as batches:
-        for phase in phases_of(model, int(opt['train']['total_iter'])):
+        for phase, iterations in phases_of(model, int(opt['train']['total_iter'])).items():
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
-            first = phase.iterations[0]
+            first = iterations[0]
             if first > 1:
                 # Schedules stand as before this iteration. Those that multiply from step to step keep their present
                 # rate, which changes no cost.
@@ -153,11 +112,11 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                     scheduler.last_epoch = first - 2
             seconds: list[float] = []
             gradients: list[str] = []
-            for iteration in phase.iterations:
+            for iteration in iterations:
                 batch = next(batches)
                 started = time.perf_counter()
                 model.update_learning_rate(iteration, warmup_iter=opt['train'].get('warmup_iter', -1))
-                step = 'the first training step' if first == 1 else f'iteration {iteration}, of phase {phase.name!r},'
+                step = 'the first training step' if first == 1 else f'iteration {iteration}, of phase {phase!r},'
                 with explaining_first_step(model, first=True, step=step):
                     model.feed_data(batch)
                     model.optimize_parameters(iteration)
@@ -167,16 +126,22 @@ def iterate(opt: dict) -> tuple[Any, list[Cost]]:
                 bad = [name for name, value in values.items() if not math.isfinite(value)]
                 if bad:
                     raise UserError(
-                        f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} '
-                        f'(phase: {phase.name}).'
+                        f'--dry-run: loss {", ".join(bad)} is not finite in iteration {iteration} (phase: {phase}).'
                     )
-            losses = [name for name in values if name.startswith('l_')]
-            process_memory = math.nan
+            memory = math.nan
             with contextlib.suppress(ImportError):  # Windows, where Python does not tell it
                 import resource
 
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                process_memory = peak / (2**20 if sys.platform == 'darwin' else 2**10)  # bytes there, else KiB
-            gpu_memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
-            costs.append(Cost(phase, seconds, process_memory, gpu_memory, losses, gradients))
+                memory = peak / (2**20 if sys.platform == 'darwin' else 2**10)  # bytes there, else KiB
+            gpu = f', peak GPU memory: {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB' if on_gpu else ''
+            warm_up = f'first, with warm-up: {seconds[0]:.3f}' if len(seconds) > 1 else 'with warm-up'
+            norms, *doubts = gradients or ['']
+            line = (
+                f'{phase}, iterations {", ".join(map(str, iterations))}: seconds per iteration: '
+                f'{seconds[-1]:.3f} ({warm_up}){gpu}, peak process memory: {memory:,.0f} MiB; losses: '
+                f'{", ".join(name for name in values if name.startswith("l_"))}'
+            )
+            lines = [line, *([f'  {norms}'] if norms else []), *(f'  warning: {doubt}' for doubt in doubts)]
+            costs[phase] = iterations, '\n'.join(lines)
     return model, costs

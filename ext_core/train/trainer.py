@@ -1,6 +1,7 @@
 """The training loop: it drives any model of BasicSR's registry and ours."""
 
 import contextlib
+import copy
 import json
 import logging
 import math
@@ -257,7 +258,10 @@ class Trainer:
         before = None if self.saved_at == self.iteration else self._state(validation_due=True)  # all ranks are asked
         curves = self.tb_logger
         if curves and self.iteration == self.begun_at:  # the run before may have written some of these figures
-            curves = _WithoutDoubles(curves)
+            curves.flush()
+            shown = {(tag, step) for tag, points in scalars(Path(curves.log_dir)).items() for step, _ in points}
+            add, curves = curves.add_scalar, copy.copy(curves)
+            curves.add_scalar = lambda tag, value, step: None if (tag, step) in shown else add(tag, value, step)
         try:
             for loader in self.evaluation:
                 evaluate(self.model, loader, self.iteration, curves, self.opt['val']['save_img'])
@@ -435,23 +439,3 @@ class Trainer:
             f'Resuming training from epoch: {state["epoch"]}, iter: {self.iteration}. '
             'What earlier logs of this run say of later iterations is void.'
         )
-
-
-class _WithoutDoubles:
-    """A TensorBoard writer that leaves out the scalars which the run's curves already have.
-
-    Args:
-        writer (SummaryWriter): The run's writer.
-    """
-
-    def __init__(self, writer: Any):
-        self._writer = writer
-        writer.flush()
-        self._shown = {(tag, step) for tag, points in scalars(Path(writer.log_dir)).items() for step, _ in points}
-
-    def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        if (tag, step) not in self._shown:
-            self._writer.add_scalar(tag, value, step)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)

@@ -42,7 +42,13 @@ class UndoCopy:
             for value in state.values()
             if isinstance(value, Tensor)
         )
-        self._copy([*_changing_tensors(model), *of_optimizers])
+        alike: dict[Any, list[Tensor]] = defaultdict(list)  # fused copies take one device and type
+        for tensor in (*_changing_tensors(model), *of_optimizers):
+            alike[tensor.device, tensor.dtype].append(tensor)
+        self._copies = []  # the memory of the former state is this one's
+        for sources in alike.values():
+            self._copies.append((sources, [torch.empty_like(tensor) for tensor in sources]))
+            torch._foreach_copy_(self._copies[-1][1], sources)
         self._groups = [
             [{name: copy.deepcopy(value) for name, value in group.items() if name != 'params'} for group in groups]
             for groups in (optimizer.param_groups for optimizer in model.optimizers)
@@ -51,18 +57,6 @@ class UndoCopy:
         self._scaler = model.precision.scaler.state_dict()
         self._step_state = copy.deepcopy(model.step_state())
         self._random = rng_state()
-
-    def _copy(self, tensors: list[Tensor]) -> None:
-        alike: dict[Any, list[Tensor]] = defaultdict(list)  # fused copies take one device and type
-        for tensor in tensors:
-            alike[tensor.device, tensor.dtype].append(tensor)
-        former, self._copies = self._copies, []
-        for number, sources in enumerate(alike.values()):
-            targets = former[number][1] if number < len(former) else []
-            if [_kind(tensor) for tensor in targets] != [_kind(tensor) for tensor in sources]:
-                targets = [torch.empty_like(tensor) for tensor in sources]
-            torch._foreach_copy_(targets, sources)
-            self._copies.append((sources, targets))
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -100,7 +94,3 @@ def _changing_tensors(model: Any) -> Iterator[Tensor]:
 def _kept(value: Any) -> Any:
     """Tensors are copied together with all others; what else an optimizer keeps is small."""
     return value if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def _kind(tensor: Tensor) -> tuple:
-    return tensor.shape, tensor.stride(), tensor.device, tensor.dtype

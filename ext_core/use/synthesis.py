@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from basicsr.data.transforms import mod_crop
 from torch import nn
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from ext_core.use.evaluation import tensor_of
 from ext_core.use.hr_sources import Picture, pictures_of, read_picture
 from ext_core.use.jobs import fingerprint, read_record
 from ext_data.decoding import ImageError
-from ext_data.preparation.images import mod_crop, write_png
+from ext_data.preparation.images import write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 from ext_data.preparation.pairs import listing
 from ext_models import tiles

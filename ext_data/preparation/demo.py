@@ -2,16 +2,15 @@
 
 import importlib.util
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from basicsr.data.transforms import mod_crop
 
-from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
-from ext_data.preparation.sub_images import Window, cut_pair
 
 SCALES = (2, 3, 4)
 MULTIPLE = 12  # HR sizes divide by every scale, so that one HR set serves all three
@@ -50,11 +49,38 @@ def ensure_demo_data(root: Path, scale: int = 4) -> Path:
     parts = ('train/gt.lmdb', *(f'train/{name}.lmdb' for name in low), 'val/gt', *(f'val/{name}' for name in low))
     if all((demo / part).is_dir() for part in parts):
         return demo
-    photographs = _photograph_folder()
+    # of the installed scikit-image, found without importing it
+    spec = importlib.util.find_spec('skimage')
+    if spec is None or spec.origin is None:
+        raise OSError(
+            'The demo set is made from photographs in the scikit-image package, which is not installed.\n'
+            'Remedy: pip install scikit-image'
+        )
+    photographs = Path(spec.origin).parent / 'data'
+    missing = [name for name in (*TRAIN_PHOTOGRAPHS, *VAL_REGIONS) if not (photographs / name).is_file()]
+    if missing:
+        raise OSError(
+            f'scikit-image in {photographs} lacks {", ".join(missing)}.\n'
+            'Remedy: pip install --force-reinstall scikit-image'
+        )
     for part in parts:
         (demo / part).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=demo.parent, prefix='.demo-') as building:
-        _build_train(photographs, Path(building), scale)
+        folders = {name: Path(building) / 'train' / name for name in ('gt', *low)}
+        entries: dict[str, list[Entry]] = {name: [] for name in folders}
+        for folder in folders.values():
+            folder.mkdir(parents=True)
+        for file in TRAIN_PHOTOGRAPHS:
+            hr = mod_crop(read_image(photographs / file)[0], MULTIPLE)
+            pairs = cut_pair(hr, bicubic_down(hr, scale), scale, TRAIN_WINDOW)
+            real = (small for _, small in cut_pair(hr, camera_down(hr, scale), scale, TRAIN_WINDOW))
+            for number, (pair, other) in enumerate(zip(pairs, real, strict=True), start=1):
+                for (name, folder), image in zip(folders.items(), (*pair, other), strict=True):
+                    path = folder / f'{Path(file).stem}_s{number:03d}.png'
+                    write_png(path, image)
+                    entries[name].append(Entry(path, *image.shape[:2]))
+        for name, folder in folders.items():
+            write_lmdb(folder.with_name(f'{name}.lmdb'), entries[name])
         for file, (top, left) in VAL_REGIONS.items():
             hr = read_image(photographs / file)[0][top : top + VAL_SIZE, left : left + VAL_SIZE]
             for part, image in zip(parts[3:], (hr, bicubic_down(hr, scale), camera_down(hr, scale)), strict=True):
@@ -67,42 +93,6 @@ def ensure_demo_data(root: Path, scale: int = 4) -> Path:
                 if not (demo / part).is_dir():
                     raise
     return demo
-
-
-def _photograph_folder() -> Path:
-    """Folder of the photographs inside the installed scikit-image, found without importing it."""
-    spec = importlib.util.find_spec('skimage')
-    folder = Path(spec.origin).parent / 'data' if spec and spec.origin else None
-    if folder is None:
-        raise OSError(
-            'The demo set is made from photographs in the scikit-image package, which is not installed.\n'
-            'Remedy: pip install scikit-image'
-        )
-    missing = [name for name in (*TRAIN_PHOTOGRAPHS, *VAL_REGIONS) if not (folder / name).is_file()]
-    if missing:
-        raise OSError(
-            f'scikit-image in {folder} lacks {", ".join(missing)}.\nRemedy: pip install --force-reinstall scikit-image'
-        )
-    return folder
-
-
-def _build_train(photographs: Path, target: Path, scale: int) -> None:
-    folders = {name: target / 'train' / name for name in ('gt', f'lq_x{scale}', f'real_x{scale}')}
-    entries: dict[str, list[Entry]] = {name: [] for name in folders}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    for file in TRAIN_PHOTOGRAPHS:
-        hr = mod_crop(read_image(photographs / file)[0], MULTIPLE)
-        pairs = cut_pair(hr, bicubic_down(hr, scale), scale, TRAIN_WINDOW)
-        real = (low for _, low in cut_pair(hr, camera_down(hr, scale), scale, TRAIN_WINDOW))
-        for number, (pair, other) in enumerate(zip(pairs, real, strict=True), start=1):
-            for (name, folder), image in zip(folders.items(), (*pair, other), strict=True):
-                path = folder / f'{Path(file).stem}_s{number:03d}.png'
-                write_png(path, image)
-                entries[name].append(Entry(path, *image.shape[:2]))
-    for name, folder in folders.items():
-        write_lmdb(folder.with_name(f'{name}.lmdb'), entries[name])
-        shutil.rmtree(folder)
 
 
 def camera_down(hr: np.ndarray, scale: int) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Reading, reducing and writing single images, always (h, w, 3) uint8 in BGR order, as OpenCV and BasicSR hold them."""
+"""Reading, reducing, cutting and writing images: (h, w, 3) uint8 in BGR order, as OpenCV and BasicSR have them."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -38,20 +39,6 @@ def read_image(path: Path) -> tuple[np.ndarray, list[str]]:
     return image, [note for note, made in changes.items() if made]
 
 
-def mod_crop(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Cut rows at the bottom and columns at the right until both sizes divide by ``multiple``.
-
-    Args:
-        image (np.ndarray): (h, w, c).
-        multiple (int): Usually the scale.
-
-    Returns:
-        np.ndarray: (h - h % multiple, w - w % multiple, c), a view.
-    """
-    height, width = image.shape[:2]
-    return image[: height - height % multiple, : width - width % multiple]
-
-
 def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray:
     """Reduce by an integer factor with MATLAB's antialiased bicubic ``imresize``, as BasicSR implements it.
 
@@ -71,6 +58,70 @@ def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray
     return np.round(np.clip(small, 0, 1) * 255.0).astype(np.uint8)
 
 
+# ---------------------------------------------------------------------- sub-images
+@dataclass(frozen=True)
+class Window:
+    """How an HR image is cut, with the meaning of BasicSR's ``extract_subimages.py``.
+
+    Args:
+        size (int): Side of a square sub-image in HR pixels.
+        step (int): Distance between neighbouring sub-images in HR pixels.
+        thresh (int): At the right and bottom border one more sub-image, flush with the border, is cut if more than this
+            many pixels would be left over. Default: 0.
+    """
+
+    size: int
+    step: int
+    thresh: int = 0
+
+
+def starts(length: int, window: Window) -> list[int]:
+    """Where the windows begin along one axis.
+
+    Args:
+        length (int): Size of the image along the axis, in pixels.
+        window (Window): The cut.
+
+    Returns:
+        list[int]: Ascending offsets; ``[0]`` if the image is not larger than a window.
+    """
+    if length <= window.size:
+        return [0]
+    offsets = list(range(0, length - window.size + 1, window.step))
+    if length - (offsets[-1] + window.size) > window.thresh:
+        offsets.append(length - window.size)
+    return offsets
+
+
+def cut_pair(hr: np.ndarray, lr: np.ndarray, scale: int, window: Window) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cut an HR image and its LR image at the same places, row by row.
+
+    An image smaller than the window along an axis is kept whole along that axis.
+
+    Args:
+        hr (np.ndarray): (scale * h, scale * w, c).
+        lr (np.ndarray): (h, w, c).
+        scale (int): Divides ``window.size`` and ``window.step``.
+        window (Window): The cut, in HR pixels.
+
+    Returns:
+        list[tuple[np.ndarray, np.ndarray]]: Views (HR sub-image, LR sub-image).
+    """
+    pieces = []
+    small = window.size // scale
+    for top in starts(hr.shape[0], window):
+        for left in starts(hr.shape[1], window):
+            low_top, low_left = top // scale, left // scale
+            pieces.append(
+                (
+                    hr[top : top + window.size, left : left + window.size],
+                    lr[low_top : low_top + small, low_left : low_left + small],
+                )
+            )
+    return pieces
+
+
+# ---------------------------------------------------------------------- writing
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write a PNG so that a reader sees either nothing or the whole file.
 

@@ -9,20 +9,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from ext_data.preparation.sub_images import Window
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a pair lies.
-
-    Args:
-        hr (str): Template of the HR images.
-        lr (str | None): Template of the LR images; None if the set has none here, so that bicubic LR is made.
-    """
-
-    hr: str
-    lr: str | None = None
+from ext_data.preparation.images import Window
 
 
 @dataclass(frozen=True)
@@ -31,7 +18,8 @@ class Split:
 
     Args:
         name (str): Prefix of the output folders; empty if the set is not divided.
-        sources (tuple[Source, ...]): Layouts to try in this order; the first whose HR images are there is used.
+        sources (tuple[tuple[str, str | None], ...]): Templates of HR and LR images, to be tried in this order: the
+            first whose HR images are there counts. LR is None if the set has none here, so that bicubic LR is made.
         training (bool): Whether it is meant for training, so that it may be cut into sub-images. Default: False.
         window (Window | None): How it is cut unless the user says otherwise; None keeps whole images.
         numbers (range | None): Take only images whose name is a number in this range, where one folder holds all
@@ -39,7 +27,7 @@ class Split:
     """
 
     name: str
-    sources: tuple[Source, ...]
+    sources: tuple[tuple[str, str | None], ...]
     training: bool = False
     window: Window | None = None
     numbers: range | None = None
@@ -75,9 +63,8 @@ class Layout:
         lines.append('  expected below --root:')
         for split in self.splits:
             for source in split.sources:
-                hr = source.hr.format(name='<name>', scale=scale)
-                lr = source.lr.format(name='<name>', scale=scale) if source.lr else 'none, made by bicubic'
-                lines.append(f'    {split.name or "all"}: HR {hr}.*   LR {lr}{".*" if source.lr else ""}')
+                hr, lr = (template and f'{template}.*'.format(name='<name>', scale=scale) for template in source)
+                lines.append(f'    {split.name or "all"}: HR {hr}   LR {lr or "none, made by bicubic"}')
         if self.note:
             lines.append(f'  note: {self.note}')
         return '\n'.join(lines)
@@ -85,7 +72,7 @@ class Layout:
 
 def _split(name: str, *sources: str, **more: Any) -> Split:
     """A part whose sources are written as 'HR | LR'."""
-    return Split(name, tuple(Source(*source.split(' | ')) for source in sources), **more)
+    return Split(name, tuple((hr, lr or None) for hr, _, lr in (source.partition(' | ') for source in sources)), **more)
 
 
 _SUB_480: dict[str, Any] = {'training': True, 'window': Window(size=480, step=240)}

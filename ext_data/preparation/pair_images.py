@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from basicsr.data.transforms import mod_crop
 
 from ext_data.decoding import ImageError
-from ext_data.preparation.images import bicubic_down, mod_crop, read_image, write_png
+from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, write_png
 from ext_data.preparation.ledger import Record
 from ext_data.preparation.pairs import Pair
-from ext_data.preparation.sub_images import Window, cut_pair
 
 
 @dataclass(frozen=True)

@@ -71,15 +71,6 @@ def prefetch_to_cuda() -> None:
     current.wait_stream.assert_called_with(prefetcher.stream)
 
 
-@scenario('jpeg_quality', 'imencode')
-def jpeg_with_float_quality() -> None:
-    from basicsr.data.degradations import random_add_jpg_compression
-
-    out = random_add_jpg_compression(np.full((8, 8, 3), 0.5, np.float32), (30.2, 30.8))
-    assert out.shape == (8, 8, 3)
-    assert abs(out - 0.5).max() < 0.02
-
-
 @contextlib.contextmanager
 def lmdb_folder(values: int = 1) -> Iterator[str]:
     import lmdb

@@ -20,7 +20,7 @@ from ext_core.options import image_files as images
 from ext_core.options import loading as options
 from ext_core.options import yaml_safe
 from ext_core.use.hr_sources import pictures_of
-from ext_models.weights import select_weights, weights_problem, weights_unsound
+from ext_models.weights import select_weights, weights_problem
 
 SHAPE = (2, 3)
 
@@ -114,7 +114,7 @@ def test_values_that_are_no_weights(tmp_path, kind):
     assert problem.startswith('net.pth holds')
     assert words in problem
     assert 'weight' in problem
-    assert (weights_unsound(nn.Linear(3, 2), weights, 'net.pth') is None) == (kind == 'huge view')
+    assert (weights_problem(nn.Linear(3, 2), weights, 'net.pth', 'g', strict=False) is None) == (kind == 'huge view')
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64, torch.int32])
@@ -125,7 +125,7 @@ def test_weights_of_another_precision_are_weights(dtype):
 
 def test_infinity_is_a_value_that_networks_use():
     weights = {'weight': torch.full(SHAPE, float('-inf')), 'bias': torch.zeros(2)}
-    assert weights_unsound(nn.Linear(3, 2), weights, 'net.pth') is None
+    assert weights_problem(nn.Linear(3, 2), weights, 'net.pth', 'g', strict=False) is None
 
 
 @pytest.mark.parametrize('content', [{}, {'params': {}}, {'params': 1}, {'params': {'a': 'b'}}, {5: torch.ones(1)}])

@@ -16,12 +16,11 @@ from tqdm import tqdm
 
 from ext_core.registration import register_all
 from ext_data.preparation import lmdb_writer, pipeline
-from ext_data.preparation.collect import collect_folders, collect_layout
-from ext_data.preparation.images import bicubic_down, write_png
+from ext_data.preparation.images import Window, bicubic_down, write_png
 from ext_data.preparation.layouts import LAYOUTS, get_layout
 from ext_data.preparation.pair_images import Plan, output_folders
+from ext_data.preparation.pairs import collect_folders, collect_layout
 from ext_data.preparation.pipeline import pack, prepare
-from ext_data.preparation.sub_images import Window
 
 
 def write_noise(folder, names, height=32, width=40):
@@ -241,13 +240,13 @@ def test_every_source_of_every_layout_is_found(tmp_path, layout):
         for number, source in enumerate(split.sources):
             root = tmp_path / f'{split.name}{number}'
             name = str(split.numbers[0]).zfill(6) if split.numbers else '0801'
-            for template in filter(None, (source.hr, source.lr)):
+            for template in filter(None, source):
                 path = root / f'{template.format(name=name, scale=4)}.PNG'
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
             pairs = collect_layout(root, layout, 4)[split]
             assert [pair.key for pair in pairs] == [name]
-            assert (pairs[0].lr is None) == (source.lr is None)
+            assert (pairs[0].lr is None) == (source[1] is None)
 
 
 def test_number_range_divides_one_folder(tmp_path):

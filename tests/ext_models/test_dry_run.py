@@ -1,9 +1,11 @@
 """``--dry-run`` tries every phase of a training, as the loop would come to it."""
 
+import re
 import warnings
 from types import SimpleNamespace
 
 import pytest
+import torch
 from recipes import PIXEL, batches, options
 
 from ext_core.errors import UserError
@@ -33,8 +35,8 @@ def tried(monkeypatch):
     return run
 
 
-def iterations(costs: list) -> dict[str, list[int]]:
-    return {cost.phase.name: list(cost.phase.iterations) for cost in costs}
+def iterations(costs: dict) -> dict[str, list[int]]:
+    return {phase: list(tried) for phase, (tried, _) in costs.items()}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def iterations(costs: list) -> dict[str, list[int]]:
 )  # fmt: skip
 def test_two_iterations_of_each_phase(parts, total_iter, expected):
     found = dry_run.phases_of(SimpleNamespace(**parts), total_iter)
-    assert {phase.name: list(phase.iterations) for phase in found} == expected
+    assert {phase: list(tried) for phase, tried in found.items()} == expected
 
 
 def test_the_adversarial_phase_runs_where_it_begins(tried):
@@ -64,7 +66,7 @@ def test_the_adversarial_phase_runs_where_it_begins(tried):
     assert {'l_g_pix', 'l_g_gan', 'l_d_real', 'l_d_fake'} < model.loss_dict.keys()
     for optimizer in (model.optimizer_g, model.optimizer_d):  # the rate of iteration 1002
         assert optimizer.param_groups[0]['lr'] == pytest.approx(1e-3 * (1 - 1001 / 5000))
-    texts = list(map(str, costs))
+    texts = [text for _, text in costs.values()]
     assert texts[1].startswith('adversarial, iterations 1001, 1002: seconds per iteration: ')
     assert all('peak process memory: ' in text for text in texts)
     assert 'l_g_gan' in texts[1].split('; losses: ')[1]
@@ -74,16 +76,23 @@ def test_the_adversarial_phase_runs_where_it_begins(tried):
 def test_a_loss_that_does_not_reach_the_generator_is_told(tried):
     opt = two_phases()
     opt['train']['gan_opt'] = GAN | {'loss_weight': 0.0}
-    texts = [str(cost) for cost in tried(opt)[1]]
+    texts = [text for _, text in tried(opt)[1].values()]
     assert 'warning' not in texts[0]
     assert '\n  warning: l_g_gan: its gradient at the generated images is zero' in texts[1]
 
 
-def test_cost_of_one_iteration_on_a_gpu():
-    cost = dry_run.Cost(dry_run.Phase('training', range(1, 2)), [0.5], 1000, 2048.4, ['l_pix'])
-    assert str(cost) == (
-        'training, iterations 1: seconds per iteration: 0.500 (with warm-up), peak GPU memory: 2,048 MiB, '
-        'peak process memory: 1,000 MiB; losses: l_pix'
+def test_cost_of_one_iteration_on_a_gpu(tried, monkeypatch):
+    opt = options('ExtSRModel', pixel_opt=PIXEL)
+    opt['train']['total_iter'] = 1
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 2048.4 * 2**20)
+    ((_, text),) = tried(opt)[1].values()
+    line = text.splitlines()[0]
+    assert re.fullmatch(
+        r'training, iterations 1: seconds per iteration: \d+\.\d{3} \(with warm-up\), peak GPU memory: 2,048 MiB, '
+        r'peak process memory: [\d,]+ MiB; losses: l_pix',
+        line,
     )
 
 
@@ -132,7 +141,7 @@ def test_schedules_of_players_that_wait_cause_no_warning(train):
 def test_it_says_what_the_processor_can_do(tried, monkeypatch, capsys, able, amp, said):
     monkeypatch.setattr(dry_run, 'processor_has_bf16', lambda: able)
     opt = options('ExtSRModel', discriminator=None, pixel_opt=PIXEL, **({'amp': amp} if amp else {}))
-    monkeypatch.setattr(dry_run, 'iterate', lambda opt: (build_model_with_images(opt), []))
+    monkeypatch.setattr(dry_run, 'iterate', lambda opt: (build_model_with_images(opt), {}))
     assert dry_run.run(opt) == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert said in last

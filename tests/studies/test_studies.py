@@ -1,7 +1,9 @@
 """Each study once, small: it runs, ends with what it is for, and repeats nothing."""
 
+import copy
 import csv
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,7 @@ from studies import (
     study,
     synthetic_camera,
 )
+from studies.sameness import difference
 
 PROJECT = Path(__file__).resolve().parents[2]
 # The training leaves the fixture's curves and the weights; of a name with the word in the file 'fail' it diverges.
@@ -197,3 +200,17 @@ def test_a_synthetic_camera_is_as_it_says(tmp_path, capsys):
     folder = finished_experiment(tmp_path / 'stage1', network, net, scale=3)
     synthetic_camera.main([f'--measure={folder}', places[1], '--noise', '3', '5'])
     assert 'noise   at 50% 4.64 levels, the camera has 4.64 (+0%)' in capsys.readouterr().out
+
+
+def test_checkpoints_differ_where_a_bit_a_type_or_a_key_does():
+    """What all tests of exact resuming compare with."""
+    same = {'weight': torch.tensor([1.0, math.nan]), 'best': [math.nan, 4]}
+    assert difference(same, copy.deepcopy(same)) is None
+    for other, place in (
+        ({**same, 'weight': torch.tensor([1.0 + 2**-23, math.nan])}, '/weight'),
+        ({**same, 'weight': torch.tensor([1.0, 0.0])}, '/weight'),
+        ({**same, 'weight': same['weight'].double()}, '/weight'),
+        ({**same, 'best': [math.nan, 4.0]}, '/best/1'),
+        ({**same, 'iter': 4}, '/iter'),
+    ):
+        assert difference(same, other) == difference(other, same) == place
