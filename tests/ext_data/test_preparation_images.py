@@ -6,8 +6,7 @@ import pytest
 from basicsr.utils.matlab_functions import imresize
 from scipy.ndimage import gaussian_filter
 
-from ext_data.preparation.images import bicubic_down, read_image, write_png
-from ext_data.preparation.sub_images import Window, cut_pair, starts
+from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, starts, write_png
 
 
 def noise(height, width, channels=3, dtype=np.uint8, seed=0):
