@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import lmdb
 import numpy as np
-from basicsr.utils.matlab_functions import imresize
 
 from ext_data.decoding import decode_with_header, read_bytes
 
@@ -51,6 +50,8 @@ def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray
     Returns:
         np.ndarray: (h / scale, w / scale, 3), uint8, rounded to the nearest level, once.
     """
+    from basicsr.utils.matlab_functions import imresize  # here, as scripts read our tables before BasicSR is patched
+
     real: np.ndarray = image.astype(np.float32) / 255.0
     if blur:  # the border as imresize continues it: mirrored, with the edge pixel repeated
         real = cv2.GaussianBlur(real, (0, 0), blur, borderType=cv2.BORDER_REFLECT)
