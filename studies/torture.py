@@ -73,7 +73,7 @@ RECIPES: dict[str, list[str]] = {
         'train:gp_opt:every=3', 'train:scheduler:milestones=[10, 18]',
     ],
     'train_da_stage1': [
-        *_FEATURES, 'network_g:num_feat=4', 'datasets:train:gt_size=64', 'train:scheduler:start=10',
+        *_FEATURES, 'network_g:num_feat=4', 'datasets:train:gt_size=128', 'train:scheduler:start=10',
         'train:log_gradient_norms=5',
     ],
     'train_pesr': [
