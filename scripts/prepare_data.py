@@ -118,8 +118,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def prepare_images(args: argparse.Namespace) -> None:
     """All parts of a known set that are there, or a folder of HR images, with or without LR."""
-    from ext_data.preparation.images import Window
-    from ext_data.preparation.layouts import get_layout
+    from ext_data.preparation.layouts import Window, get_layout
     from ext_data.preparation.pair_images import Plan, output_folders
     from ext_data.preparation.pairs import collect_folders, collect_layout, passed_over, require_ascii
     from ext_data.preparation.pipeline import pack, prepare

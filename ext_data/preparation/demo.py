@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from basicsr.data.transforms import mod_crop
 
-from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, write_png
+from ext_data.preparation.images import bicubic_down, cut_pair, read_image, write_png
+from ext_data.preparation.layouts import Window
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
 
 SCALES = (2, 3, 4)

@@ -3,14 +3,15 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import lmdb
 import numpy as np
+from basicsr.utils.matlab_functions import imresize
 
 from ext_data.decoding import decode_with_header, read_bytes
+from ext_data.preparation.layouts import Window
 
 PNG_COMPRESSION = 1  # what BasicSR's LMDB maker uses: training reads often, disk is cheap
 
@@ -50,8 +51,6 @@ def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray
     Returns:
         np.ndarray: (h / scale, w / scale, 3), uint8, rounded to the nearest level, once.
     """
-    from basicsr.utils.matlab_functions import imresize  # here, as scripts read our tables before BasicSR is patched
-
     real: np.ndarray = image.astype(np.float32) / 255.0
     if blur:  # the border as imresize continues it: mirrored, with the edge pixel repeated
         real = cv2.GaussianBlur(real, (0, 0), blur, borderType=cv2.BORDER_REFLECT)
@@ -60,22 +59,6 @@ def bicubic_down(image: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray
 
 
 # ---------------------------------------------------------------------- sub-images
-@dataclass(frozen=True)
-class Window:
-    """How an HR image is cut, with the meaning of BasicSR's ``extract_subimages.py``.
-
-    Args:
-        size (int): Side of a square sub-image in HR pixels.
-        step (int): Distance between neighbouring sub-images in HR pixels.
-        thresh (int): At the right and bottom border one more sub-image, flush with the border, is cut if more than this
-            many pixels would be left over. Default: 0.
-    """
-
-    size: int
-    step: int
-    thresh: int = 0
-
-
 def starts(length: int, window: Window) -> list[int]:
     """Where the windows begin along one axis.
 

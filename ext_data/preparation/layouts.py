@@ -9,7 +9,21 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from ext_data.preparation.images import Window
+
+@dataclass(frozen=True)
+class Window:
+    """How an HR image is cut, with the meaning of BasicSR's ``extract_subimages.py``.
+
+    Args:
+        size (int): Side of a square sub-image in HR pixels.
+        step (int): Distance between neighbouring sub-images in HR pixels.
+        thresh (int): At the right and bottom border one more sub-image, flush with the border, is cut if more than this
+            many pixels would be left over. Default: 0.
+    """
+
+    size: int
+    step: int
+    thresh: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 from basicsr.data.transforms import mod_crop
 
 from ext_data.decoding import ImageError
-from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, write_png
+from ext_data.preparation.images import bicubic_down, cut_pair, read_image, write_png
+from ext_data.preparation.layouts import Window
 from ext_data.preparation.ledger import Record
 from ext_data.preparation.pairs import Pair
 

@@ -6,7 +6,8 @@ import pytest
 from basicsr.utils.matlab_functions import imresize
 from scipy.ndimage import gaussian_filter
 
-from ext_data.preparation.images import Window, bicubic_down, cut_pair, read_image, starts, write_png
+from ext_data.preparation.images import bicubic_down, cut_pair, read_image, starts, write_png
+from ext_data.preparation.layouts import Window
 
 
 def noise(height, width, channels=3, dtype=np.uint8, seed=0):

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ext_core.registration import register_all
 from ext_data.preparation import lmdb_writer, pipeline
-from ext_data.preparation.images import Window, bicubic_down, write_png
-from ext_data.preparation.layouts import LAYOUTS, get_layout
+from ext_data.preparation.images import bicubic_down, write_png
+from ext_data.preparation.layouts import LAYOUTS, Window, get_layout
 from ext_data.preparation.pair_images import Plan, output_folders
 from ext_data.preparation.pairs import collect_folders, collect_layout
 from ext_data.preparation.pipeline import pack, prepare
