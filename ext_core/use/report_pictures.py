@@ -16,6 +16,7 @@ from ext_core.use.evaluation import bicubic, read
 from ext_core.use.experiments import Experiment, ways_to
 
 _TRUTH = 'true image'
+_MARGIN = 8  # LR pixels
 _TOLERANCE = 8  # pixels that images of one name may differ in size, for borders that were cut off
 
 
@@ -129,32 +130,39 @@ def pictures(
 
 def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str]) -> Picture | None:
     """One image in all versions that can be read and fit together; what does not is noted."""
-    images: list[tuple[str, np.ndarray]] = []
+    images = []
     for source in versions:
         try:
-            image = read(source.path)
+            images.append((source, read(source.path)))
         except UserError as error:
             notes.append(str(error))
-            continue
-        images.append((source.label, bicubic(image, source.scale) if source.scale > 1 else image))
     if not images:
         return None
-    truth = next((image for label, image in images if label == _TRUTH), None)
+    truth = next((image for source, image in images if source.label == _TRUTH), None)
     if truth is None:  # the first one of the size that most have
-        shapes = [image.shape for _, image in images]
+        shapes = [image.shape for source, image in images if source.scale == 1] or [images[0][1].shape]
         truth = next(image for _, image in images if image.shape == max(shapes, key=shapes.count))
     height, width = truth.shape[:2]
-    side = min(side, height, width)
-    top, left = strongest_window(detail(truth), side)
-    picture = Picture(name, left, top, (side, side))
-    for label, image in images:
-        size = image.shape[1], image.shape[0]
+    scale = max(source.scale for source, _ in images)
+    side = max(min(side, height, width) // scale, 1) * scale  # crops of LR images are whole pixels
+    top, left = strongest_window(detail(truth), min(side, height, width))
+    top, left = top // scale * scale, left // scale * scale
+    picture = Picture(name, left, top, (min(side, width - left), min(side, height - top)))
+    for source, image in images:
+        size = image.shape[1] * source.scale, image.shape[0] * source.scale
         if max(abs(size[0] - width), abs(size[1] - height)) > _TOLERANCE:
-            notes.append(f'{name}: {label} has {size[0]} × {size[1]} pixels instead of {width} × {height}.')
+            notes.append(f'{name}: {source.label} has {size[0]} × {size[1]} pixels instead of {width} × {height}.')
             continue
-        crop = image[top : top + side, left : left + side]
-        if crop.shape[:2] == picture.size:
-            picture.crops[label] = png_data_uri(crop)
+        # of an LR image with a margin, so that bicubic interpolation sees what it would see in the whole image
+        scale, margin = source.scale, _MARGIN if source.scale > 1 else 0
+        y, x = max(picture.top // scale - margin, 0), max(picture.left // scale - margin, 0)
+        bottom, right = (picture.top + picture.size[1]) // scale, (picture.left + picture.size[0]) // scale
+        crop = image[y : bottom + margin, x : right + margin]
+        if scale > 1:
+            crop = bicubic(crop, scale)
+        crop = crop[picture.top - y * scale :, picture.left - x * scale :][: picture.size[1], : picture.size[0]]
+        if crop.shape[:2] == picture.size[::-1]:
+            picture.crops[source.label] = png_data_uri(crop)
     if len(picture.crops) < 2:
         notes.append(f'{name} is left out: there is nothing to compare it with.')
         return None
