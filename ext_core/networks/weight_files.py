@@ -65,7 +65,8 @@ def read_weights(path: Path, key: str = 'params_ema') -> tuple[str | None, Mappi
         raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
     found: Mapping[str, Any]
     if suffix == '.safetensors':
-        found, strings = user_errors()(weights.load_safetensors)(path)
+        with user_errors():
+            found, strings = weights.load_safetensors(path)
         metadata = from_strings(strings, str(path))
     else:
         content = load_checkpoint(path)

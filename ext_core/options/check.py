@@ -50,10 +50,12 @@ def find_problems(opt: dict, is_train: bool) -> list[Problem]:
         'datasets': datasets.problems,
         'places': _places,
     }
-    return list(dict.fromkeys(problem for name, part in parts.items() for problem in _of(name, part, opt, is_train)))
+    return list(
+        dict.fromkeys(problem for name, part in parts.items() for problem in _guarded(name, part, opt, is_train))
+    )
 
 
-def _of(name: str, part: Callable, opt: dict, is_train: bool) -> list[Problem]:
+def _guarded(name: str, part: Callable, opt: dict, is_train: bool) -> list[Problem]:
     """A check that stumbles over a value which it did not foresee says so instead of ending in a traceback."""
     found: list[Problem] = []
     with trying.undisturbed():
@@ -76,7 +78,7 @@ def check_options(opt: dict, is_train: bool, positions: Positions | None = None)
     Raises:
         UserError: If there are problems; the message lists all of them, one a line.
     """
-    found = find_problems(opt, is_train) or _of('samples', trying.problems, opt, is_train)
+    found = find_problems(opt, is_train) or _guarded('samples', trying.problems, opt, is_train)
     if found:
         count = 'a problem' if len(found) == 1 else f'{len(found)} problems'
         raise UserError(
