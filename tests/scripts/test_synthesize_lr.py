@@ -169,6 +169,15 @@ def test_complete_outputs_stay_until_the_weights_change_and_tell_which_they_were
     assert not np.array_equal(stored(target)['a'], before['a'])
 
 
+def test_an_image_that_was_deleted_is_made_again(stage1, hr, tmp_path):
+    out = tmp_path / 'LR'
+    assert run(stage1, hr, '--output-folder', out) == 0
+    before = (out / 'b.png').read_bytes()
+    (out / 'b.png').unlink()
+    assert run(stage1, hr, '--output-folder', out) == 0
+    assert (out / 'b.png').read_bytes() == before
+
+
 def run_on_rank(rank: int, *arguments: Path) -> tuple[int, str, str]:
     """Exit status, and what it says."""
     out, err = io.StringIO(), io.StringIO()
