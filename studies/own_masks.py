@@ -1,5 +1,11 @@
 """Masks that go beyond the paper, for a comparison in docs/RESULTS.md; option files name them by ``custom_imports``."""
 
+# ruff: noqa: E402  # BasicSR can be imported only after register_all()
+
+from ext_core.registration import register_all
+
+register_all()  # what follows imports BasicSR
+
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor
@@ -31,7 +37,7 @@ class StartMask(ErrorMask):
 
 @LOSS_REGISTRY.register()
 class AnnealedMask(ErrorMask):
-    """ErrorMask whose b goes in a straight line from ``b`` to ``b_end`` over ``iterations``; with 1 there is no mask."""
+    """ErrorMask whose b goes from ``b`` to ``b_end`` over the iterations, in a straight line; at 1 there is no mask."""
 
     def __init__(self, iterations: int, k: float = 0.2, b: float = 1.0, b_end: float = 0.5):
         super().__init__(k=k, b=b)
