@@ -37,7 +37,10 @@ class StartMask(ErrorMask):
 
 @LOSS_REGISTRY.register()
 class AnnealedMask(ErrorMask):
-    """ErrorMask whose b goes from ``b`` to ``b_end`` over the iterations, in a straight line; at 1 there is no mask."""
+    """ErrorMask whose b goes from ``b`` to ``b_end`` over the iterations, in a straight line; at 1 there is no mask.
+
+    It counts calls, and a resumed training counts anew: save a checkpoint at the end only.
+    """
 
     def __init__(self, iterations: int, k: float = 0.2, b: float = 1.0, b_end: float = 0.5):
         super().__init__(k=k, b=b)

@@ -143,10 +143,10 @@ def _picture(name: str, versions: Sequence[Source], side: int, notes: list[str])
         shapes = [image.shape for source, image in images if source.scale == 1] or [images[0][1].shape]
         truth = next(image for _, image in images if image.shape == max(shapes, key=shapes.count))
     height, width = truth.shape[:2]
-    scale = max(source.scale for source, _ in images)
-    side = max(min(side, height, width) // scale, 1) * scale  # crops of LR images are whole pixels
+    largest = max(source.scale for source, _ in images)
+    side = max(min(side, height, width) // largest, 1) * largest  # crops of LR images are whole pixels
     top, left = strongest_window(detail(truth), min(side, height, width))
-    top, left = top // scale * scale, left // scale * scale
+    top, left = top // largest * largest, left // largest * largest
     picture = Picture(name, left, top, (min(side, width - left), min(side, height - top)))
     for source, image in images:
         size = image.shape[1] * source.scale, image.shape[0] * source.scale
