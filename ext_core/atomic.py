@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -98,9 +99,12 @@ def atomic_write_bytes(data: bytes, path: str | os.PathLike) -> None:
 def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]], object]) -> None:
     target = Path(path)
     # A dotfile, because BasicSR's scandir skips those; in the same folder, because a rename is atomic only within one
-    # file system. With the number of the process, because another one may be writing the same file.
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    # file system. With the number that the system gives the thread, because another one, of any process, may be writing
+    # the same file; with the beginning of the name only, because a name may have 255 bytes.
+    temporary = target.with_name(f'.{target.name[:40]}.{threading.get_native_id()}.tmp')
     try:
+        if target.exists() and not target.is_file():  # the rename below would replace a device
+            raise UserError(f'{target} is a folder or a device, not a file. Name another one.')
         with open(temporary, mode, encoding=None if 'b' in mode else 'utf-8') as file:
             write(file)
             file.flush()
@@ -114,7 +118,7 @@ def _replace_file(path: str | os.PathLike, mode: str, write: Callable[[IO[Any]],
                 os.close(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         raise UserError(
-            f'{target} could not be written: {error}. Free disk space or make the folder writable; '
+            f'{target} could not be written: {error}. Free disk space, make the folder writable or take another name; '
             'files saved earlier are complete.'
         ) from error
     finally:

@@ -38,7 +38,7 @@ def _claimed(folder: Path) -> Iterator[None]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise UserError(f'{path} cannot be made: {error}. Make its folder writable.') from error
+            raise UserError(f'{path} cannot be made: {error}. Mend its folder, or choose another name.') from error
         try:
             free = _lock(file)
             if not free:

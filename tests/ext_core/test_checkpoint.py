@@ -52,6 +52,19 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, tiny_disk: None, write) ->
     assert os.listdir(tmp_path) == ['5.state']
 
 
+def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(UserError, match='pipe is a folder or a device'):
+        atomic_write_text('x', tmp_path / 'pipe')
+    assert (tmp_path / 'pipe').is_fifo()
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    name = 'n' * 251 + '.txt'
+    atomic_write_text('x', tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'net\.pth could not be written: .*No such file'):
         atomic_save({}, tmp_path / 'none' / 'net.pth')

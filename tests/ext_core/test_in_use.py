@@ -9,7 +9,9 @@ import pytest
 from tiny_runs import PROJECT, tiny_recipe
 
 from ext_core import launch
+from ext_core.errors import UserError
 from ext_core.options import yaml_safe
+from ext_core.train.in_use import in_use
 
 HOLDER = """
 import os, sys, time
@@ -88,3 +90,8 @@ def test_results_are_claimed_too(tmp_path, train, holder, capfd):
     first.kill()
     first.wait()
     assert launch.test(tmp_path, ['-opt', str(tmp_path / 'test.yml'), '--demo']) == 0
+
+
+def test_a_name_that_is_too_long_is_said_to_be_the_cause(tmp_path):
+    with pytest.raises(UserError, match=r'File name too long.*choose another name'), in_use(tmp_path / ('n' * 255)):
+        pass
