@@ -1,5 +1,6 @@
 """The error that a user can mend."""
 
+import errno
 import os
 import re
 import sys
@@ -23,10 +24,12 @@ def refusal(error: BaseException) -> str | None:
     """What to tell the user, or None for an error that is a mistake in the code and needs its traceback.
 
     Components know nothing of :class:`UserError`: they refuse arguments and data with ValueError or OSError. So these
-    count where a component itself raised them, not a library that it called.
+    count where a component itself raised them, not a library that it called; and what the system says of a file.
     """
     if not isinstance(error, UserError | ValueError | OSError):
         return None
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        return f'{error.filename or "output"}: {error.strerror}. Name another place, or mend this one.'
     text, kind = str(error), type(error)
     if re.match(r'Caught \w+ in DataLoader worker process', text):
         raised_in = re.split(r'[/\\]', re.findall(r'^ *File "(.+)", line \d+', text, re.MULTILINE)[-1])

@@ -1,5 +1,6 @@
 """Which errors are told in one message, and how it is printed where several processes share a terminal."""
 
+import errno
 import io
 import sys
 from collections.abc import Callable
@@ -48,6 +49,13 @@ def test_what_components_and_we_say_ourselves_is_a_refusal():
 @pytest.mark.parametrize('error', [ValueError('of a library'), OSError('of the system'), TypeError('of a mistake')])
 def test_other_errors_keep_their_traceback(error):
     assert refusal(raised(fails(error))) is None
+
+
+def test_what_the_system_says_of_a_file_is_told_without_a_traceback(tmp_path):
+    (tmp_path / 'file').touch()
+    error = raised(lambda: (tmp_path / 'file' / 'folder').mkdir())
+    assert (refusal(error) or '').startswith(f'{tmp_path / "file" / "folder"}: Not a directory. ')
+    assert 'No space left' in (refusal(raised(fails(OSError(errno.ENOSPC, 'No space left')))) or '')
 
 
 def test_a_component_that_calls_with_nonsense_is_a_mistake():
