@@ -17,6 +17,13 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return number
 
 
+def picture(text: str) -> Path:
+    """A file of a command line that matplotlib can draw into."""
+    if Path(text).suffix.lower() not in ('.png', '.jpg', '.pdf', '.svg'):
+        raise argparse.ArgumentTypeError(f'expected a name that ends in .png, .jpg, .pdf or .svg, but got {text!r}')
+    return Path(text)
+
+
 def named_folders(text: str) -> tuple[str, tuple[Path, Path]]:
     """``NAME=GT_DIR:LQ_DIR`` of a command line."""
     name, _, folders = text.partition('=')

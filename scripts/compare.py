@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.errors import exit_status
+from ext_core.arguments import picture, whole
+from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
 
 
@@ -39,6 +40,11 @@ def compare(args: argparse.Namespace) -> None:
     options = next((one.options for one in opened.values() if one.options), {})
     for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
+        for name, factor in ((name, one.scale) for name, one in opened.items()):
+            if not all(0 <= g - factor * n < factor for n, g in zip(low.shape[:2], gt.shape[:2], strict=True)):
+                raise UserError(
+                    f'{gt_path} is not {factor} times as large as {low_path}, as {name} needs: correct them.'
+                )
         gt = gt[: low.shape[0] * scale, : low.shape[1] * scale]
         images = {'bicubic': bicubic(low, scale), **{name: upscale(one.net, low) for name, one in opened.items()}}
         for name, image in images.items():
@@ -50,8 +56,9 @@ def compare(args: argparse.Namespace) -> None:
                 mask = (seen[0].mean(0).numpy() * 255).round().astype(np.uint8)
                 images['mask'] = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
             images['GT'] = gt
-            y, x = strongest_window(detail(gt), args.crop)
-            frame, cut = (x, y, args.crop, args.crop), np.s_[y : y + args.crop, x : x + args.crop]
+            side = min(args.crop, *gt.shape[:2])
+            y, x = strongest_window(detail(gt), side)
+            frame, cut = (x, y, side, side), np.s_[y : y + side, x : x + side]
             blocks.append(('', {n: cv2.rectangle(image.copy(), frame, (0, 255, 255)) for n, image in images.items()}))
             blocks.append(('', {name: image[cut] for name, image in images.items()}))
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
@@ -71,10 +78,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--gt', type=Path, metavar='DIR', help='HR images; with --lq, instead of the validation sets')
     parser.add_argument('--lq', type=Path, metavar='DIR', help='LR images of the same names')
-    parser.add_argument('--output', type=Path, required=True, metavar='PNG')
+    parser.add_argument('--output', type=picture, required=True, metavar='PNG')
     parser.add_argument('--json', type=Path, metavar='FILE', help="also write each image's metrics there")
-    parser.add_argument('--rows', type=int, default=3, help='images in the picture')
-    parser.add_argument('--crop', type=int, default=72, help='side of the zoomed crop, in HR pixels')
+    parser.add_argument('--rows', type=whole(1), default=3, help='images in the picture')
+    parser.add_argument('--crop', type=whole(1), default=72, help='side of the zoomed crop, in HR pixels')
     args = parser.parse_args(argv)
     register_quietly()
     return exit_status(lambda: compare(args))

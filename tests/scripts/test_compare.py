@@ -71,3 +71,24 @@ def test_missing_lr_file_is_named(experiment, tmp_path, monkeypatch, capsys):
     low.unlink()
     assert run(monkeypatch, '--experiment', str(experiment), '--output', str(tmp_path / 'x.png')) == 1
     assert 'coffee.png' in capsys.readouterr().err
+
+
+def test_network_of_another_scale_is_refused(experiment, tmp_path, monkeypatch, capsys):
+    """It would be compared with the upper left part of the ground truth."""
+    network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}
+    other = finished_experiment(tmp_path / 'experiments' / 'x2', network)
+    folders = ['--gt', str(tmp_path / 'val' / 'gt'), '--lq', str(tmp_path / 'val' / 'lq_x4')]
+    assert run(monkeypatch, '--experiment', str(other), *folders, '--output', str(tmp_path / 'x.png')) == 1
+    assert 'is not 2 times as large as' in capsys.readouterr().err
+
+
+def test_crop_larger_than_the_image_is_the_image(experiment, tmp_path, monkeypatch):
+    arguments = ['--experiment', str(experiment), '--output', str(tmp_path / 'x.png'), '--rows', '1']
+    assert run(monkeypatch, *arguments, '--crop', '9999') == 0
+
+
+@pytest.mark.parametrize('wrong', [('--output', 'folder'), ('--rows', '0'), ('--crop', '0')])
+def test_arguments_are_refused_before_the_work(experiment, wrong, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, '--experiment', str(experiment), '--output', 'x.png', *wrong)
+    assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
