@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.arguments import picture, whole
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
 
@@ -142,8 +143,8 @@ def run(args: argparse.Namespace) -> None:
     from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance, verdict
     from ext_metrics.noise_level import noise_level
 
-    if args.images < 1 or args.permutations < 1:
-        raise UserError('--images and --permutations must be 1 or more.')
+    if taken := {'bicubic', 'real', FLOOR_ROW} & {str(place) for place in (*args.experiment, *args.lr)}:
+        raise UserError(f'{min(taken)} is the name of a row or a line of the plot. Write its absolute path.')
     real = list(stored_images(args.real, args.images))
     if len(real) < FEWEST_REAL:
         raise UserError(f'--real: {args.real} must hold at least {FEWEST_REAL} images.')
@@ -181,9 +182,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--scale', type=int, help='between HR and LR. Default: that of the experiments')
     parser.add_argument('--experiment', nargs='+', type=Path, default=[], metavar='DIR', help='finished stage 1')
     parser.add_argument('--lr', nargs='+', type=Path, default=[], metavar='SET', help='LR images made before')
-    parser.add_argument('--images', type=int, default=100, help='at most so many of each set. Default: 100')
-    parser.add_argument('--permutations', type=int, default=200, help='for the p-value. Default: 200')
-    parser.add_argument('--output', type=Path, metavar='PNG', help='also plot the power spectra')
+    parser.add_argument('--images', type=whole(1), default=100, help='at most so many of each set. Default: 100')
+    parser.add_argument('--permutations', type=whole(1), default=200, help='for the p-value. Default: 200')
+    parser.add_argument('--output', type=picture, metavar='PNG', help='also plot the power spectra')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     args = parser.parse_args(argv)
     register_quietly()

@@ -96,7 +96,6 @@ def test_networks_get_what_they_take(sets, tmp_path, capsys):
         ([], 'Nothing to compare'),
         (['--experiment', 'x'], '--experiment needs --hr'),
         (['--lr', 'absent'], 'absent: there is no such folder'),
-        (['--lr', '{real}', '--images', '0'], '--images and --permutations'),
         (['--lr', '{real}', '--images', '1'], 'must hold at least 2'),
     ],
 )
@@ -113,3 +112,16 @@ def test_experiments_of_another_scale_and_damaged_images_are_named(sets, tmp_pat
     (tmp_path / 'broken.png').write_bytes(b'no image')
     assert run('--real', sets['real'], '--lr', tmp_path) == 1
     assert 'broken.png' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['bicubic', 'real', 'real, two halves'])
+def test_a_set_called_as_a_row_does_not_take_its_place(sets, name, capsys):
+    assert run('--lr', name, '--real', sets['real']) == 1
+    assert f'{name} is the name of a row' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('wrong', [('--output', 'gap.xyz'), ('--images', '0')])
+def test_arguments_are_refused_before_the_work(sets, wrong, capsys):
+    with pytest.raises(SystemExit):
+        run('--lr', sets['real'], '--real', sets['real'], *wrong)
+    assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
