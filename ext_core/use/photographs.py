@@ -83,9 +83,9 @@ def read_photograph(path: Path) -> Photograph:
         reason = 'does not decode: damaged, cut short, or not an image'
         with contextlib.suppress(Exception), tifffile.TiffFile(io.BytesIO(content)) as file:  # many kinds of errors
             first: Any = file.pages[0]
-            if first.dtype.kind == 'f' or first.samplesperpixel not in (1, 3, 4):
+            if first.dtype.kind == 'f' or first.samplesperpixel not in (1, 3, 4) or first.photometric > 6:  # LAB
                 kind = f'{first.samplesperpixel} channels of {first.dtype}'
-                reason = f'is a TIFF of {kind}, which is not read; convert it to 8 or 16 bits, without further channels'
+                reason = f'is a TIFF of {kind}, which is not read; convert it to RGB or grey of 8 or 16 bits'
         if package := lacking(path):
             reason = f'is HEIC, for which a package is missing: {package}'
         raise ImageError(f'{path} {reason}')
