@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ext_core.arguments import whole
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_all
 
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument('--scale', type=int, default=4, help='default: 4')
     how.add_argument(
         '--sub-images',
-        type=int,
+        type=whole(0),
         metavar='SIZE',
         help='cut training images into HR squares of this size; 0 keeps whole images. '
         'Default: 480 for DIV2K, Flickr2K and RealSR, else 0',
@@ -81,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         'bicubic. Default: 0, no blur',
     )
     how.add_argument('--lmdb', action='store_true', help='also pack the images into LMDBs')
-    how.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='worker processes. Default: all cores')
+    how.add_argument('--jobs', type=whole(1), default=os.cpu_count() or 1, help='worker processes. Default: all cores')
     return parser
 
 
@@ -110,10 +111,6 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f'--blur {args.blur:g} needs --layout or --hr, the images to blur.')
     if args.lr_name.count('{name}') != 1 or '/' in args.lr_name:
         raise UserError(f'--lr-name {args.lr_name}: must contain {{name}} once and no folder.')
-    if args.jobs < 1:
-        raise UserError(f'--jobs {args.jobs}: must be at least 1.')
-    if args.sub_images is not None and args.sub_images < 0:
-        raise UserError(f'--sub-images {args.sub_images}: must be a size in pixels, or 0 for whole images.')
 
 
 def prepare_images(args: argparse.Namespace) -> None:

@@ -104,8 +104,8 @@ def make_pair(pair: Pair, plan: Plan) -> Record:
             # benchmark sets often keep the whole HR beside LR of its cropped form; BasicSR cuts it when it validates
             hr = hr[: scale * lr_h, : scale * lr_w]
         else:
-            hint = '; for captured LR at the size of HR use --lr-at-hr-size' if equal else ''
-            raise ImageError(f'{sizes}: HR is not {scale} x LR{hint}')
+            hint = 'for captured LR at the size of HR use --lr-at-hr-size' if equal else 'correct --hr, --lr or --scale'
+            raise ImageError(f'{sizes}: HR is not {scale} x LR; {hint}')
     if hr.shape != size:
         notes.append('HR cropped to a multiple of the scale')
     images = [(hr, lr)] if plan.window is None else cut_pair(hr, lr, plan.scale, plan.window)

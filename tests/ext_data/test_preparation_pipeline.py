@@ -188,7 +188,7 @@ def test_size_mismatch_is_named(tmp_path):
     write_noise(tmp_path / 'lr', ['fits'], 8, 10)
     write_noise(tmp_path / 'lr', ['near'], 8, 9)  # four columns less: not explained by cropping HR to a multiple of 4
     write_noise(tmp_path / 'lr', ['wrong'], 16, 20)
-    with pytest.raises(ValueError, match='HR is not 4 x LR') as error:
+    with pytest.raises(ValueError, match='HR is not 4 x LR; correct --hr, --lr or --scale') as error:
         prepare(collect_folders(tmp_path / 'hr', tmp_path / 'lr', '{name}', 4), plan_in(tmp_path / 'out'))
     assert 'near.png is 40 x 32' in str(error.value)
     assert 'wrong.png is 20 x 16' in str(error.value)

@@ -115,7 +115,6 @@ def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp
         (['--hr', '.'], 'needs --output'),
         (['--hr', '.', '--output', 'out'], 'holds no images'),
         (['--hr', '.', '--output', 'out', '--lr-name', 'x4'], '--lr-name x4'),
-        (['--hr', '.', '--output', 'out', '--sub-images', '-1'], '--sub-images -1'),
         (['--hr', '.', '--output', 'out', '--lr', '.', '--blur', '1.6'], 'leave --lr'),
         (['--layout', 'RealSR', '--root', '.', '--blur', '1.6'], 'captured LR'),
         (['demo', '--blur', '1.6'], 'needs --layout or --hr'),
@@ -126,3 +125,17 @@ def test_mistakes_are_explained(script, tmp_path, monkeypatch, capsys, arguments
     monkeypatch.chdir(tmp_path)
     assert script.main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_an_output_folder_that_is_a_file_is_told(script, tmp_path, capsys):
+    write_noise(tmp_path / 'photos' / 'a.png', 48, 64)
+    (tmp_path / 'out').touch()
+    assert script.main(['--hr', str(tmp_path / 'photos'), '--output', str(tmp_path / 'out'), '--jobs', '1']) == 1
+    assert 'Not a directory' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('wrong', [('--jobs', '0'), ('--sub-images', '-1')])
+def test_numbers_out_of_range_are_refused(script, wrong, capsys):
+    with pytest.raises(SystemExit):
+        script.main(['--hr', 'photos', '--output', 'out', *wrong])
+    assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
