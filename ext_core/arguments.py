@@ -19,7 +19,7 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 def picture(text: str) -> Path:
     """A file of a command line that matplotlib can draw into."""
-    if Path(text).suffix.lower() not in ('.png', '.jpg', '.pdf', '.svg'):
+    if Path(text).suffix.lower() not in ('.png', '.jpg', '.jpeg', '.pdf', '.svg'):
         raise argparse.ArgumentTypeError(f'expected a name that ends in .png, .jpg, .pdf or .svg, but got {text!r}')
     return Path(text)
 
