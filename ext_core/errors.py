@@ -28,7 +28,7 @@ def refusal(error: BaseException) -> str | None:
     """
     if not isinstance(error, UserError | ValueError | OSError):
         return None
-    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno == errno.ENOSPC):
         return f'{error.filename or "output"}: {error.strerror}. Name another place, or mend this one.'
     text, kind = str(error), type(error)
     if re.match(r'Caught \w+ in DataLoader worker process', text):
