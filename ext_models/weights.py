@@ -98,8 +98,8 @@ def _require_stored(path: str | os.PathLike) -> None:
 def select_weights(
     content: Mapping[str, Any], param_key: str | None, path: str
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """Find the state dict in a checkpoint: under ``param_key``, under 'params', under the one key of those that other
-    projects use (state_dict, model, net, ...), or at its root.
+    """Find the state dict in a checkpoint: under ``param_key``; where that is one of the defaults, also under 'params',
+    under the one key of those that other projects use (state_dict, model, net, ...), or at its root.
 
     Args:
         content (Mapping[str, Any]): What the file holds.
@@ -112,17 +112,19 @@ def select_weights(
     Raises:
         ValueError: If no tensors are there, if several keys may be meant, or if one of their names is no text.
     """
-    key = None
+    by_default = param_key in BY_DEFAULT
+    key: str | None = None
+    weights: Any = content if by_default or param_key is None else None
     if param_key is not None:
-        named = [param_key, *(['params-ema'] if param_key == 'params_ema' else []), 'params']
+        named = [param_key, *(['params-ema'] if param_key == 'params_ema' else []), *(['params'] if by_default else [])]
         found = [name for name in named if name in content][:1]
-        found = found or [name for name in _ELSEWHERE if _holds_tensors(content.get(name))]
+        found = found or [name for name in _ELSEWHERE if by_default and _holds_tensors(content.get(name))]
         if len(found) > 1:
             raise ValueError(
                 f"{path} holds no '{param_key}', but weights under {' and '.join(found)}. Say which: {_NAME_IT}."
             )
-        key = found[0] if found else None
-    weights = content if key is None else content[key]
+        if found:
+            key, weights = found[0], content[found[0]]
     if not _holds_tensors(weights):
         wanted = 'at its root' if param_key is None else f"under the key '{param_key}'"
         raise ValueError(
@@ -135,6 +137,7 @@ def select_weights(
     return key, weights
 
 
+BY_DEFAULT = ('params', 'params_ema')  # another key was named by somebody, who means it
 _NAME_IT = 'with param_key_g (param_key_d) under path: in an option file, with --key for a script'
 
 

@@ -65,6 +65,8 @@ def read_weights(path: Path, key: str = 'params_ema') -> tuple[str | None, Mappi
         raise UserError(f'{path} is no generator: expected {", ".join(SUFFIXES)}, but the name ends in {suffix!r}.')
     found: Mapping[str, Any]
     if suffix == '.safetensors':
+        if key not in weights.BY_DEFAULT:
+            raise UserError(f'{path} holds one network, under no key, so there is no {key!r} in it. Leave --key away.')
         with user_errors():
             found, strings = weights.load_safetensors(path)
         metadata = from_strings(strings, str(path))

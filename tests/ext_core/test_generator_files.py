@@ -269,3 +269,8 @@ def test_a_name_with_a_large_number_or_an_odd_shape_fills_no_memory():
     weights['body.999999999.conv1.weight'] = torch.zeros(1)
     assert describe(weights) is None
     assert describe({name: torch.zeros(()) for name in weights}) is None
+
+
+def test_a_key_that_the_file_cannot_have_is_refused():
+    with pytest.raises(UserError, match="holds one network, under no key, so there is no 'params_em' in it"):
+        open_generator('photo_x4', key='params_em')

@@ -146,6 +146,14 @@ def test_weights_under_the_keys_of_other_projects(key, wanted):
     assert select_weights(both, 'mine', 'net.pth')[1] is both['mine']
 
 
+@pytest.mark.parametrize('content', [{'params': {'a': weight()}}, {'net': {'a': weight()}}, {'a': weight()}])
+def test_a_misspelt_key_is_refused(content):
+    with pytest.raises(
+        ValueError, match=r"net\.pth holds no network weights under the key 'params_em'; its keys are: "
+    ):
+        select_weights(content, 'params_em', 'net.pth')
+
+
 def test_several_keys_are_not_guessed_at():
     content = {'net': {'a': weight()}, 'model': {'a': weight()}}
     with pytest.raises(ValueError, match=r"holds no 'params', but weights under model and net\. .*param_key_g .*--key"):
