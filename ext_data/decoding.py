@@ -5,6 +5,7 @@ Whatever decodes, decodes to 8-bit colour. What cannot be that, or is not a whol
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ _TIFF = (b'II*\0', b'MM\0*')
 _TIFF_DEPTH, _TIFF_COLOURS, _TIFF_SAMPLES, _TIFF_LAYOUT = 258, 262, 277, 284
 _GREY = ('1', 'L', 'LA', 'I', 'I;16', 'I;16B', 'F')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # of images that are merely large
+
+
+def is_scaled(large: Sequence[int], small: Sequence[int], scale: int, slack: int | None = None) -> bool:
+    """Whether each side is ``scale`` times the small one's, or less than ``slack`` longer: by default the scale, since
+    BasicSR cuts a ground truth that is no multiple of it when it validates."""
+    ahead = [there - scale * here for there, here in zip(large, small, strict=True)]
+    return all(0 <= more < (slack or scale) for more in ahead)
 
 
 class ImageError(ValueError):

@@ -112,19 +112,18 @@ def select_weights(
     Raises:
         ValueError: If no tensors are there, if several keys may be meant, or if one of their names is no text.
     """
-    by_default = param_key in BY_DEFAULT
-    key: str | None = None
-    weights: Any = content if by_default or param_key is None else None
-    if param_key is not None:
-        named = [param_key, *(['params-ema'] if param_key == 'params_ema' else []), *(['params'] if by_default else [])]
-        found = [name for name in named if name in content][:1]
-        found = found or [name for name in _ELSEWHERE if by_default and _holds_tensors(content.get(name))]
-        if len(found) > 1:
-            raise ValueError(
-                f"{path} holds no '{param_key}', but weights under {' and '.join(found)}. Say which: {_NAME_IT}."
-            )
-        if found:
-            key, weights = found[0], content[found[0]]
+    named = [] if param_key is None else [param_key]
+    if param_key == 'params_ema':
+        named += ['params-ema', 'params']
+    found = [name for name in named if name in content][:1]
+    if not found and param_key in BY_DEFAULT:
+        found = [name for name in _ELSEWHERE if _holds_tensors(content.get(name))]
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} holds no '{param_key}', but weights under {' and '.join(found)}. Say which: {_NAME_IT}."
+        )
+    key = found[0] if found else None
+    weights: Any = content[key] if key is not None else content if param_key in (None, *BY_DEFAULT) else None
     if not _holds_tensors(weights):
         wanted = 'at its root' if param_key is None else f"under the key '{param_key}'"
         raise ValueError(

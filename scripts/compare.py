@@ -30,6 +30,7 @@ def compare(args: argparse.Namespace) -> None:
 
     from ext_core.use.crops import detail, gallery, strongest_window
     from ext_core.use.evaluation import METRICS, bicubic, load_experiment, measure, pairs, read, tensor_of, upscale
+    from ext_data.decoding import is_scaled
 
     names = [folder.name for folder in args.experiment]
     opened = {f.name if names.count(f.name) == 1 else str(f): load_experiment(f) for f in args.experiment}
@@ -40,10 +41,10 @@ def compare(args: argparse.Namespace) -> None:
     options = next((one.options for one in opened.values() if one.options), {})
     for low_path, gt_path in pairs(options, args.gt, args.lq):
         low, gt = read(low_path), read(gt_path)
-        for name, factor in ((name, one.scale) for name, one in opened.items()):
-            if not all(0 <= g - factor * n < factor for n, g in zip(low.shape[:2], gt.shape[:2], strict=True)):
+        for name, one in opened.items():
+            if not is_scaled(gt.shape[:2], low.shape[:2], one.scale):
                 raise UserError(
-                    f'{gt_path} is not {factor} times as large as {low_path}, as {name} needs: correct them.'
+                    f'{gt_path} is not {one.scale} times as large as {low_path}, as {name} needs: correct them.'
                 )
         gt = gt[: low.shape[0] * scale, : low.shape[1] * scale]
         images = {'bicubic': bicubic(low, scale), **{name: upscale(one.net, low) for name, one in opened.items()}}

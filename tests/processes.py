@@ -85,8 +85,9 @@ def started(function: Callable[..., int], *arguments: Any, output: Path) -> Base
 
 
 def _agent(function: Callable, arguments: tuple, restarts: int) -> int:
+    # looks less often than torchrun, which ends a process before it has said what it says where the machine is busy
     config = LaunchConfig(1, 1, 2, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=restarts,
-                          start_method='fork')  # fmt: skip
+                          start_method='fork', monitor_interval=0.5)  # fmt: skip
     try:
         elastic_launch(config, function)(*arguments)
     except ChildFailedError as error:

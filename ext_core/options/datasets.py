@@ -27,6 +27,7 @@ from ext_core.options.problems import (
     section,
     unknown_type,
 )
+from ext_data.decoding import is_scaled
 from ext_data.roots import partners
 from ext_models.registries import look_up
 
@@ -306,13 +307,8 @@ def _unmatched(wanted: dict[str, str], present: set[str], lq_root: Path, gt_root
 
 
 def _sizes(where: str, known: list[Named], scale: int) -> Iterator[Problem]:
-    # in validation BasicSR crops a ground truth that is no multiple of the scale; in training it refuses it
-    slack = 1 if where == 'datasets:train' else scale
-    bad = [
-        pair
-        for pair in known
-        if any(not 0 <= large - small * scale < slack for small, large in zip(pair[0][1], pair[1][1], strict=True))
-    ]
+    slack = 1 if where == 'datasets:train' else scale  # in training BasicSR refuses what it cuts in validation
+    bad = [pair for pair in known if not is_scaled(pair[1][1], pair[0][1], scale, slack)]
     if not bad:
         return
     ratios = {large / small for (_, lq), (_, gt) in bad for small, large in zip(lq, gt, strict=True)}

@@ -24,7 +24,7 @@ from ext_core.options import loading as options
 from ext_core.use.evaluation import Folders, bicubic, image_pairs, read, tensor_of, upscale
 from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
-from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, read_bytes
+from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, is_scaled, read_bytes
 
 _PROBE = 48  # px of LR, a multiple of the windows and strides that networks have
 _KINDS = (
@@ -81,7 +81,7 @@ def read_set(name: str, folders: Folders) -> TestSet:
     scale = max(1, round(width / low_width))
     for low, gt in files:
         small, large = size_of(low), size_of(gt)
-        if not all(0 <= g - scale * n < scale for n, g in zip(small, large, strict=True)):
+        if not is_scaled(large, small, scale):
             raise UserError(
                 f'{name}: {gt} is {large[0]} x {large[1]}, which is not {scale} times {low}, {small[0]} x {small[1]} '
                 '(width x height). All pairs of a set need one scale: correct the folders, or make the LR images anew.'

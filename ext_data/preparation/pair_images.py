@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from basicsr.data.transforms import mod_crop
 
-from ext_data.decoding import ImageError
+from ext_data.decoding import ImageError, is_scaled
 from ext_data.preparation.images import bicubic_down, cut_pair, read_image, write_png
 from ext_data.preparation.layouts import Window
 from ext_data.preparation.ledger import Record
@@ -100,8 +100,8 @@ def make_pair(pair: Pair, plan: Plan) -> Record:
             if not equal:
                 raise ImageError(f'{sizes}: they should be equal (LR at the size of HR)')
             hr, lr = mod_crop(hr, scale), _reduce(mod_crop(lr, scale), scale, pair.lr)
-        elif 0 <= hr_h - scale * lr_h < scale and 0 <= hr_w - scale * lr_w < scale:
-            # benchmark sets often keep the whole HR beside LR of its cropped form; BasicSR cuts it when it validates
+        elif is_scaled((hr_h, hr_w), (lr_h, lr_w), scale):
+            # benchmark sets often keep the whole HR beside LR of its cropped form
             hr = hr[: scale * lr_h, : scale * lr_w]
         else:
             hint = 'for captured LR at the size of HR use --lr-at-hr-size' if equal else 'correct --hr, --lr or --scale'

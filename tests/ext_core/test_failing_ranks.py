@@ -52,8 +52,7 @@ def test_death_ends_the_other_without_a_traceback(outcomes):
     status, text, report = outcomes['killed']
     assert status == 1
     assert 'Signal 9 (SIGKILL)' in report
-    told = 'error: another process has ended, and this one cannot go on without it'
-    assert told in text or 'closing signal SIGTERM' in text  # torchrun may be the first to notice
+    assert 'error: another process has ended, and this one cannot go on without it' in text
     assert 'barrier()' not in text
 
 
