@@ -3,8 +3,8 @@
 Examples:
     python studies/gan_stability.py -opt options/train_esrgan.yml options/train_pesr.yml --output results/stability \\
         --demo --seeds 0 1 --set val:val_freq=10
-    python studies/gan_stability.py -opt studies/options/bsds400/esrgan.yml studies/options/bsds400/rrdb_psnr.yml \\
-        --output results/esrgan --test Set5=Set5/HR:Set5/LR
+    python studies/gan_stability.py -opt studies/options/bsds400/srgan.yml studies/options/bsds400/vgg_srgan.yml \\
+        --output results/energy --test Set5=Set5/HR:Set5/LR
 
 Each run is a training of its own in experiments/<output's name>_<recipe>_seed<n>, with its curves in tb_logger/. Repeat
 the command to continue: what has finished or diverged is kept, what was interrupted resumes. Figures for each run: does

@@ -5,7 +5,7 @@ Examples:
     python studies/mask_study.py -opt options/train_mask_esrgan.yml --output results/readings \\
         --vary error_norm=none,mean window=1,7 --test Set5=Set5/HR:Set5/LR Set14=Set14/HR:Set14/LR
     python studies/mask_study.py --as-is --output results/with_and_without \\
-        -opt studies/options/bsds400/esrgan.yml studies/options/bsds400/mask_esrgan.yml
+        -opt studies/options/bsds400/compact_gan.yml studies/options/bsds400/compact_mask_image_mean.yml
 
 Each run is a training of its own in experiments/<output's name>_<recipe>_<setting>_seed<n>. Repeat the command to
 continue: what has finished is kept, what was interrupted resumes. Its option file, logs and figures are in
