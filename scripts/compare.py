@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.arguments import picture, whole
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
 
@@ -66,7 +67,7 @@ def compare(args: argparse.Namespace) -> None:
     for name, values in figures.items():  # means over images; NaN counts as missing
         print(f'{name:32}' + ''.join(f'{np.nanmean(found):10.4f}' for found in values.values()))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + '\n')
+        atomic_write_text(json.dumps(figures, indent=1) + '\n', args.json)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     gallery(blocks, len(blocks[0][1])).savefig(args.output, dpi=125)
     print(f'picture: {args.output}')

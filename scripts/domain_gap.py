@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ext_core.arguments import picture, whole
+from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
 
@@ -169,7 +170,7 @@ def run(args: argparse.Namespace) -> None:
             print(f'Noise: the real images have some that bicubic ones lack, noise: [{own[0]:.1f}, {own[1]:.1f}].')
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=1) + '\n')
+        atomic_write_text(json.dumps(results, indent=1) + '\n', args.json)
     if args.output:
         draw({**sets, 'real': real}, args.output)
         print(f'picture: {args.output}')

@@ -56,8 +56,6 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     processes, threads = args.processes or processes, args.threads_per_process or threads
     # everything that a user gave is looked at before anything is measured
     torch.set_num_threads(threads)
-    if args.border is not None and args.border < 0:
-        raise UserError('--border must not be negative.')
     require_names([name for name, _ in args.sets], 'set')
     metrics, left_out = metrics_of(args.metrics, args.rgb)
     if not metrics:
@@ -65,6 +63,9 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     if args.literature and args.rgb:
         raise UserError('--literature is a figure of luminance. Leave out --rgb.')
     sets = [read_set(name, folders) for name, folders in args.sets]
+    smallest = min(min(place.size) for test_set in sets for place in test_set.places)
+    if args.border is not None and 2 * args.border >= smallest:
+        raise UserError(f'--border must be at most {(smallest - 1) // 2}: the smallest image has a side of {smallest}.')
     crop = require_crop(Crop(*args.crop) if args.crop else None, sets)
     upscalers: list[Upscaler] = [Bicubic('bicubic'), Nearest('nearest')]
     if args.literature:
@@ -78,7 +79,7 @@ def evaluate(args: argparse.Namespace, command: list[str]) -> None:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'--output {args.output} cannot be made: {error}') from error
+        raise UserError(f'--output {args.output} cannot be made: {error}. Name a new folder.') from error
     benchmark.run(processes, threads)
     report = Report(benchmark, costs(benchmark, args.rounds), left_out)
     print(write(report, args.output, command))
@@ -101,13 +102,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--method', nargs='+', default=[], metavar='[NAME=]SOURCE', dest='methods')
     parser.add_argument('--metrics', nargs='+', default=METRICS, metavar='NAME', help=' '.join(METRICS))
     parser.add_argument('--rgb', action='store_true', help='PSNR and SSIM on RGB instead of luminance')
-    parser.add_argument('--border', type=int, metavar='N', help='pixels left out at each side; default: the scale')
+    parser.add_argument('--border', type=whole(0), metavar='N', help='pixels left out at each side; default: the scale')
     parser.add_argument(
         '--literature', action='store_true', help='add the bicubic row of papers, see docs/evaluation.md'
     )
     parser.add_argument('--rounds', type=rounds_of, default=5, help='how often methods are timed; 0: not at all')
     parser.add_argument('--crop', type=crop_of, metavar='[X,Y,]SIZE', help='of the pictures, in px; default: 64')
-    parser.add_argument('--pictures', type=int, default=2, metavar='N', help='images of each set that the page shows')
+    parser.add_argument('--pictures', type=whole(0), default=2, metavar='N', help='images of each set on the page')
     parser.add_argument(
         '--processes', type=whole(1), help='images at a time; default: one for each GPU, else for every two cores'
     )

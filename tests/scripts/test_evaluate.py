@@ -100,7 +100,7 @@ def test_rgb_and_border_reach_the_metrics(root):
         (['--metrics', 'beauty'], "there is no metric 'beauty'"),
         (['--set', 'x=none:none'], 'there is no folder none'),
         (['--crop', '400'], '--crop lies in none of the images'),
-        (['--border', '-1'], '--border must not be negative'),
+        (['--border', '200'], '--border must be at most'),
         (['--rgb', '--literature'], '--literature is a figure of luminance'),
     ],
 )
@@ -108,7 +108,7 @@ def test_bad_input_is_refused_before_anything_is_computed(root, monkeypatch, cap
     monkeypatch.chdir(root)
     assert run(root, *arguments) == 1
     assert message in capsys.readouterr().err
-    for malformed in ('--crop=1,2', '--crop=0', '--rounds=1', '--processes=0'):
+    for malformed in ('--crop=1,2', '--crop=0', '--rounds=1', '--processes=0', '--border=-1', '--pictures=-1'):
         with pytest.raises(SystemExit):
             run(root, malformed)
         assert 'expected' in capsys.readouterr().err
