@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from ext_core import arguments
 from ext_core.options import check, yaml_safe
 from ext_core.options import loading as options
 from studies import side_by_side, study
@@ -96,7 +97,7 @@ def sources_of(words: list[str]) -> str:
     text = (PROJECT / script).read_text()
     if script.startswith('basicsr/'):
         return text + Path(options.__file__).read_text()
-    shared = {'parser_of': study, 'benchmark_parser': side_by_side}
+    shared = {'parser_of': study, 'benchmark_parser': side_by_side, 'add_conversion': arguments}
     return text + ''.join(Path(str(module.__file__)).read_text() for name, module in shared.items() if name in text)
 
 
