@@ -203,7 +203,7 @@ def _prepare(opt: dict, args, positions: Positions) -> list[str]:
 
         ensure_demo_data(Path.cwd(), opt['scale'])
     check_options(opt, opt['is_train'], positions)
-    warnings = leave_out_metrics(opt) + (find_warnings(opt, positions) if opt['is_train'] else [])
+    warnings = leave_out_metrics(opt) + find_warnings(opt, positions)
     if os.environ.get('RANK', '0') == '0':
         for warning in warnings:
             print_line(f'warning: {warning}')

@@ -68,6 +68,9 @@ class RelativisticAdversarialLoss(AdversarialLoss):
     Shape:
         As :class:`AdversarialLoss`.
 
+    Raises:
+        ValueError: If gan_type is 'hinge', of which the generator's gradient is 0.
+
     Reference: Wang et al., ESRGAN, ECCVW 2018, eq. 1-2; Jolicoeur-Martineau, The relativistic discriminator, ICLR 2019.
     """
 
@@ -79,6 +82,11 @@ class RelativisticAdversarialLoss(AdversarialLoss):
         loss_weight: float = 1.0,
         global_mean: bool = False,
     ):
+        if gan_type == 'hinge':
+            raise ValueError(
+                "gan_type 'hinge' has no relativistic form: the generator's two terms cancel. Use 'vanilla', or the "
+                'standard objective, AdversarialLoss.'
+            )
         super().__init__(gan_type, real_label_val, fake_label_val, loss_weight)
         self.global_mean = global_mean
 

@@ -1,6 +1,7 @@
 """LPIPS, the learned perceptual distance, as a metric of BasicSR."""
 
 import functools
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,13 +17,13 @@ def calculate_lpips(
     img: np.ndarray,
     img2: np.ndarray,
     crop_border: int,
-    input_order: str = 'HWC',
-    net: str = 'alex',
+    input_order: Literal['HWC', 'CHW'] = 'HWC',
+    net: Literal['alex', 'vgg'] = 'alex',
     weights: str | None = None,
     device: str = 'cpu',
     **kwargs: object,
 ) -> float:
-    """LPIPS 0.1 between two images: 0 for equal images, lower is better (``better: lower`` in the option file).
+    """LPIPS 0.1 between two images: 0 for equal images, lower is better.
 
     The linear layers are those of the package ``lpips``; the trunk's ImageNet weights come from where
     ``ext_arch.pretrained`` finds them.
@@ -69,6 +70,7 @@ def _check_ready(net: str = 'alex', weights: str | None = None, device: str = 'c
 
 
 calculate_lpips.check_ready = _check_ready  # type: ignore[attr-defined]
+calculate_lpips.better = 'lower'  # type: ignore[attr-defined]
 
 
 def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,12 +32,12 @@ See docs/weights.md. In an option file, `optional: true` leaves the metric out w
 def calculate_pi(
     img: np.ndarray,
     crop_border: int,
-    input_order: str = 'HWC',
-    convert_to: str = 'y',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    convert_to: Literal['y', 'gray'] = 'y',
     ma_model: str | None = None,
     **kwargs: object,
 ) -> float:
-    """Perceptual index, lower is better (``better: lower`` in the option file); near 7 for bicubic x4.
+    """Perceptual index, lower is better; near 7 for bicubic x4.
 
     PI = ((10 - Ma) + NIQE) / 2
 
@@ -63,12 +64,15 @@ def calculate_pi(
     return ((10 - _score(luma, ma_model)) + calculate_niqe(luma, 0, input_order='HW')) / 2
 
 
+calculate_pi.better = 'lower'  # type: ignore[attr-defined]
+
+
 @METRIC_REGISTRY.register()
 def calculate_ma(
     img: np.ndarray,
     crop_border: int,
-    input_order: str = 'HWC',
-    convert_to: str = 'y',
+    input_order: Literal['HWC', 'CHW', 'HW'] = 'HWC',
+    convert_to: Literal['y', 'gray'] = 'y',
     ma_model: str | None = None,
     **kwargs: object,
 ) -> float:

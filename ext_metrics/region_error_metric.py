@@ -1,5 +1,7 @@
 """The error where the true image is flat, and where it has texture: noise, and distortion, that one PSNR mixes."""
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from basicsr.metrics.metric_util import reorder_image, to_y_channel
@@ -15,8 +17,8 @@ def calculate_region_error(
     img: np.ndarray,
     img2: np.ndarray,
     crop_border: int,
-    input_order: str = 'HWC',
-    region: str = 'flat',
+    input_order: Literal['HWC', 'CHW'] = 'HWC',
+    region: Literal['flat', 'textured'] = 'flat',
     **kwargs: object,
 ) -> float:
     """Root of the mean squared error of the luminance in a third of the pixels, those around which the true image

@@ -34,7 +34,7 @@ class BatchAugmentation:
       themselves this changes nothing. Yoo et al., Rethinking Data Augmentation for Image Super-resolution, CVPR 2020.
 
     Raises:
-        ValueError: If the probabilities add up to more than 1, or ``resizemix_range`` is none.
+        ValueError: If the probabilities add up to 0 or to more than 1, or ``resizemix_range`` is none.
     """
 
     mixup: Annotated[float, PROBABILITY, 'Probability of the weighted mean of two pairs.'] = 0.0
@@ -46,6 +46,8 @@ class BatchAugmentation:
     cutblur_ratio: Annotated[float, POSITIVE | {'maximum': 1}, 'Side of the box relative to that of the image.'] = 0.7
 
     def __post_init__(self) -> None:
+        if not sum(self.probabilities):
+            raise ValueError(f'none of {", ".join(KINDS)} has a probability above 0. Give one, or remove the section.')
         if sum(self.probabilities) > 1 + 1e-9:
             raise ValueError(f'the probabilities of {", ".join(KINDS)} add up to more than 1. Lower them.')
         if len(self.resizemix_range) != 2 or not 0 < self.resizemix_range[0] <= self.resizemix_range[1] <= 1:

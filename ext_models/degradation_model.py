@@ -108,7 +108,11 @@ class DegradationModel(GANSRModel):
     @classmethod
     def option_problems(cls, opt: dict) -> Iterator[tuple[str, str]]:
         yield from super().option_problems(opt)
-        if (opt.get('train') or {}).get('mask_opt'):
+        train = opt.get('train') or {}
+        for key in ('noise', 'shot_noise'):
+            if opt['is_train'] and train.get(key) and not (train.get('mmd_opt') or train.get('gan_opt')):
+                yield f'train:{key}', 'has no effect without mmd_opt or gan_opt. Remove it, or add one of them.'
+        if train.get('mask_opt'):
             yield 'train:mask_opt', 'a mask of errors needs pairs, and real LR images have none. Remove it.'
         wanted = getattr(registered(ARCH_REGISTRY, opt.get('network_g')), 'INPUT', INPUTS[0])
         if wanted not in INPUTS:

@@ -71,7 +71,8 @@ def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
         )
     net = kind(**arguments)
     _, weights = select_weights(load_checkpoint(path), 'params_ema', path)
-    if problem := weights_problem(net, weights, path, 'degrade'):
+    remedy = 'Name the file that this network was trained to in degrade:weights, or correct its arguments.'
+    if problem := weights_problem(net, weights, path, 'degrade', remedy):
         raise ValueError(problem)
     net.load_state_dict(weights)
     return TrainedDegradation(net, scale)

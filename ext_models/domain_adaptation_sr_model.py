@@ -49,6 +49,7 @@ class DomainAdaptationSRModel(GANSRModel):
         ] = None
 
     TrainOptions = OptionalObjective  # type: ignore[assignment]
+    GENERATOR_LOSSES = ('pixel_opt', 'perceptual_opt', 'gan_opt', 'losses')
     net_degrade: nn.Module | None = None
 
     @classmethod

@@ -197,6 +197,15 @@ class ExtSRModel(SRModel):
                 yield 'train:augment', str(error)
             except TypeError:  # keys and kinds of values, of which the check says more
                 pass
+        if isinstance(train.get('compile'), dict):
+            arguments = dict(train['compile'])
+            for name in arguments.pop('networks', None) or ():
+                if not opt.get(f'network_{name}'):
+                    yield 'train:compile:networks', f"there is no network_{name} to compile. Remove '{name}'."
+            try:
+                torch.compile(nn.Identity(), **arguments)
+            except Exception as error:  # each of its parts has its own
+                yield 'train:compile', f'torch.compile refuses it: {error}'
         gpus = opt.get('num_gpu')
         if isinstance(gpus, int) and gpus > 1 and not opt.get('dist') and (train.get('amp') or train.get('compile')):
             yield (
@@ -209,7 +218,9 @@ class ExtSRModel(SRModel):
             if f'{name}_opt' in train or name in RESERVED or style:
                 yield f'train:losses:{name}', 'the log has another value of this name. Choose another name.'
             loss = registered(LOSS_REGISTRY, losses[name])
-            asked = signature(loss.forward).parameters if hasattr(loss, 'forward') else ()
+            asked = signature(loss.forward).parameters if hasattr(loss, 'forward') else {}
+            if list(asked)[2:3] == ['weight']:  # self, the image, and no second image
+                yield f'train:losses:{name}', f'{losses[name]["type"]} compares nothing. Use it as train:tv_opt.'
             if 'sr_ema' in asked and not train.get('ema_decay'):
                 yield f'train:losses:{name}', 'needs averaged weights. Set train:ema_decay, such as 0.999.'
         if opt.get('degrade') and not cls.DEGRADES:
@@ -245,7 +256,8 @@ class ExtSRModel(SRModel):
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.compile:
             arguments = dict(self.compile) if isinstance(self.compile, dict) else {}
-            if name in (arguments.pop('networks', None) or ['g']):
+            networks = arguments.pop('networks', None)
+            if name in (['g'] if networks is None else networks):
                 net.compile(**arguments)
         return super().model_to_device(net)
 

@@ -94,6 +94,10 @@ class GANSRModel(ExtSRModel):
             if path not in given:
                 others = ' and '.join(given)
                 yield path, f'is missing: {others} cannot be used without it. Add it, or set {others} to ~.'
+        defaults = {**dict.fromkeys(cls.VIEW_KEYS), 'net_d_iters': 1, 'net_d_init_iters': 0}
+        for key, default in defaults.items() if not given else ():
+            if train.get(key) not in (None, default):
+                yield f'train:{key}', 'has no effect without gan_opt. Remove it, or add gan_opt, network_d and optim_d.'
         if bool(train.get('pretrain_iters')) != bool(train.get('pretrain_opt')):
             yield 'train', 'pretrain_iters and pretrain_opt belong together. Give both, or none.'
         objective = registered(LOSS_REGISTRY, train.get('gan_opt'))

@@ -115,6 +115,7 @@ def niqe() -> None:
             return _undefined('less than two blocks have texture')
 
     _module.niqe = niqe
+    _module.calculate_niqe.better = 'lower'  # for save_best, which else keeps the worst network
 
 
 def _undefined(reason: str) -> float:

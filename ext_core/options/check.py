@@ -24,7 +24,15 @@ from ext_core.options.declared import is_undeclared, model_keys
 from ext_core.options.image_folders import nearby
 from ext_core.options.keys import belongs, component_problems, components, plain_sections, section_problems
 from ext_core.options.positions import Positions
-from ext_core.options.problems import LAUNCHER, LAUNCHER_PATHS, Problem, is_number, section, unknown_type
+from ext_core.options.problems import (
+    LAUNCHER,
+    LAUNCHER_PATHS,
+    Problem,
+    did_you_mean,
+    is_number,
+    section,
+    unknown_type,
+)
 from ext_core.options.signatures import ANYTHING, fits, of_hint
 from ext_models.registries import look_up
 
@@ -104,6 +112,14 @@ def _sections(opt: dict, is_train: bool) -> Iterator[Problem]:
                 text = f'there is no network_{network} to load it into. Remove it, or add the network.'
                 yield Problem(f'path:{key}', text)
                 known = {**known, key: ANYTHING}
+            if not is_train and stem.startswith('strict_load') and key.endswith('_except') and values[key]:
+                yield Problem(f'path:{key}', 'would test a network with random weights in these layers. Remove it.')
+        for network in (values.get('ignore_resume_networks') or ()) if name == 'path' else ():
+            if not str(network).startswith('network_') or network not in opt:
+                text = (
+                    f"there is no section '{network}'.{did_you_mean(str(network), [k for k in opt if 'network_' in k])}"
+                )
+                yield Problem('path:ignore_resume_networks', f'{text} Name sections, such as network_d.')
         if name == '' and not is_train and 'network_d' in known:  # a test builds the generator alone
             known = {**known, 'network_d': known['network_d']._replace(default=None)}
         if model is None:  # which is reported; without it nothing is known about keys
@@ -227,13 +243,13 @@ def _places(opt: dict, is_train: bool) -> Iterator[Problem]:
 
 # ---------------------------------------------------------------------- warnings
 def find_warnings(opt: dict, positions: Positions | None = None) -> list[str]:
-    """What may be meant in the options of a training and may be a mistake, and keys that this run does not read.
+    """What may be meant in the options of a run and may be a mistake, and keys that it does not read.
 
     Args:
         opt (dict): Options in which :func:`find_problems` finds nothing.
         positions (Positions | None): Where the keys stand, to name file and line. Default: not named.
     """
-    found = [*_never(opt), *_unread(opt)]
+    found = [*(_never(opt) if opt['is_train'] else ()), *_unread(opt)]
     return [positions.locate(warning) if positions else str(warning) for warning in found]
 
 
@@ -242,18 +258,21 @@ def _never(opt: dict) -> Iterator[Problem]:
     train, total = section(opt, 'train'), section(opt, 'train').get('total_iter')
     if not is_number(total):
         return
-    milestones = section(train, 'scheduler').get('milestones')
-    beyond = [value for value in milestones if value > total] if isinstance(milestones, list) else []
-    if beyond:
-        text = f'{beyond} lie beyond train:total_iter ({total:g}) and are never reached.'
-        yield Problem('train:scheduler:milestones', text)
-    ended = section(train, 'scheduler').get('total_iter')  # of LinearDecayLR
+    schedule = section(train, 'scheduler')
+    for key in ('milestones', 'restarts'):
+        beyond = [value for value in schedule[key] if value > total] if isinstance(schedule.get(key), list) else []
+        if beyond:
+            text = f'{beyond} lie beyond train:total_iter ({total:g}) and are never reached.'
+            yield Problem(f'train:scheduler:{key}', text)
+    key, default = ('total_iters', 5) if schedule.get('type') == 'PolynomialLR' else ('total_iter', None)
+    ended = schedule.get(key, default)  # of LinearDecayLR, which needs none, and of torch's
     if is_number(ended) and ended < total:
         text = f'is {ended:g} and train:total_iter {total:g}: the learning rate is 0 from there on.'
-        yield Problem('train:scheduler:total_iter', text)
+        yield Problem(f'train:scheduler:{key}', text)
     consequences = {
         'train:warmup_iter': 'the learning rate never reaches its full value',
         'train:pretrain_iters': 'the phase after it never begins',
+        'train:autoencoder_iters': 'the phase after it never begins',
         'train:net_d_init_iters': 'the generator is never trained',
         'val:val_freq': 'the validation runs once, at the end',
         'logger:save_checkpoint_freq': 'an interrupted run loses everything',
@@ -264,6 +283,15 @@ def _never(opt: dict) -> Iterator[Problem]:
         value = section(opt, name).get(key)
         if is_number(value) and (value >= total if name == 'train' else value > total):
             yield Problem(path, f'is {value:g} and train:total_iter {total:g}: {consequence}.')
+    pretrain, autoencoder, alone = phases = [
+        train.get(f'{phase}_iters') or 0 for phase in ('pretrain', 'autoencoder', 'net_d_init')
+    ]
+    every = train.get('net_d_iters') or 1
+    if train.get('gan_opt') and all(map(is_number, (*phases, every))) and max(phases) < total:
+        first = (max(pretrain + autoencoder, alone) // every + 1) * every
+        if first > total:
+            text = f'the generator would meet the discriminator first in iteration {first:g} of {total:g}, so never.'
+            yield Problem('train:net_d_iters' if every > 1 else 'train:autoencoder_iters', text)
 
 
 def _unread(opt: dict) -> Iterator[Problem]:
@@ -276,6 +304,14 @@ def _unread(opt: dict) -> Iterator[Problem]:
                 text = f'{model.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
                 yield Problem(f'{name}:{key}' if name else key, text)
     yield from datasets.unread(opt)
+    trained = {'degrade': opt, 'path:resume_state': section(opt, 'path'), 'val:save_best': section(opt, 'val')}
+    for path, values in trained.items() if not opt['is_train'] else ():
+        if values.get(path.rpartition(':')[2]):
+            yield Problem(path, 'is read in training only; here it has no effect.')
+    schedule = section(opt, 'train', 'scheduler').get('type')
+    if schedule in ('OneCycleLR', 'CyclicLR'):
+        text = f'{schedule} has learning rates of its own: lr and lr_mult of the optimizers have no effect.'
+        yield Problem('train:scheduler:type', text)
     if section(opt, 'logger').get('save_in_background') is not None:
         yield Problem('logger:save_in_background', 'has no effect: the training loop itself writes checkpoints.')
     for key, value in section(opt, 'path').items():

@@ -139,6 +139,10 @@ def unread(opt: dict) -> Iterator[Problem]:
                 text = f'{dataset.__name__} does not declare this key (docs/extending.md), so nobody checks it.'
             if key in training or not is_open(dataset) or not dataset.__module__.startswith('basicsr.'):
                 yield Problem(f'datasets:{phase}:{key}', text)
+        for key in ('meta_info_file', 'subfolders') if section(data_opt, 'io_backend').get('type') == 'lmdb' else ():
+            if data_opt.get(key):
+                text = 'has no effect with LMDBs, of which all images are used.'
+                yield Problem(f'datasets:{phase}:{key}', text)
 
 
 # ---------------------------------------------------------------------- folders and LMDBs

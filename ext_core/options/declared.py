@@ -83,7 +83,9 @@ class Val:
 class Metric:
     """What the section of a metric takes beside the metric's arguments."""
 
-    better: Annotated[Literal['higher', 'lower'], 'Which is better.'] = 'higher'
+    better: Annotated[
+        Literal['higher', 'lower'], 'Which is better; where it is left out, what the metric itself says.'
+    ] = 'higher'
     optional: Annotated[bool, 'Leave it out where it cannot run.'] = False
     crop_border: Annotated[int, WHOLE, 'Pixels left out at each side.'] = 0
 
@@ -261,7 +263,7 @@ class SingleKeys:
     meta_info_file: Annotated[
         str | None, 'Text file whose lines begin with the names of the images to use. Not for LMDBs.'
     ] = None
-    color: Annotated[str | None, 'y: luminance only.'] = None
+    color: Annotated[Literal['y', 'rgb', None], 'y: luminance only.'] = None
     mean: Annotated[list[float] | None, 'Subtracted from each channel.'] = None
     std: Annotated[list[float] | None, 'Divides each channel.'] = None
 
@@ -273,7 +275,9 @@ class PairedKeys(SingleKeys):
     dataroot_gt: Annotated[str, 'Folder or LMDB of ground truths.']
     scale: Annotated[int, 'Factor of super-resolution.']  # put in by the launcher
     filename_tmpl: Annotated[
-        str | None, "How low-quality images are named after their ground truths: '{}' alike, '{}x4' with an ending."
+        str | None,
+        {'pattern': r'^[^{}]*\{[^{}]*\}[^{}]*$', 'title': "text with one {}, such as '{}x4'"},
+        "How low-quality images are named after their ground truths: '{}' alike, '{}x4' with an ending.",
     ] = '{}'
 
 

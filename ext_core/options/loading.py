@@ -51,6 +51,7 @@ def parse_arguments(argv: list[str] | None, is_train: bool) -> argparse.Namespac
     parser.add_argument(
         '--force_yml',
         nargs='+',
+        action='extend',
         default=[],
         metavar='A:B=C',
         help='override options, for instance train:optim_g:lr=2e-4',
@@ -312,6 +313,9 @@ def complete_paths(opt: dict, root: Path) -> None:
     for key, value in path_opt.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             path_opt[key] = str(from_box(_expanded(value)))
+    ignored = path_opt.get('ignore_resume_networks')
+    if isinstance(ignored, str):  # BasicSR looks for 'network_d' in it, which it would find in 'network_degrade'
+        path_opt['ignore_resume_networks'] = [ignored]
     home = root / ('experiments' if opt['is_train'] else 'results') / str(opt.get('name'))
     path_opt.update(log=str(home), visualization=str(home / 'visualization'))
     if opt['is_train']:

@@ -104,8 +104,9 @@ def of_hint(hint: Any) -> dict:
     if origin is typing.Annotated:
         schema = of_hint(arguments[0])
         for part in arguments[1:]:
-            if isinstance(part, dict):  # in a union, of its numbers
-                choices = [c | part if c.get('type') in ('integer', 'number') else c for c in schema.get('anyOf', ())]
+            if isinstance(part, dict):  # in a union, of its numbers or its text
+                kinds = ('string',) if 'pattern' in part else ('integer', 'number')
+                choices = [c | part if c.get('type') in kinds else c for c in schema.get('anyOf', ())]
                 schema = {'anyOf': choices} if choices else schema | part
         return schema
     if origin is None and hint in _BASIC:

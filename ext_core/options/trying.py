@@ -311,6 +311,9 @@ def _training(opt: dict, sample: dict) -> Iterator[Problem]:
     for key, options in compared.items():
         loss = look_up(LOSS_REGISTRY, options.get('type'))
         if loss is None or issubclass(loss, PerceptualLoss):
+            if loss is not None and not (key == 'perceptual_opt' or key.startswith('losses:')):
+                text = f'{options["type"]} gives two losses. Use it as perceptual_opt, or in train:losses.'
+                yield Problem(f'train:{key}', text)
             continue
         arguments = {name: value for name, value in options.items() if name != 'type'}
         images = (1 if key == 'tv_opt' else 2) * [(2, *target)]

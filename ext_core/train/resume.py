@@ -21,8 +21,9 @@ def load_resume_state(opt: dict, say: Callable[[str], object] = print) -> dict |
     """The training state of ``--auto_resume`` or ``path:resume_state``, with the options pointed to its weights.
 
     ``--auto_resume`` takes the newest whole iteration, and says which it had to skip: all files that its manifest names
-    have their checksums; or, where BasicSR or an earlier version of ours wrote no manifest, state and weights load. The
-    first process chooses for all: checksums are read once, and no two can choose differently.
+    have their checksums; or, where BasicSR or an earlier version of ours wrote no manifest, state and weights load.
+    Before the first one it takes ``path:resume_state``. The first process chooses for all: checksums are read once, and
+    no two can choose differently.
 
     Args:
         opt (dict): Resolved options; ``path`` is changed as BasicSR's ``check_resume`` does.
@@ -37,14 +38,17 @@ def load_resume_state(opt: dict, say: Callable[[str], object] = print) -> dict |
     from basicsr.utils import check_resume
 
     path_opt = opt['path']
-    choose = _newest_whole if opt['auto_resume'] else _named
+
+    def choose() -> dict | None:
+        return (_newest_whole(opt, say) if opt['auto_resume'] else None) or _named(opt)
+
     if not opt.get('dist'):
-        state = choose(opt, say)
+        state = choose()
     else:
         state, problem = None, None
         if opt['rank'] == 0:
             try:
-                state = choose(opt, say)
+                state = choose()
             except UserError as error:
                 problem = str(error)
         answer = [path_opt.get('resume_state') if state is not None else None, problem]
@@ -77,7 +81,7 @@ def _saved_networks(opt: dict) -> list[str]:
     return [key.removeprefix('network_') for key in sections]
 
 
-def _named(opt: dict, say: Callable[[str], object]) -> dict | None:
+def _named(opt: dict) -> dict | None:
     """The state of ``path:resume_state``."""
     path = opt['path'].get('resume_state')
     if not path:
@@ -155,7 +159,8 @@ def compare_options(opt: dict, given: dict, state: dict, say: Callable[[str], ob
     if '_base_' in saved or not saved:
         return
     others = [f'{path} was {old}, is {new}' for path, old, new in changes(before, now)]
-    if others and opt['auto_resume']:
+    own = Path(opt['path']['resume_state']).parent == Path(opt['path']['training_states'])
+    if others and own and opt['auto_resume']:
         raise UserError(
             f'--auto_resume: {opt["path"]["resume_state"]} is of other networks: {"; ".join(others)}. Put the options '
             'back, or give this run another name. path:resume_state goes on from that file all the same.'

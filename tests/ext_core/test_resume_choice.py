@@ -55,6 +55,7 @@ def test_its_error_is_that_of_all(opt, monkeypatch):
 def test_group_of_one(opt):
     with process_group():
         assert load_resume_state(opt, lambda line: None)['iter'] == 2
+        opt['path']['resume_state'] = None
         (Path(opt['path']['training_states']) / '2.state').write_bytes(b'')
         with pytest.raises(UserError, match='none of the 2 states'):
             load_resume_state(opt, lambda line: None)
@@ -74,3 +75,16 @@ def test_a_named_state_is_verified(opt, tmp_path):
     path = opt['path'] | {'resume_state': str(tmp_path / 'training_states' / '4.state')}
     with pytest.raises(UserError, match=r'path:resume_state: .*net_g_4\.pth has'):
         load_resume_state(opt | {'auto_resume': False, 'dist': False, 'path': path})
+
+
+def test_auto_resume_begins_with_the_named_state(opt, tmp_path):
+    """Until it has one of its own: torchrun starts again with the same flags."""
+    named = tmp_path / 'other' / 'training_states' / '7.state'
+    named.parent.mkdir(parents=True)
+    torch.save({'epoch': 0, 'iter': 7, 'optimizers': [], 'schedulers': []}, named)
+    path = {**opt['path'], 'resume_state': str(named)}
+    own = opt | {'dist': False, 'path': dict(path)}
+    assert load_resume_state(own, lambda line: None)['iter'] == 2
+    fresh = opt | {'dist': False, 'path': path | {'training_states': str(tmp_path / 'none')}}
+    assert load_resume_state(fresh)['iter'] == 7
+    assert fresh['path']['resume_state'] == str(named)

@@ -110,7 +110,11 @@ def test_each_way_comes_as_often_as_it_says():
     ('model_type', 'arguments', 'message'),
     [
         ('ExtSRModel', {'mixup': 0.6, 'cutmix': 0.5}, 'train:augment: the probabilities of .* add up to more than 1'),
-        ('ExtSRModel', {'resizemix_range': [0.8, 0.1]}, 'train:augment: resizemix_range must be two numbers'),
+        (
+            'ExtSRModel',
+            {'resizemix': 0.5, 'resizemix_range': [0.8, 0.1]},
+            'train:augment: resizemix_range must be two numbers',
+        ),
         ('DegradationModel', ALL, 'train:augment: it mixes pairs, and DegradationModel has none'),
     ],
 )
