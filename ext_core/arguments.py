@@ -1,8 +1,10 @@
 """Arguments that several scripts take; nothing here imports torch, so that `--help` comes at once."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from ext_core.errors import UserError
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -22,6 +24,16 @@ def picture(text: str) -> Path:
     if Path(text).suffix.lower() not in ('.png', '.jpg', '.jpeg', '.pdf', '.svg'):
         raise argparse.ArgumentTypeError(f'expected a name that ends in .png, .jpg, .pdf or .svg, but got {text!r}')
     return Path(text)
+
+
+def spare_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the input images.
+
+    Raises:
+        UserError: Naming it.
+    """
+    if output is not None and output.exists() and any(output.samefile(path) for path in inputs if path.exists()):
+        raise UserError(f'{output} is an image of the input and would be overwritten. Name another file.')
 
 
 def named_folders(text: str) -> tuple[str, tuple[Path, Path]]:

@@ -4,6 +4,7 @@ Whatever decodes, decodes to 8-bit colour. What cannot be that, or is not a whol
 """
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Size = tuple[int, int]  # width, height
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)  # above it Pillow refuses; OpenCV's own limit is 2^30
@@ -124,7 +125,7 @@ def decode(content: bytes, name: str = 'the image') -> np.ndarray:
     """Decode an image to 8-bit colour.
 
     * Grey is repeated to three channels; alpha is dropped, not blended.
-    * 16-bit values are divided by 257 and rounded, so that 65535 becomes 255.
+    * 16-bit values are divided by 257 and rounded, so that 65535 becomes 255; so does the maximum that a PPM names.
     * A palette is looked up; of an animation it is the first frame.
     * CMYK is converted without its colour profile.
     * The rotation that EXIF asks for is applied.
@@ -157,7 +158,20 @@ def decode_with_header(content: bytes, name: str) -> tuple[np.ndarray, Header | 
             f'{header.size[1]} (width x height); convert it to PNG'
         )
     deep = image.dtype == np.uint16
+    if header and header.format == 'PPM':
+        image = full_range(image, content)
+    elif header and (header.format == 'AVIF' if deep else header.format == 'TIFF' and header.alpha):
+        with Image.open(io.BytesIO(content)) as opened:  # OpenCV leaves 10 bits as they are, and multiplies by alpha
+            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))[..., ::-1].copy(), header, deep
     return (np.round(image / 257.0).astype(np.uint8) if deep else image), header, deep
+
+
+def full_range(image: np.ndarray, content: bytes) -> np.ndarray:
+    """The pixels of a PPM or PGM, which OpenCV leaves as they are, with its maximum as 255 or 65535."""
+    magic, *numbers = re.sub(rb'#[^\n]*', b'', content[:4096]).split(maxsplit=4)[:4]
+    if magic in (b'P1', b'P4'):  # of black and white, without a maximum
+        return image
+    return np.round(image * (float(np.iinfo(image.dtype).max) / int(numbers[2]))).astype(image.dtype)
 
 
 def _pixels(content: bytes, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@ or too large for the memory. They are continued and the results cut, or go throu
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,20 @@ def in_pieces(model: Any, test: Callable[[], None]) -> None:
     A network that looks further than FRAME, or averages over the image, gives a slightly other result in tiles.
 
     Args:
-        model (SRModel), test (Callable): See :func:`in_whole_multiples`.
+        model (SRModel): ``output`` is (n, c, scale h, scale w) afterwards.
+        test (Callable): Makes ``model.output`` of ``model.lq``.
 
     Raises:
         Exception: As :func:`in_whole_multiples`; or the last error for want of memory.
     """
     image = model.lq
 
-    def process(piece: Tensor) -> Tensor:
+    def run(piece: Tensor) -> Tensor:
         model.lq = piece
-        in_whole_multiples(model, test)
+        test()
         return model.output
+
+    process = partial(in_whole_multiples, run)
 
     tile = (model.opt.get('val') or {}).get('tile') or 0  # side in the network's input
     cells = (1, 1)  # sides in the network's input and output
@@ -84,42 +88,38 @@ def continued(image: Tensor, multiple: int, least: int = 1) -> Tensor:
     return image
 
 
-def in_whole_multiples(model: Any, test: Callable[[], None]) -> None:
-    """Let a model test ``model.lq``; where its network refuses the size, continued to the smallest multiple it takes.
-
-    An image that the network takes as it is goes in as it is.
+def in_whole_multiples(run: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """What a network makes of an image; where it refuses the size, of the image continued to the smallest multiple that
+    it takes, cut to the image.
 
     Args:
-        model (SRModel): ``output`` is (n, c, scale h, scale w) afterwards.
-        test (Callable): Makes ``model.output`` of ``model.lq``.
+        run (Callable[[Tensor], Tensor]): (n, c, h, w) to (n, c, scale h, scale w).
+        image (Tensor): (n, c, h, w).
 
     Raises:
         Exception: What the network said of the image as it is, if it takes none of the sizes.
     """
-    image = model.lq
     height, width = image.shape[-2:]
-    refused = None
+    refused: Exception | None = None
     tried = set()
     for multiple in MULTIPLES:
-        model.lq = image if multiple == 1 else continued(image, multiple)
-        size = tuple(model.lq.shape[-2:])
+        whole = image if multiple == 1 else continued(image, multiple)
+        size = tuple(whole.shape[-2:])
         if size in tried:
             continue
         tried.add(size)
         try:
-            test()
-        except (AssertionError, RuntimeError, ValueError) as error:
+            made = run(whole)
+        except Exception as error:  # networks complain in many ways about sizes, and ONNX has types of its own
             if is_out_of_memory(error):
                 raise
             refused = refused or error
             continue
-        finally:
-            model.lq = image
-        if refused is not None:
-            factor = model.output.shape[-1] // size[1]
-            if tuple(model.output.shape[-2:]) != (factor * size[0], factor * size[1]) or not factor:
-                break
-            model.output = model.output[..., : factor * height, : factor * width]
-        return
+        if refused is None:
+            return made
+        factor = made.shape[-1] // size[1]
+        if tuple(made.shape[-2:]) != (factor * size[0], factor * size[1]) or not factor:
+            break
+        return made[..., : factor * height, : factor * width]
     assert refused is not None
     raise refused

@@ -13,12 +13,13 @@ error.
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.arguments import picture, whole
+from ext_core.arguments import picture, spare_inputs, whole
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
@@ -40,7 +41,12 @@ def compare(args: argparse.Namespace) -> None:
     figures: dict[str, dict[str, list[float]]] = {}
     blocks: list[tuple[str, dict[str, np.ndarray]]] = []
     options = next((one.options for one in opened.values() if one.options), {})
-    for low_path, gt_path in pairs(options, args.gt, args.lq):
+    files = pairs(options, args.gt, args.lq)
+    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
+    for output in (args.output, args.json):
+        spare_inputs(output, [path for pair in files for path in pair])
+    for low_path, gt_path in files:
         low, gt = read(low_path), read(gt_path)
         for name, one in opened.items():
             if not is_scaled(gt.shape[:2], low.shape[:2], one.scale):
@@ -65,12 +71,19 @@ def compare(args: argparse.Namespace) -> None:
             blocks.append(('', {name: image[cut] for name, image in images.items()}))
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
     for name, values in figures.items():  # means over images; NaN counts as missing
-        print(f'{name:32}' + ''.join(f'{np.nanmean(found):10.4f}' for found in values.values()))
-    if args.json:
-        atomic_write_text(json.dumps(figures, indent=1) + '\n', args.json)
+        known = [[value for value in found if value == value] for found in values.values()]
+        print(f'{name:32}' + ''.join(f'{np.mean(found):10.4f}' if found else f'{"–":>10}' for found in known))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     gallery(blocks, len(blocks[0][1])).savefig(args.output, dpi=125)
     print(f'picture: {args.output}')
+    if args.json:  # which has neither NaN nor infinity
+        valid = {
+            name: {
+                metric: [value if math.isfinite(value) else None for value in found] for metric, found in values.items()
+            }
+            for name, values in figures.items()
+        }
+        atomic_write_text(json.dumps(valid, indent=1) + '\n', args.json)
 
 
 def main(argv: list[str] | None = None) -> int:

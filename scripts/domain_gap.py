@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.arguments import picture, whole
+from ext_core.arguments import picture, spare_inputs, whole
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
@@ -146,6 +146,9 @@ def run(args: argparse.Namespace) -> None:
 
     if taken := {'bicubic', 'real', FLOOR_ROW} & {str(place) for place in (*args.experiment, *args.lr)}:
         raise UserError(f'{min(taken)} is the name of a row or a line of the plot. Write its absolute path.')
+    for output in (args.output, args.json):
+        folders = [root for root in (args.real, args.hr, *args.lr) if root and root.is_dir()]
+        spare_inputs(output, [path for root in folders for path in root.iterdir()])
     real = list(stored_images(args.real, args.images))
     if len(real) < FEWEST_REAL:
         raise UserError(f'--real: {args.real} must hold at least {FEWEST_REAL} images.')

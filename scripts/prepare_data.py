@@ -109,6 +109,12 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f'--blur {args.blur:g} makes LR from HR: leave --lr and --lr-at-hr-size out.')
     if args.blur and args.layout is None and args.hr is None:
         raise UserError(f'--blur {args.blur:g} needs --layout or --hr, the images to blur.')
+    if args.layout is None and (args.root or args.split):
+        raise UserError('--root and --split belong to --layout NAME, a known set. Leave them out, or name it.')
+    if args.lr is None and (args.lr_name != '{name}' or (args.lr_at_hr_size and args.layout is None)):
+        raise UserError('--lr-name and --lr-at-hr-size are of given LR images: add --lr DIR, or leave them out.')
+    if args.hr is not None and not args.sub_images and (args.step or args.thresh):
+        raise UserError('--step and --thresh are of sub-images: add --sub-images SIZE, or leave them out.')
     if args.lr_name.count('{name}') != 1 or '/' in args.lr_name:
         raise UserError(f'--lr-name {args.lr_name}: must contain {{name}} once and no folder.')
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.arguments import whole
+from ext_core.arguments import spare_inputs, whole
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
 from ext_core.errors import UserError, exit_status
@@ -81,6 +81,7 @@ def upscale(args: argparse.Namespace) -> None:
     jobs, left_out = plan(args.input, args.output, args.suffix, args.ext, args.recursive)
     if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
         raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
+    spare_inputs(args.json, [job.source for job in jobs])
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,9 +1,11 @@
 """Measure the generators of finished experiments on folders of images."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -12,6 +14,7 @@ from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import experiment_files
 from ext_data.decoding import ImageError, decode_file
 from ext_data.preparation.pairs import find_images
+from ext_models.sides import in_whole_multiples
 
 METRICS: dict[str, dict[str, Any]] = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
@@ -84,11 +87,12 @@ def tensor_of(image: np.ndarray) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def upscale(net: torch.nn.Module, low: np.ndarray) -> np.ndarray:
-    """uint8 BGR (h, w, 3) to uint8 BGR (scale h, scale w, 3), on the device of the generator."""
+def upscale(net: Callable[[torch.Tensor], torch.Tensor], low: np.ndarray) -> np.ndarray:
+    """uint8 BGR (h, w, 3) of any size to uint8 BGR (scale h, scale w, 3), on the device of the generator."""
     from basicsr.utils import tensor2img
 
-    return tensor2img([net(tensor_of(low).to(next(net.parameters()).device))])
+    device = next(net.parameters()).device if isinstance(net, torch.nn.Module) else 'cpu'
+    return tensor2img([in_whole_multiples(net, tensor_of(low).to(device))])
 
 
 def bicubic(low: np.ndarray, scale: int) -> np.ndarray:
@@ -106,10 +110,11 @@ def measure(
     computed for so small an image. ``border`` is the ``crop_border``, in pixels, of those that do not say theirs."""
     from basicsr.metrics import calculate_metric
 
-    return {
-        name: float(calculate_metric({'img': image, 'img2': gt}, {'crop_border': border, **options}))
-        for name, options in metrics.items()
-    }
+    measured = dict.fromkeys(metrics, float('nan'))
+    for name, options in metrics.items():
+        with contextlib.suppress(cv2.error):  # SSIM's, of an image smaller than its window
+            measured[name] = float(calculate_metric({'img': image, 'img2': gt}, {'crop_border': border, **options}))
+    return measured
 
 
 def usable_metrics(metrics: Mapping[str, dict]) -> tuple[dict[str, dict], dict[str, str]]:

@@ -3,7 +3,7 @@
 import contextlib
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ def _inside(text: str, output: Path, recursive: bool) -> tuple[list[Path], list[
     a part of what is searched. A link to nothing is an image too, which will be named when its turn comes."""
     searched = place = Path(text)
     if place.is_dir():
-        found = sorted(place.rglob('*') if recursive else place.iterdir())
+        found = sorted(_walk(place) if recursive else place.iterdir())
         found = [path for path in found if not any(part.startswith('.') for part in path.relative_to(place).parts)]
     else:
         found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
@@ -103,6 +103,17 @@ def _inside(text: str, output: Path, recursive: bool) -> tuple[list[Path], list[
         elif path.is_file():
             others.append(path)
     return images, others
+
+
+def _walk(place: Path) -> Iterator[Path]:
+    """All files below a folder, in linked folders too, which may lead in a circle."""
+    seen = set()
+    for folder, inner, files in os.walk(place, followlinks=True):
+        if _real(Path(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(_real(Path(folder)))
+        yield from (Path(folder, name) for name in files)
 
 
 def _real(path: Path) -> Path:

@@ -21,7 +21,7 @@ from ext_core.errors import UserError, failure_text
 from ext_core.networks.files import GeneratorFile, open_generator
 from ext_core.networks.weight_files import SUFFIXES, experiment_files
 from ext_core.options import loading as options
-from ext_core.use.evaluation import Folders, bicubic, image_pairs, read, tensor_of, upscale
+from ext_core.use.evaluation import Folders, bicubic, image_pairs, read, upscale
 from ext_core.use.jobs import fingerprint
 from ext_core.use.network import run_onnx
 from ext_data.decoding import IMAGE_SUFFIXES, decode_with_header, is_scaled, read_bytes
@@ -233,9 +233,7 @@ class OnnxFile(Upscaler):
         return fingerprint(type(self).__name__, [hash_of(path) for path in (self.path, beside) if path.is_file()])
 
     def enlarge(self, low: np.ndarray, scale: int) -> np.ndarray:
-        from basicsr.utils import tensor2img
-
-        return tensor2img([run_onnx(self.path, tensor_of(low))])
+        return upscale(functools.partial(run_onnx, self.path), low)
 
 
 @dataclass

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from ext_data.decoding import ImageError, read_bytes, read_header
+from ext_data.decoding import ImageError, full_range, read_bytes, read_header
 
 _DEEP_FORMATS = ('PNG', 'TIFF', 'PPM', 'JPEG2000')  # that have 16 bits, of which Pillow keeps 8 in colour
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _WIDTH, _HEIGHT, _MAKER = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003, 0x927C
+_TIFF_EXTRA = 338  # what the samples beside colours are: 0 unknown, 1 alpha, with colours multiplied by it, 2 alpha
 # What was said of the picture and the camera. The rest tells how the old file was laid out, or is its thumbnail:
 # ImageDescription, Make, Model, X-, YResolution, ResolutionUnit, Software, DateTime, Artist, HostComputer, Rating,
 # Copyright, XPTitle to XPSubject
@@ -118,7 +119,7 @@ def read_photograph(path: Path) -> Photograph:
     return Photograph(pixels[..., :colours], alpha, profile if fits else None, exif, notes)
 
 
-def _deep_pixels(image: Image.Image, content: bytes, name: str) -> np.ndarray | None:
+def _deep_pixels(image: Any, content: bytes, name: str) -> np.ndarray | None:
     """(h, w, c), uint16, in the order grey/RGB, alpha; None if the image has 8 bits."""
     if image.format not in _DEEP_FORMATS:
         return None
@@ -127,13 +128,23 @@ def _deep_pixels(image: Image.Image, content: bytes, name: str) -> np.ndarray | 
         return None
     if decoded.dtype != np.uint16:
         raise ImageError(f'{name} holds {decoded.dtype} values, whose range is unknown; convert it to 8 or 16 bits')
+    if image.format == 'PPM':
+        decoded = full_range(decoded, content)
     if decoded.ndim == 2:
-        return decoded[..., None]
+        transparent = image.info.get('transparency')  # of PNG: the grey that is not seen
+        if transparent is None:
+            return decoded[..., None]
+        return np.dstack([decoded, np.where(decoded == transparent, 0, 65535).astype(np.uint16)])
     if decoded.shape[2] == 3:
         return decoded[..., ::-1]
     if image.mode in ('LA', 'La'):  # OpenCV repeats grey where there is alpha
         return decoded[..., 2:]
-    return decoded[..., [2, 1, 0, 3]]
+    pixels = decoded[..., [2, 1, 0, 3]]
+    kind = image.tag_v2.get(_TIFF_EXTRA, (2,))[0] if image.format == 'TIFF' else 2
+    if kind == 1:  # colours that are multiplied by alpha
+        alpha = np.maximum(pixels[..., 3:], 1)
+        pixels = np.dstack([np.minimum(np.round(pixels[..., :3] * (65535 / alpha)), 65535), pixels[..., 3:]])
+    return pixels.astype(np.uint16) if kind else pixels[..., :3]  # 0: of no known meaning
 
 
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
@@ -231,6 +242,8 @@ def encode(photograph: Photograph, suffix: str, quality: int) -> bytes:
         held = {kind: np.frombuffer(chunk, np.uint8) for kind, chunk in chunks.items() if chunk}
         _, content = cv2.imencodeWithMetadata('.png', pixels[..., order], list(held), list(held.values()))
         return content.tobytes()
+    if suffix == '.webp' and pixels.shape[2] < 3:  # which has colour only
+        profile = None
     image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])
     extras = {name: value for name, value in (('icc_profile', profile), ('exif', exif)) if value}
     target = io.BytesIO()

@@ -140,6 +140,13 @@ def synthesize(degrader: GeneratorFile, hr: Path, outputs: Outputs, tile: int = 
     _on_first_rank(lambda: _finish(outputs, work, pictures, record))
     if rank == 0:
         print(f'{len(pictures)} LR images, {made_now} of them made now: {places}')
+        renamed = [picture for picture in pictures if picture.place.is_file() and picture.key != picture.place.stem]
+        if renamed and outputs.folder and not outputs.hr_lmdb:
+            one = renamed[0]
+            print(
+                f'note: {len(renamed)} LR images are named otherwise than their HR images, such as {one.key}.png of '
+                f'{one.place.name}, since keys of LMDBs have neither dots nor spaces. Rename the HR images, too.'
+            )
     return made_now
 
 
@@ -172,6 +179,11 @@ def _plan(
             f'would not fit them:\n{listing(uneven)}\nAdd --output-hr NAME.lmdb, which writes the HR images cut to '
             'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
             f'--scale {scale}'
+        )
+    if strange := [picture.name for picture in pictures if outputs.lmdb and not picture.key.isascii()]:
+        raise UserError(
+            f'{len(strange)} names are not ASCII, as the keys of an LMDB must be:\n{listing(strange)}\n'
+            'Rename these files, or write to --output-folder alone, which takes any name.'
         )
     network = {'weights_sha256': sum_of(degrader.path).sha256, 'network': degrader.network, 'scale': scale}
     names = json.dumps([[picture.key, picture.changed] for picture in pictures])

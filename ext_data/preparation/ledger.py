@@ -46,7 +46,7 @@ class Ledger:
             for text in path.read_text(encoding='utf-8').splitlines():
                 lines.append(json.loads(text))
         if lines and lines[0] != settings:
-            folders: Any = settings['folders']
+            folders: Any = lines[0].get('folders', settings['folders'])
             made = ', '.join(str(path.parents[1] / f'{name}{end}') for end in ('', '.lmdb') for name in folders)
             raise ValueError(
                 f'{path}: these outputs were prepared with other settings\n  then: {lines[0]}\n  now:  {settings}\n'

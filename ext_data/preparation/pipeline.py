@@ -64,10 +64,15 @@ def prepare(
     for folder in (plan.hr_folder, plan.lr_folder):
         if folder.resolve() in sources:
             raise ValueError(f'{folder} holds the source images and would be overwritten. Choose another --output.')
+    record = plan.hr_folder.parent / '.prepared' / f'{plan.hr_folder.name}.jsonl'
+    packed = [folder.with_name(f'{folder.name}.lmdb') for folder in (plan.hr_folder, plan.lr_folder)]
+    for place in (plan.hr_folder, plan.lr_folder, *packed):
+        if not record.is_file() and place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise ValueError(f'{place} was not written by this command. Choose another --output, or remove it.')
     made = f'Gaussian blur of {plan.blur} HR pixels, then bicubic' if plan.blur else 'bicubic'
     origin = made if all(pair.lr is None for pair in pairs) else 'given'
     ledger = Ledger(
-        plan.hr_folder.parent / '.prepared' / f'{plan.hr_folder.name}.jsonl',
+        record,
         {
             'scale': plan.scale,
             'window': asdict(plan.window) if plan.window else None,

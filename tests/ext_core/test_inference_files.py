@@ -138,3 +138,10 @@ def test_links_to_nothing_are_left_to_be_named_and_others_count_once(folder):
         Path('in', name).symlink_to(to)
     expected = {f'in/{name}.png': f'{name}.png' for name in ('a', 'gone', 'round')}
     assert results(['in']) == results(['in/*.png']) == expected
+
+
+def test_linked_folders_are_entered_once(folder):
+    touch('disk/a.png', 'in/b.png')
+    Path('in', 'linked').symlink_to('../disk')
+    Path('disk', 'back').symlink_to('../in')
+    assert results(['in'], recursive=True) == {'in/b.png': 'b.png', 'in/linked/a.png': 'linked/a.png'}

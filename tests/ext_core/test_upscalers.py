@@ -251,3 +251,19 @@ def test_names_must_do_for_folders(names):
     with pytest.raises(UserError, match='NAME='):
         require_names(names, 'method')
     require_names(['bicubic', 'Set5_x4', '(a) b-1.0'], 'method')
+
+
+def test_networks_of_certain_sides_take_every_image(tmp_path, monkeypatch):
+    """RRDBNet folds its input at scale 2."""
+    network = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 2, 'num_feat': 4, 'num_block': 1}
+    experiment = benchmark_images.finished_experiment(tmp_path / 'rrdb', network)
+    opened = open_generator(experiment)
+    (tmp_path / 'rrdb.onnx').write_bytes(export(opened))
+    low = np.random.default_rng(0).integers(0, 256, (25, 27, 3), np.uint8)
+    whole = np.pad(low, ((0, 1), (0, 1), (0, 0)), mode='reflect')
+    net = NetworkFile('net', 2, experiment)
+    expected = net.enlarge(whole, 2)[:50, :54]
+    assert np.array_equal(net.enlarge(low, 2), expected)
+    onnx = OnnxFile('onnx', 2, tmp_path / 'rrdb.onnx').enlarge(low, 2)
+    assert onnx.shape == expected.shape
+    assert np.abs(onnx.astype(int) - expected).max() <= 1

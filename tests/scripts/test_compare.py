@@ -92,3 +92,35 @@ def test_arguments_are_refused_before_the_work(experiment, wrong, monkeypatch, c
     with pytest.raises(SystemExit):
         run(monkeypatch, '--experiment', str(experiment), '--output', 'x.png', *wrong)
     assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
+
+
+def test_images_of_the_input_are_spared(experiment, tmp_path, monkeypatch, capsys):
+    photograph = tmp_path / 'val' / 'gt' / 'coffee.png'
+    content = photograph.read_bytes()
+    for arguments in (['--output', str(photograph)], ['--output', 'x.png', '--json', str(photograph)]):
+        assert run(monkeypatch, '--experiment', str(experiment), *arguments) == 1
+        assert 'is an image of the input and would be overwritten' in capsys.readouterr().err
+    assert photograph.read_bytes() == content
+    assert run(monkeypatch, '--experiment', str(experiment), '--output', 'x.png', '--json', 'no/x.json') == 1
+    assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_images_too_small_for_a_metric_have_none(experiment, tmp_path, monkeypatch, capsys):
+    gt, lq = tmp_path / 'small' / 'gt', tmp_path / 'small' / 'lq'
+    for folder, side in ((gt, 16), (lq, 4)):
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / 'a.png'), np.full((side, side, 3), 99, np.uint8))
+    arguments = [
+        '--gt',
+        str(gt),
+        '--lq',
+        str(lq),
+        '--output',
+        str(tmp_path / 'x.png'),
+        '--json',
+        str(tmp_path / 'x.json'),
+    ]
+    assert run(monkeypatch, '--experiment', str(experiment), *arguments) == 0
+    assert '–' in capsys.readouterr().out
+    figures = json.loads((tmp_path / 'x.json').read_text(), parse_constant=pytest.fail)
+    assert figures['tiny']['ssim'] == figures['tiny']['niqe'] == [None]

@@ -125,3 +125,11 @@ def test_arguments_are_refused_before_the_work(sets, wrong, capsys):
     with pytest.raises(SystemExit):
         run('--lr', sets['real'], '--real', sets['real'], *wrong)
     assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
+
+
+def test_images_of_the_sets_are_spared(sets, capsys):
+    image = min(sets['real'].iterdir())
+    before = image.read_bytes()
+    assert script.main(['--real', str(sets['real']), '--lr', str(sets['hr']), '--output', str(image)]) == 1
+    assert 'is an image of the input' in capsys.readouterr().err
+    assert image.read_bytes() == before

@@ -114,7 +114,11 @@ def test_missing_set_says_where_it_is_published_and_what_is_expected(script, tmp
         (['--hr', 'nowhere', '--output', 'out'], 'no such folder'),
         (['--hr', '.'], 'needs --output'),
         (['--hr', '.', '--output', 'out'], 'holds no images'),
-        (['--hr', '.', '--output', 'out', '--lr-name', 'x4'], '--lr-name x4'),
+        (['--hr', '.', '--output', 'out', '--lr', '.', '--lr-name', 'x4'], '--lr-name x4'),
+        (['--hr', '.', '--output', 'out', '--lr-name', '{name}x4'], 'add --lr DIR'),
+        (['--hr', '.', '--output', 'out', '--lr-at-hr-size'], 'add --lr DIR'),
+        (['--hr', '.', '--output', 'out', '--split', 'train'], 'belong to --layout NAME'),
+        (['--hr', '.', '--output', 'out', '--step', '16'], 'add --sub-images SIZE'),
         (['--hr', '.', '--output', 'out', '--lr', '.', '--blur', '1.6'], 'leave --lr'),
         (['--layout', 'RealSR', '--root', '.', '--blur', '1.6'], 'captured LR'),
         (['demo', '--blur', '1.6'], 'needs --layout or --hr'),
@@ -139,3 +143,29 @@ def test_numbers_out_of_range_are_refused(script, wrong, capsys):
     with pytest.raises(SystemExit):
         script.main(['--hr', 'photos', '--output', 'out', *wrong])
     assert f'argument {wrong[0]}: expected' in capsys.readouterr().err
+
+
+def test_what_it_has_not_written_is_left_alone(script, tmp_path, capsys):
+    write_noise(tmp_path / 'photos' / 'a.png', 48, 64)
+    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(tmp_path), '--jobs', '1', '--lmdb']
+    for mine in ('HR_x4/a.png', 'LR_bicubic_x4.lmdb/data.mdb'):
+        (tmp_path / mine).parent.mkdir()
+        (tmp_path / mine).write_bytes(b'mine')
+        assert script.main(arguments) == 1
+        assert f'{Path(mine).parent} was not written by this command' in capsys.readouterr().err
+        assert (tmp_path / mine).read_bytes() == b'mine'
+        (tmp_path / mine).unlink()
+    for _ in range(2):  # empty folders are taken, and its own are known again
+        assert script.main(arguments) == 0
+
+
+def test_other_settings_name_what_was_made_before(script, tmp_path, capsys):
+    write_noise(tmp_path / 'photos' / 'a.png', 48, 64)
+    write_noise(tmp_path / 'small' / 'a.png', 12, 16)
+    arguments = ['--hr', str(tmp_path / 'photos'), '--output', str(tmp_path / 'out'), '--jobs', '1']
+    assert script.main([*arguments, '--lr', str(tmp_path / 'small')]) == 0
+    capsys.readouterr()
+    assert script.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert f'delete this file and what was made: {tmp_path / "out" / "HR_x4"}' in message
+    assert str(tmp_path / 'out' / 'LR_x4') in message

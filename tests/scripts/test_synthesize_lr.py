@@ -257,3 +257,15 @@ def test_damaged_images_are_listed_and_the_rest_kept(stage1, hr, tmp_path, capsy
     (hr / 'broken.png').unlink()
     assert run(stage1, hr, '--output', target) == 0
     assert '3 LR images, 0 of them made now' in capsys.readouterr().out
+
+
+def test_names_that_outputs_cannot_have(stage1, hr, tmp_path, capsys):
+    (hr / 'a.png').rename(hr / 'ä.png')
+    assert run(stage1, hr, '--output', tmp_path / 'LR.lmdb') == 1
+    assert '1 names are not ASCII' in capsys.readouterr().err
+    assert leftovers(tmp_path) == []
+    assert run(stage1, hr, '--output-folder', tmp_path / 'LR') == 0
+    (hr / 'ä.png').rename(hr / 'IMG 1.png')
+    capsys.readouterr()
+    assert run(stage1, hr, '--output-folder', tmp_path / 'LR2') == 0
+    assert '2 LR images are named otherwise than their HR images, such as IMG_1.png of' in capsys.readouterr().out

@@ -107,6 +107,7 @@ def test_what_is_left_out_is_counted_and_named(place, capsys):
         (['--suffix', '/x'], '--suffix /x'),
         (['-o', 'in/a.png'], 'cannot be made'),
         (['--scale', '3'], 'of scale 2, not 3'),
+        (['--json', 'in/a.png'], 'in/a.png is an image of the input and would be overwritten'),
         (['--json', 'nowhere/times.json'], '--json nowhere/times.json cannot be written'),
     ],
 )
