@@ -18,6 +18,8 @@ from ext_losses.spectrum import luminance, ring_means, window_power
 Images = Sequence[Tensor]
 
 BINS = 10
+GAINS = 20  # of a camera's blur
+FLAT = (0.03, 0.2)  # cycles per px, where a camera's blur does nothing
 CROP = 64  # px; side of the windows that spectra are taken of
 FLOOR = 1e-10  # of power, -100 dB; rounding to 8 bits alone gives -59 dB
 PATCH = 8  # px
@@ -95,6 +97,42 @@ def common_crop(*sets: Images) -> int:
     if not all(len(images) for images in sets):
         raise ValueError('The gap between two sets of images needs at least one image of each.')
     return min(CROP, *(min(image.shape[-2:]) for images in sets for image in images))
+
+
+def camera_blur(bicubic: Images, real: Images) -> list[float]:
+    """The blur that a camera adds to bicubic reduction, from images of other scenes.
+
+    Mean powers of natural images follow power laws, and below FLAT[1] a camera changes nothing that reduced images
+    still have. So the ratio of the powers of two sets is there a power law, A f^b, which tells the scenes apart; what
+    lies below that line at higher frequencies is the blur:
+
+        gain(f) = sqrt(P_real(f) / (A f^b P_bicubic(f))), at most 1, and 1 below 0.15 cycles per px
+
+    Noise of the camera would count as sharpness: subtract nothing, and use it where there is hardly any.
+
+    Args:
+        bicubic (Sequence[Tensor]): HR images after bicubic reduction, (3, h, w), RGB in [0, 1].
+        real (Sequence[Tensor]): The camera's LR images.
+
+    Returns:
+        list[float]: GAINS magnitudes at (i + 0.5) / (2 GAINS) cycles per px, for ``degrade: {type: CameraBlur}``.
+
+    Raises:
+        ValueError: If a set is empty or an image smaller than 41 px.
+    """
+    crop = common_crop(bicubic, real)
+    powers = [
+        torch.stack([10 ** (radial_power_spectrum(image, GAINS, crop) / 10) for image in images]).mean(0)
+        for images in (bicubic, real)
+    ]
+    frequencies = (torch.arange(GAINS) + 0.5) / (2 * GAINS)
+    decibels, octaves = 10 * (powers[1] / powers[0]).log10(), frequencies.double().log2()
+    flat = (frequencies > FLAT[0]) & (frequencies < FLAT[1])
+    line = torch.stack([octaves, torch.ones_like(octaves)], 1)
+    slope_and_level = torch.linalg.lstsq(line[flat], decibels[flat, None]).solution
+    excess = decibels - (line @ slope_and_level)[:, 0]
+    gains = torch.where(frequencies < 0.15, 1.0, (10 ** (excess / 20)).clamp_max(1))
+    return [round(gain, 3) for gain in gains.tolist()]
 
 
 # ---------------------------------------------------------------------- colour

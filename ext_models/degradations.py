@@ -35,6 +35,7 @@ DEGRADATION_REGISTRY = Registry('degradation')
 KERNELS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso')
 KERNEL_PROB = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
 SMALLEST_KERNEL = 7
+BLUR_KERNEL = 21  # px
 
 
 def build_degradation(options: Mapping[str, Any], scale: int) -> nn.Module:
@@ -117,6 +118,35 @@ class Bicubic(nn.Module):
 
     def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
         return bicubic_downscale(gt, self.scale)
+
+
+@DEGRADATION_REGISTRY.register()
+class CameraBlur(nn.Module):
+    """MATLAB's bicubic reduction, then a camera's blur, the same in all directions.
+
+    Args:
+        scale (int): HR size / LR size.
+        gains (Sequence[float]): Magnitudes of the blur's transfer function at (i + 0.5) / (2 n) cycles per LR px, i
+            from 0 to n - 1, as ``scripts/domain_gap.py`` measures them; in between interpolated, beyond constant.
+
+    Raises:
+        ValueError: If there are none, the first is not 1, or one is not in 0 to 2.
+    """
+
+    DRAWS = False
+
+    def __init__(self, scale: int, gains: Sequence[float]):
+        super().__init__()
+        if not gains or gains[0] != 1 or not all(0 <= gain <= 2 for gain in gains):
+            raise ValueError(f'gains must be numbers from 0 to 2, the first of them 1, but are {gains}.')
+        self.scale = scale
+        axis = np.fft.fftfreq(BLUR_KERNEL)
+        transfer = np.interp(np.hypot(axis[:, None], axis), (np.arange(len(gains)) + 0.5) / (2 * len(gains)), gains)
+        kernel = torch.from_numpy(np.fft.fftshift(np.fft.ifft2(transfer).real))
+        self.register_buffer('kernel', kernel.float()[None], persistent=False)
+
+    def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
+        return filter2D(bicubic_downscale(gt, self.scale), self.kernel)
 
 
 @DEGRADATION_REGISTRY.register()

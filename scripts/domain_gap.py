@@ -141,7 +141,7 @@ def draw(sets: 'dict[str, list[Tensor]]', output: Path) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ext_metrics.domain_gap import colour_distance, mmd_test, spectrum_distance, verdict
+    from ext_metrics.domain_gap import camera_blur, colour_distance, mmd_test, spectrum_distance, verdict
     from ext_metrics.noise_level import noise_level
 
     if taken := {'bicubic', 'real', FLOOR_ROW} & {str(place) for place in (*args.experiment, *args.lr)}:
@@ -171,6 +171,9 @@ def run(args: argparse.Namespace) -> None:
         ]
         if max(own) > SEEN_NOISE:
             print(f'Noise: the real images have some that bicubic ones lack, noise: [{own[0]:.1f}, {own[1]:.1f}].')
+        elif results['bicubic']['spectrum_db'] >= 2 * results[FLOOR_ROW]['spectrum_db']:
+            gains = ', '.join(f'{gain:g}' for gain in camera_blur(sets['bicubic'], real))
+            print(f'Blur, without stage 1: degrade: {{type: CameraBlur, gains: [{gains}]}}')
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(json.dumps(results, indent=1) + '\n', args.json)

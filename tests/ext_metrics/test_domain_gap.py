@@ -13,6 +13,7 @@ from ext_losses.frequency import LowPass
 from ext_losses.mmd import Kernel, mmd2
 from ext_metrics import domain_gap
 from ext_metrics.domain_gap import (
+    camera_blur,
     colour_distance,
     common_crop,
     gap,
@@ -212,3 +213,24 @@ def test_errors(figure, images, said):
 def test_one_line_says_what_to_do(distances, line):
     figures = zip(('bicubic', 'stage 1', 'halves'), distances, strict=True)
     assert re.match(line, verdict({name: value for name, value in figures if value is not None}))
+
+
+# ---------------------------------------------------------------------- the camera's blur
+def scene(seed: int, slope: float) -> torch.Tensor:
+    """Grey noise whose power falls with the frequency to the power of ``slope``."""
+    radius = torch.hypot(torch.fft.fftfreq(192)[:, None], torch.fft.rfftfreq(192)).clamp_min(0.01)
+    noise = torch.randn(192, 192, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    image = torch.fft.irfft2(torch.fft.rfft2(noise) / radius ** (slope / 2), (192, 192))
+    return (0.5 + 0.1 * image / image.std()).expand(3, -1, -1)
+
+
+def test_a_cameras_blur_is_told_from_other_scenes():
+    """Of other contrast, whose spectra fall at another rate."""
+    radius = torch.hypot(torch.fft.fftfreq(192)[:, None], torch.fft.rfftfreq(192))
+    blur = torch.where(radius < 0.2, 1, (-12 * (radius - 0.2) ** 2).exp())
+    photographs = [torch.fft.irfft2(torch.fft.rfft2(scene(seed, 2.4)) * blur, (192, 192)) * 1.5 for seed in range(12)]
+    gains = camera_blur([scene(seed, 2.0) for seed in range(20, 32)], photographs)
+    frequencies = (torch.arange(len(gains)) + 0.5) / (2 * len(gains))
+    true = torch.where(frequencies < 0.2, 1, (-12 * (frequencies - 0.2) ** 2).exp())
+    assert gains[:6] == [1] * 6
+    assert 20 * (torch.tensor(gains) / true).log10().abs().max() < 0.6  # dB; at 0.5 it is -9.4

@@ -298,3 +298,24 @@ def test_batches_without_lq_need_a_degradation():
         run(build({**model_options('supervised'), 'degrade': {'type': 'Pairs'}}), hr_batches(1))
     with pytest.raises(ValueError, match='batches have no lq'):
         build(options('GANSRModel', **GAN)).feed_data({'gt': torch.rand(1, 3, 128, 128)})
+
+
+# ---------------------------------------------------------------------- a camera's blur
+def test_a_cameras_blur_has_its_gains():
+    """A wave of any direction comes out with the gain of its frequency."""
+    gains = [1, 1, 1, 1, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1]
+    blur = build_degradation({'type': 'CameraBlur', 'gains': gains}, 4)
+    at = torch.arange(256.0)
+    for frequency, angle in ((0.0, 0.0), (0.125, 0.0), (0.275, 0.7), (0.375, 1.5707963)):
+        phase = 6.2831853 * frequency / 4 * (at[:, None] * np.sin(angle) + (at - 1.5) * np.cos(angle))
+        wave = (0.5 + 0.4 * phase.cos()).expand(1, 3, 256, 256)
+        plain = bicubic_downscale(wave, 4) - 0.5
+        gain = np.interp(frequency, (np.arange(10) + 0.5) / 20, gains)
+        inside = (..., slice(12, -12), slice(12, -12))
+        assert (blur(wave) - 0.5)[inside] == pytest.approx(gain * plain[inside], abs=0.01)
+
+
+@pytest.mark.parametrize('gains', [[], [0.9, 0.5], [1, -0.1], [1, 3]])
+def test_gains_that_are_no_blur_are_refused(gains):
+    with pytest.raises(ValueError, match='gains must be numbers from 0 to 2, the first of them 1'):
+        build_degradation({'type': 'CameraBlur', 'gains': gains}, 4)
