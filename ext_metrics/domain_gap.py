@@ -108,24 +108,27 @@ def camera_blur(bicubic: Images, real: Images) -> list[float]:
 
         gain(f) = sqrt(P_real(f) / (A f^b P_bicubic(f))), at most 1, and 1 below 0.15 cycles per px
 
-    Noise of the camera would count as sharpness: subtract nothing, and use it where there is hardly any.
+    Noise of the camera would count as sharpness, so it tells blurs of cameras with hardly any.
 
     Args:
-        bicubic (Sequence[Tensor]): HR images after bicubic reduction, (3, h, w), RGB in [0, 1].
+        bicubic (Sequence[Tensor]): HR images after bicubic reduction, (3, h, w), RGB in [0, 1], at least 21 px wide
+            and high.
         real (Sequence[Tensor]): The camera's LR images.
 
     Returns:
-        list[float]: GAINS magnitudes at (i + 0.5) / (2 GAINS) cycles per px, for ``degrade: {type: CameraBlur}``.
+        list[float]: n magnitudes, 20 or, of images below 41 px, fewer, at (i + 0.5) / (2 n) cycles per px: for
+        ``degrade: {type: CameraBlur}``.
 
     Raises:
-        ValueError: If a set is empty or an image smaller than 41 px.
+        ValueError: If a set is empty or an image too small.
     """
     crop = common_crop(bicubic, real)
+    count = min(GAINS, (crop - 1) // 2)
     powers = [
-        torch.stack([10 ** (radial_power_spectrum(image, GAINS, crop) / 10) for image in images]).mean(0)
+        torch.stack([10 ** (radial_power_spectrum(image, count, crop) / 10) for image in images]).mean(0)
         for images in (bicubic, real)
     ]
-    frequencies = (torch.arange(GAINS) + 0.5) / (2 * GAINS)
+    frequencies = (torch.arange(count) + 0.5) / (2 * count)
     decibels, octaves = 10 * (powers[1] / powers[0]).log10(), frequencies.double().log2()
     flat = (frequencies > FLAT[0]) & (frequencies < FLAT[1])
     line = torch.stack([octaves, torch.ones_like(octaves)], 1)
