@@ -36,6 +36,17 @@ def spare_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
         raise UserError(f'{output} is an image of the input and would be overwritten. Name another file.')
 
 
+def require_json(path: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse a ``--json`` that could not be written when the work is done, or that is one of the input images.
+
+    Raises:
+        UserError: Naming it.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f'--json {path} cannot be written: it is a folder, or in one that is not there.')
+    spare_inputs(path, inputs)
+
+
 def named_folders(text: str) -> tuple[str, tuple[Path, Path]]:
     """``NAME=GT_DIR:LQ_DIR`` of a command line."""
     name, _, folders = text.partition('=')

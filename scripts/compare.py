@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.arguments import picture, spare_inputs, whole
+from ext_core.arguments import picture, require_json, spare_inputs, whole
 from ext_core.atomic import atomic_write_text
 from ext_core.errors import UserError, exit_status
 from ext_core.registration import register_quietly
@@ -42,10 +42,9 @@ def compare(args: argparse.Namespace) -> None:
     blocks: list[tuple[str, dict[str, np.ndarray]]] = []
     options = next((one.options for one in opened.values() if one.options), {})
     files = pairs(options, args.gt, args.lq)
-    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
-        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
-    for output in (args.output, args.json):
-        spare_inputs(output, [path for pair in files for path in pair])
+    inputs = [path for pair in files for path in pair]
+    spare_inputs(args.output, inputs)
+    require_json(args.json, inputs)
     for low_path, gt_path in files:
         low, gt = read(low_path), read(gt_path)
         for name, one in opened.items():
@@ -71,7 +70,7 @@ def compare(args: argparse.Namespace) -> None:
             blocks.append(('', {name: image[cut] for name, image in images.items()}))
     print(f'{"method":32}' + ''.join(f'{metric:>10}' for metric in METRICS))
     for name, values in figures.items():  # means over images; NaN counts as missing
-        known = [[value for value in found if value == value] for found in values.values()]
+        known = [[value for value in found if not math.isnan(value)] for found in values.values()]
         print(f'{name:32}' + ''.join(f'{np.mean(found):10.4f}' if found else f'{"–":>10}' for found in known))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     gallery(blocks, len(blocks[0][1])).savefig(args.output, dpi=125)

@@ -141,7 +141,8 @@ def prepare_images(args: argparse.Namespace) -> None:
         pairs = collect_folders(args.hr, args.lr, args.lr_name, args.scale)
         parts = [('', '' if args.lr else blurred or 'bicubic', True, None, pairs)]
     if args.lmdb:
-        require_ascii(pair for *_, pairs in parts for pair in pairs)
+        keys = ((pair.key, str(pair.hr)) for *_, pairs in parts for pair in pairs)
+        require_ascii(keys, 'leave --lmdb out: folders take any name.')
     if args.sub_images and not any(training for _, _, training, _, _ in parts):
         raise UserError(f'--sub-images {args.sub_images}: only training images are cut, and none of these are.')
     for name, kind, training, default, pairs in parts:

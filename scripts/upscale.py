@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ext_core.arguments import spare_inputs, whole
+from ext_core.arguments import require_json, whole
 from ext_core.atomic import atomic_write_text
 from ext_core.box import DEFAULT, generators
 from ext_core.errors import UserError, exit_status
@@ -79,9 +79,7 @@ def upscale(args: argparse.Namespace) -> None:
         args.suffix = args.suffix or f'_x{args.outscale or network.scale:g}'
         args.ext = 'png' if args.ext == 'auto' else args.ext
     jobs, left_out = plan(args.input, args.output, args.suffix, args.ext, args.recursive)
-    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
-        raise UserError(f'--json {args.json} cannot be written: it is a folder, or in one that is not there.')
-    spare_inputs(args.json, [job.source for job in jobs])
+    require_json(args.json, [job.source for job in jobs])
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -109,10 +109,11 @@ def _walk(place: Path) -> Iterator[Path]:
     """All files below a folder, in linked folders too, which may lead in a circle."""
     seen = set()
     for folder, inner, files in os.walk(place, followlinks=True):
-        if _real(Path(folder)) in seen:
+        real = _real(Path(folder))
+        if real in seen:
             inner.clear()
             continue
-        seen.add(_real(Path(folder)))
+        seen.add(real)
         yield from (Path(folder, name) for name in files)
 
 

@@ -29,7 +29,7 @@ from ext_core.use.jobs import fingerprint, read_record
 from ext_data.decoding import ImageError
 from ext_data.preparation.images import write_png
 from ext_data.preparation.lmdb_writer import Entry, write_lmdb
-from ext_data.preparation.pairs import listing
+from ext_data.preparation.pairs import listing, require_ascii
 from ext_models import tiles
 from ext_models.degrading import degraded, low_resolution
 
@@ -180,11 +180,9 @@ def _plan(
             'size under the same keys; or cut them first: python scripts/prepare_data.py --hr DIR --output DIR '
             f'--scale {scale}'
         )
-    if strange := [picture.name for picture in pictures if outputs.lmdb and not picture.key.isascii()]:
-        raise UserError(
-            f'{len(strange)} names are not ASCII, as the keys of an LMDB must be:\n{listing(strange)}\n'
-            'Rename these files, or write to --output-folder alone, which takes any name.'
-        )
+    if outputs.lmdb:
+        remedy = 'write to --output-folder alone, which takes any name.'
+        require_ascii(((picture.key, picture.name) for picture in pictures), remedy)
     network = {'weights_sha256': sum_of(degrader.path).sha256, 'network': degrader.network, 'scale': scale}
     names = json.dumps([[picture.key, picture.changed] for picture in pictures])
     settings = {**network, 'images': len(pictures), 'hr_sha256': hashlib.sha256(names.encode()).hexdigest()}

@@ -133,17 +133,21 @@ def match_pairs(hr: dict[str, Path], lr: dict[str, Path], scale: int) -> list[Pa
     return [Pair(keys[name], path, lr.get(name)) for name, path in hr.items()]
 
 
-def require_ascii(pairs: Iterable[Pair]) -> None:
+def require_ascii(keys: Iterable[tuple[str, str]], remedy: str) -> None:
     """What an LMDB asks of its keys.
+
+    Args:
+        keys (Iterable[tuple[str, str]]): Keys, and the files that they stand for.
+        remedy (str): What helps beside other names, and goes on from 'Rename these files, or '.
 
     Raises:
         ValueError: Naming the files whose names have other characters.
     """
-    others = [str(pair.hr) for pair in pairs if not pair.key.isascii()]
+    others = [name for key, name in keys if not key.isascii()]
     if others:
         raise ValueError(
             f'{len(others)} names are not ASCII, as the keys of an LMDB must be:\n{listing(others)}\n'
-            'Rename these files, or leave --lmdb out: folders take any name.'
+            f'Rename these files, or {remedy}'
         )
 
 
