@@ -124,29 +124,39 @@ class Bicubic(nn.Module):
 class CameraBlur(nn.Module):
     """MATLAB's bicubic reduction, then a camera's blur, the same in all directions.
 
+    Light adds up on the sensor, and the camera's tone curve comes afterwards: where a bright and a dark part meet in
+    one pixel, that is brighter than the mean of their values. With ``gamma``, values to the power of it are reduced
+    and blurred, and the result is taken to the power of 1 / gamma.
+
     Args:
         scale (int): HR size / LR size.
         gains (Sequence[float]): Magnitudes of the blur's transfer function at (i + 0.5) / (2 n) cycles per LR px, i
             from 0 to n - 1, as ``scripts/domain_gap.py`` measures them; in between interpolated, beyond constant.
+        gamma (float): Above 0; 1: values are reduced as they are. Default: 1.0.
 
     Raises:
-        ValueError: If there are none, the first is not 1, or one is not in 0 to 2.
+        ValueError: If there are no gains, the first is not 1, or one is not in 0 to 2; or gamma is not above 0.
     """
 
     DRAWS = False
 
-    def __init__(self, scale: int, gains: Sequence[float]):
+    def __init__(self, scale: int, gains: Sequence[float], gamma: float = 1.0):
         super().__init__()
         if not gains or gains[0] != 1 or not all(0 <= gain <= 2 for gain in gains):
             raise ValueError(f'gains must be numbers from 0 to 2, the first of them 1, but are {gains}.')
-        self.scale = scale
+        if not 0 < gamma < math.inf:
+            raise ValueError(f'gamma must be a number above 0, but is {gamma}.')
+        self.scale, self.gamma = scale, gamma
         axis = np.fft.fftfreq(BLUR_KERNEL)
         transfer = np.interp(np.hypot(axis[:, None], axis), (np.arange(len(gains)) + 0.5) / (2 * len(gains)), gains)
         kernel = torch.from_numpy(np.fft.fftshift(np.fft.ifft2(transfer).real))
         self.register_buffer('kernel', kernel.float()[None], persistent=False)
 
     def forward(self, gt: Tensor, lq: Tensor | None = None) -> Tensor:
-        return filter2D(bicubic_downscale(gt, self.scale), self.kernel)
+        if self.gamma == 1:
+            return filter2D(bicubic_downscale(gt, self.scale), self.kernel)
+        light = filter2D(bicubic_downscale(gt.clamp(0, 1) ** self.gamma, self.scale), self.kernel)
+        return light.clamp(0, 1) ** (1 / self.gamma)
 
 
 @DEGRADATION_REGISTRY.register()

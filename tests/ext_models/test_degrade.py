@@ -315,6 +315,28 @@ def test_a_cameras_blur_has_its_gains():
         assert (blur(wave) - 0.5)[inside] == pytest.approx(gain * plain[inside], abs=0.01)
 
 
+def test_with_gamma_a_camera_reduces_light_and_not_values():
+    """A checkerboard too fine for LR pixels becomes the grey of its mean light; flat images stay as they are."""
+    blur = build_degradation({'type': 'CameraBlur', 'gains': [1, 1, 0.8, 0.5], 'gamma': 2.2}, 4)
+    at = torch.arange(64)
+    board = ((at[:, None] + at) % 2 * 0.6 + 0.2).expand(1, 3, 64, 64)
+    assert blur(board)[..., 4:-4, 4:-4] == pytest.approx(((0.2**2.2 + 0.8**2.2) / 2) ** (1 / 2.2), abs=0.01)
+    assert blur(torch.full((1, 3, 64, 64), 0.3)) == pytest.approx(0.3, abs=1e-5)
+
+
+def test_gammas_near_1_lead_to_that_of_1():
+    gt = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    gains = {'type': 'CameraBlur', 'gains': [1, 1, 0.8, 0.5]}
+    close = build_degradation(gains | {'gamma': 1.0001}, 4)(gt)
+    assert build_degradation(gains, 4)(gt).clamp(0, 1) == pytest.approx(close, abs=1e-3)
+
+
+@pytest.mark.parametrize('gamma', [0, -1, float('nan')])
+def test_a_gamma_that_is_none_is_refused(gamma):
+    with pytest.raises(ValueError, match='gamma must be a number above 0'):
+        build_degradation({'type': 'CameraBlur', 'gains': [1, 0.5], 'gamma': gamma}, 4)
+
+
 @pytest.mark.parametrize('gains', [[], [0.9, 0.5], [1, -0.1], [1, 3]])
 def test_gains_that_are_no_blur_are_refused(gains):
     with pytest.raises(ValueError, match='gains must be numbers from 0 to 2, the first of them 1'):
